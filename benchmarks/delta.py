@@ -1,0 +1,113 @@
+"""DELTA: a training step against a peer's plain implementation, and its channel attention against whole passes.
+
+ResNet-18, 96 px, one thread. Run: python benchmarks/delta.py [rounds]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from interleaved import measure, ratio, table
+from step import Step
+from transferkit_delta.attention import channel_attention_raw
+from transferkit_delta.penalty import Delta
+
+LAYERS = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
+GAMMA = 0.01
+
+
+class Plain:
+    """What published code does: hooks put on and taken off at every call, norms squared, a loop over layers."""
+
+    def __init__(self, net):
+        self.net = net
+
+    def __call__(self, images):
+        maps, handles = {}, []
+        for name in LAYERS:
+            layer = self.net.get_submodule(name)
+            handles.append(layer.register_forward_hook(lambda m, i, o, name=name: maps.__setitem__(name, o)))
+        logits = self.net(images)
+        for handle in handles:
+            handle.remove()
+        return logits, maps
+
+
+def plain_penalty(maps, reference_maps, attention):
+    total = 0.0
+    for name, map_ in maps.items():
+        difference = map_ - reference_maps[name]
+        if attention is None:
+            total = total + 0.5 * torch.norm(difference) ** 2
+            continue
+        b, c, h, w = difference.shape
+        per_channel = c * torch.norm(difference.reshape(b, c, h * w), 2, 2) ** 2 / (h * w)
+        total = total + 0.5 * (per_channel * attention[name]).sum()
+    return total
+
+
+def variants(attention):
+    base, ours, theirs = Step(), Step(taps=LAYERS), Step()
+    plugin = Delta(layers=list(LAYERS))
+    plugin.taps(ours.model)
+    plugin._weights = attention
+
+    def our_penalty(output):
+        with torch.no_grad():
+            reference = ours.reference(ours.images)
+        return GAMMA * plugin.penalty(output.taps, reference.taps)
+
+    net, source = Plain(theirs.model.net), Plain(theirs.reference.net)
+
+    def plain_loss():
+        logits, maps = net(theirs.images)
+        with torch.no_grad():
+            _, reference_maps = source(theirs.images)
+        return F.cross_entropy(logits, theirs.labels) + GAMMA * plain_penalty(maps, reference_maps, attention)
+
+    def plain_step():
+        loss = plain_loss()
+        theirs.optimizer.zero_grad()
+        loss.backward()
+        theirs.optimizer.step()
+        return loss.item()
+
+    first, second = ours.backward(our_penalty), plain_loss().item()
+    assert abs(first - second) <= 1e-5 * abs(second), (first, second)
+    return {"no penalty": base, "DELTA (ours)": lambda: ours(our_penalty), "DELTA (plain)": plain_step}
+
+
+def attention_speed():
+    step = Step(batch=8)
+    net = step.reference.net
+    batches = [(step.images, step.labels)]
+    results, seconds = {}, {}
+    for name, reuse in (("reuse", True), ("whole passes", False)):
+        began = time.process_time()
+        results[name] = channel_attention_raw(net, net, LAYERS, batches, reuse=reuse)
+        seconds[name] = time.process_time() - began
+    same = all(torch.equal(results["reuse"][layer], results["whole passes"][layer]) for layer in LAYERS)
+    print(f"channel attention of {sum(LAYERS.values())} filters, one batch of 8, CPU time")
+    for name, value in seconds.items():
+        print(f"  {name:<44} {value:9.2f} s")
+    factor = seconds["whole passes"] / seconds["reuse"]
+    print(f"one whole forward pass per filter against ours: {factor:.1f} (target >= 5), same values: {same}")
+    assert same
+
+
+def main(rounds):
+    uniform = {name: torch.full((channels,), 1.0 / channels) for name, channels in LAYERS.items()}
+    for title, attention in (("without attention", None), ("with attention", uniform)):
+        print(f"a training step of ResNet-18, 96 px, batch 16, DELTA {title}")
+        times = measure(variants(attention), rounds)
+        table(times, "no penalty")
+        print(f"DELTA {title}, ours against plain: {ratio(times, 'DELTA (ours)', 'DELTA (plain)'):.3f} (target <= 1)")
+    attention_speed()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)

@@ -1,0 +1,95 @@
+"""How much the loss grows without each channel: DELTA's channel attention, measured.
+
+One channel at a time is set to zero in a layer's output. What runs before that layer does not change, so its
+outputs are computed once per batch and reused: only the rest of the network runs again for each channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from transferkit_delta.forward import Call, Forward, OrderChanged, Suffix, Whole, record
+from transferkit_delta.maps import channel_axis
+
+
+def channel_attention_raw(
+    forward: Forward,
+    model: nn.Module,
+    layers: Mapping[str, int | None],
+    batches: Sequence[tuple[Tensor, Tensor]],
+    *,
+    reuse: bool = True,
+    advance: Callable[[int], object] = lambda channels: None,
+    warn: Callable[[str], object] = lambda text: None,
+) -> dict[str, Tensor]:
+    """The mean over batches of (loss without a channel − loss), per layer and channel: {layer: (C,) float32}.
+
+    forward: images -> logits, through modules of `model`; layers: {name in `model`: number of channels, or None
+    for channels second, last for tokens}; batches: images and labels. Runs in eval mode without gradients, and
+    leaves modes as they were. `reuse=False` runs the whole network for every channel. Reuse is checked against
+    that on one channel per layer; a layer where it differs is measured in full, and `warn` is told.
+    """
+    with torch.no_grad(), _evaluating(model):
+        calls = record(forward, model, batches[0][0][:2]) if reuse else []
+        return {
+            name: _measure(forward, model, name, channels, batches, calls, advance, warn)
+            for name, channels in layers.items()
+        }
+
+
+def _measure(
+    forward: Forward,
+    model: nn.Module,
+    name: str,
+    channels: int | None,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    calls: list[Call],
+    advance: Callable[[int], object],
+    warn: Callable[[str], object],
+) -> Tensor:
+    layer = model.get_submodule(name)
+    passes: Suffix | Whole = Whole(forward, layer)
+    if calls:
+        passes = _checked(Suffix(forward, layer, calls), Whole(forward, layer), batches[0][0], channels)
+        if isinstance(passes, Whole):
+            warn(f"delta: {name!r} cannot reuse what runs before it; every channel takes a whole forward pass")
+    per_batch = []
+    for images, labels in batches:
+        loss = cross_entropy(passes.fill(images), labels)
+        axis = channel_axis(passes.output.shape, channels)
+        losses = []
+        for channel in range(passes.output.shape[axis]):
+            losses.append(cross_entropy(passes.without(channel, axis), labels))
+            advance(1)
+        per_batch.append(torch.stack(losses) - loss)
+    return torch.stack(per_batch).mean(dim=0).cpu()  # the layer's only wait for the device
+
+
+def _checked(short: Suffix, whole: Whole, images: Tensor, channels: int | None) -> Suffix | Whole:
+    """The short way if it gives the logits of a whole forward pass without the largest channel, else the whole."""
+    whole.fill(images)
+    axis = channel_axis(whole.output.shape, channels)
+    channel = int(whole.output.abs().movedim(axis, 0).flatten(1).sum(dim=1).argmax())
+    try:
+        short.fill(images)
+        logits = short.without(channel, axis)
+    except OrderChanged:
+        return whole
+    expected = whole.without(channel, axis)
+    return short if torch.allclose(logits, expected, rtol=1e-5, atol=1e-6, equal_nan=True) else whole
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

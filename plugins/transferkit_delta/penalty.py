@@ -1,0 +1,83 @@
+"""DELTA: keep the feature maps of chosen layers close to the reference's (paper 002, Eq. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferkit.model import TransferModel
+    from transferkit.recipe.schema import Stage
+    from transferkit.training.session import Session
+
+
+@dataclass
+class Delta:
+    """Keep the feature maps of chosen layers close to those of the model the stage started from."""
+
+    layers: Annotated[
+        list[str] | None, Field(min_length=1, description="layers by name; default: the last stages of the backbone")
+    ] = None
+    attention: Annotated[
+        bool, Field(description="weight channels by how much the loss grows without them, measured once")
+    ] = False
+    normalise: Annotated[
+        Literal["paper", "peer", "mean"],
+        Field(description="paper: Eq. 4 as printed; peer: as published code has it; mean: free of batch and map size"),
+    ] = "peer"
+    form: Annotated[
+        Literal["standardised", "literal"],
+        Field(description="softmax of the z-score over 5, as published code has it, or of the loss increase itself"),
+    ] = "standardised"
+    attention_images: Annotated[
+        int, Field(ge=1, description="training images on which channels are switched off; more cost more")
+    ] = 256
+    attention_batch_size: Annotated[int, Field(ge=1, description="images per forward pass of that measurement")] = 64
+
+    _channels: dict[str, int | None] = field(init=False, default_factory=dict, repr=False)
+    _weights: Any = field(init=False, default=None, repr=False)
+
+    def check(self, stage: Stage) -> list[str]:
+        """A stage from scratch has no feature maps to keep."""
+        if stage.start != "scratch":
+            return []
+        return ["delta keeps the feature maps of the model a stage started from, and this one starts from scratch"]
+
+    def taps(self, model: TransferModel) -> list[str]:
+        """The named layers, or the last stages of the backbone."""
+        layers = self.layers or model.default_taps()
+        self._channels = {layer: channels_of(model, layer) for layer in layers}
+        return list(self._channels)
+
+    def setup(self, session: Session) -> None:
+        """Measure the channel attention, or read it from the cache."""
+        if self.attention:
+            from transferkit_delta.maps import attention_weights
+            from transferkit_delta.measure import measured
+
+            raw = measured(session, self._channels, self.attention_images, self.attention_batch_size)
+            self._weights = {
+                layer: attention_weights(increase.to(session.device), self.form) for layer, increase in raw.items()
+            }
+
+    def penalty(self, taps: Mapping[str, Tensor], reference_taps: Mapping[str, Tensor]) -> Tensor:
+        """Ω' of Eq. 4 on this batch."""
+        from transferkit_delta.maps import delta, to_channels_first
+
+        ours, theirs = (
+            {layer: to_channels_first(maps[layer], channels) for layer, channels in self._channels.items()}
+            for maps in (taps, reference_taps)
+        )
+        return delta(ours, theirs, self._weights, self.normalise)
+
+
+def channels_of(model: TransferModel, layer: str) -> int | None:
+    """The number of channels of a layer, or of the stage it is in, where timm knows it."""
+    parts = layer.split(".")
+    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    return next((found for found in map(model.tap_channels, names) if found), None)

@@ -1,0 +1,91 @@
+"""L2-SP (paper 002, Eq. 3): a pure function and the anchor that does the same without autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from transferkit import Anchor
+    from transferkit.model import TransferModel
+    from transferkit.recipe.schema import Stage
+
+
+def l2_sp(parameters: Iterable[Tensor], reference: Iterable[Tensor]) -> Tensor:
+    """½ Σ‖w − w⁰‖², differentiable in w: the first half of Eq. 3 without its strength β.
+
+    The two iterables hold tensors of equal shapes in the same order; ValueError otherwise. Each difference is
+    summed in its own dtype (half types in float32), the sums in float64; the result has the first tensor's
+    dtype, float32 for half types. No tensors at all give zero.
+    """
+    import torch
+
+    squares = [_distance(w, start) for w, start in zip(parameters, reference, strict=True)]
+    if not squares:
+        return torch.zeros(())
+    first = squares[0]
+    wide = torch.float32 if first.device.type == "mps" else torch.float64
+    return 0.5 * torch.stack([square.to(first.device, wide) for square in squares]).sum().to(first.dtype)
+
+
+def _distance(w: Tensor, start: Tensor) -> Tensor:
+    if w.shape != start.shape:
+        raise ValueError(f"l2_sp: a tensor of shape {tuple(w.shape)} against one of shape {tuple(start.shape)}")
+    wide = w.float() if w.dtype.itemsize < 4 else w
+    return (wide - start.detach().to(wide.device, wide.dtype)).square().sum()
+
+
+@dataclass
+class L2SP:
+    """Pull the backbone towards the weights it started from, and the new head towards zero."""
+
+    params: Annotated[
+        Literal["all", "weights"],
+        Field(description="weights leaves out biases, normalisation scales and other one-dimensional tensors"),
+    ] = "all"
+    head: Annotated[bool, Field(description="whether the head is pulled to zero")] = True
+
+    conflicts: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
+
+    def check(self, stage: Stage) -> list[str]:
+        """A stage from scratch has no weights to be pulled towards."""
+        if stage.start != "scratch":
+            return []
+        return ["l2_sp pulls towards the weights a stage started from, and this one starts from scratch; use l2"]
+
+    def anchors(self, model: TransferModel, reference: TransferModel) -> list[Anchor]:
+        """The term `backbone` at a copy of the reference's weights, the term `head` at zero.
+
+        Raises KeyError naming the parameter that the reference lacks or holds in another shape.
+        """
+        import transferkit
+
+        backbone = self._chosen(model.named_backbone_parameters())
+        starts = dict(reference.named_backbone_parameters())
+        targets = [_start_of(name, parameter, starts) for name, parameter in backbone.items()]
+        found = [transferkit.Anchor(list(backbone.values()), targets, term="backbone")]
+        if self.head:
+            head = self._chosen(model.named_head_parameters())
+            found.append(transferkit.Anchor(list(head.values()), term="head"))
+        return [anchor for anchor in found if anchor.parameters]
+
+    def _chosen(self, named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, nn.Parameter]:
+        return {name: parameter for name, parameter in named if self.params == "all" or parameter.ndim >= 2}
+
+
+def _start_of(name: str, parameter: nn.Parameter, starts: dict[str, nn.Parameter]) -> Tensor:
+    """A copy, not an alias: training the reference or the model later must not move the target."""
+    if name not in starts:
+        raise KeyError(f"l2_sp: the model this stage started from has no parameter {name!r} to be pulled towards")
+    start = starts[name]
+    if start.shape != parameter.shape:
+        raise KeyError(
+            f"l2_sp: parameter {name!r} has shape {tuple(parameter.shape)}, but {tuple(start.shape)} "
+            "in the model this stage started from"
+        )
+    return start.detach().to(parameter.device, parameter.dtype, copy=True)

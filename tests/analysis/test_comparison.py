@@ -1,0 +1,114 @@
+import copy
+import statistics
+
+import pytest
+from made_up_runs import RECIPE, RESULT, write_run
+
+from transferkit.analysis.comparison import compare_runs, expand, flatten, short_names
+from transferkit.errors import InputError
+
+
+def make(folder, top1=0.9, seed=0, regularizers=(), loss=0.3, lr=0.01, **result):
+    recipe = copy.deepcopy(RECIPE) | {"seed": seed}
+    recipe["stages"][0] |= {"regularizers": list(regularizers), "optimizer": {"lr": lr}}
+    stage = {"best": {"epoch": 4, "top1": top1, "loss": loss}, "last": {"top1": top1 - 0.1, "loss": loss}}
+    return write_run(folder, result={"status": "done", "stages": {"target": stage}, **result}, recipe=recipe)
+
+
+def test_flattens_by_name():
+    recipe = {"stages": [{"name": "t", "regularizers": [{"use": "bss", "k": 2}], "freeze": ["a"], "observers": []}]}
+    assert dict(flatten(recipe)) == {
+        "stages.t.name": "t",
+        "stages.t.regularizers.bss.use": "bss",
+        "stages.t.regularizers.bss.k": 2,
+        "stages.t.freeze": ["a"],
+    }
+
+
+def test_shows_what_differs_and_nothing_else(tmp_path):
+    runs = [make(tmp_path / "a", lr=0.01), make(tmp_path / "b", top1=0.95, lr=0.1)]
+    found = compare_runs(runs)
+    assert found.keys == ["stages.target.optimizer.lr"]
+    assert [row.settings[found.keys[0]] for row in found.rows] == [0.01, 0.1]
+    assert [(row.best, row.last, row.epoch) for row in found.rows] == [
+        (0.9, pytest.approx(0.8), 4),
+        (0.95, pytest.approx(0.85), 4),
+    ]
+    assert found.groups == []
+
+
+def test_a_plugin_that_some_runs_lack_is_one_column(tmp_path):
+    bss, other = {"use": "bss", "weight": 0.1, "k": 1}, {"use": "bss", "weight": 0.2, "k": 3}
+    runs = [make(tmp_path / "a"), make(tmp_path / "b", regularizers=[bss]), make(tmp_path / "c", regularizers=[other])]
+    found = compare_runs(runs)
+    plugin = "stages.target.regularizers.bss"
+    assert set(found.keys) == {plugin, f"{plugin}.k"}
+    assert [row.settings[plugin] for row in found.rows] == [None, 0.1, 0.2]
+    assert [row.settings[f"{plugin}.k"] for row in found.rows] == [None, 1, 3]
+    assert compare_runs(runs[:2]).keys == [plugin]
+
+
+def test_groups_over_seeds_with_paired_differences(tmp_path):
+    one, two = {0: 0.90, 1: 0.92, 2: 0.91}, {0: 0.93, 1: 0.93, 2: 0.95}
+    runs = [make(tmp_path / f"a{seed}", value, seed) for seed, value in one.items()]
+    runs += [make(tmp_path / f"b{seed}", value, seed, lr=0.1) for seed, value in two.items()]
+    first, second = compare_runs(runs).groups
+    assert first.mean == pytest.approx(0.91) and first.sd == pytest.approx(0.01) and first.difference is None
+    differences = [two[seed] - one[seed] for seed in one]
+    assert second.difference.mean == pytest.approx(statistics.mean(differences))
+    assert second.difference.sd == pytest.approx(statistics.stdev(differences))
+    assert second.difference.n == 3
+
+
+def test_repeats_inside_a_run_are_seeds(tmp_path):
+    def repeats(values):
+        return [
+            {"run_dir": "x", "seed": seed, "stages": {"target": {"best": {"top1": value, "loss": 0.1}}}}
+            for seed, value in enumerate(values)
+        ]
+
+    runs = [
+        make(tmp_path / "a", repeats=repeats([0.8, 0.9])),
+        make(tmp_path / "b", lr=1.0, repeats=repeats([0.9, 0.9])),
+    ]
+    first, second = compare_runs(runs).groups
+    assert first.values == {0: 0.8, 1: 0.9} and first.mean == pytest.approx(0.85)
+    assert second.difference.mean == pytest.approx(0.05) and second.difference.n == 2
+
+
+def test_unpaired_seeds_have_no_difference(tmp_path):
+    runs = [make(tmp_path / f"a{seed}", seed=seed) for seed in (0, 1)]
+    runs += [make(tmp_path / f"b{seed}", seed=seed, lr=1.0) for seed in (2, 3)]
+    assert compare_runs(runs).groups[1].difference is None
+
+
+def test_by_loss(tmp_path):
+    found = compare_runs([make(tmp_path / "a", loss=0.5), make(tmp_path / "b", loss=0.4)], metric="loss")
+    assert [row.best for row in found.rows] == [0.5, 0.4]
+
+
+def test_folders_of_runs_expand(tmp_path):
+    a, b = make(tmp_path / "ants" / "1"), make(tmp_path / "ants" / "2")
+    (tmp_path / "ants" / "notes").mkdir()
+    assert expand([tmp_path / "ants", a]) == [a, b]
+
+
+def test_refuses_what_is_no_run_and_unknown_stages(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not a run folder"):
+        compare_runs([tmp_path / "empty"])
+    run = make(tmp_path / "a")
+    with pytest.raises(InputError, match='did you mean "target"'):
+        compare_runs([run], stage="tarket")
+    other = write_run(tmp_path / "b", result={"stages": {"else": RESULT["stages"]["target"]}})
+    with pytest.raises(InputError, match="no stage in common"):
+        compare_runs([run, other])
+
+
+def test_short_names_stay_distinct():
+    names = short_names(["stages.a.optimizer.lr", "stages.b.optimizer.lr", "model.name"])
+    assert names == {
+        "stages.a.optimizer.lr": "a.optimizer.lr",
+        "stages.b.optimizer.lr": "b.optimizer.lr",
+        "model.name": "name",
+    }

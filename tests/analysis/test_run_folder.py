@@ -1,0 +1,57 @@
+import statistics
+
+import pytest
+from made_up_runs import metrics, write_run
+from scipy.stats import binomtest
+
+from transferkit.analysis.run_folder import read_run, sample_sd, validation_images, wilson
+from transferkit.errors import InputError
+
+
+@pytest.mark.parametrize(("hits", "total"), [(144, 153), (0, 10), (10, 10), (1, 2), (500, 1000)])
+def test_wilson_agrees_with_scipy(hits, total):
+    expected = binomtest(hits, total).proportion_ci(0.95, method="wilson")
+    assert wilson(hits / total, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_needs_a_trial():
+    with pytest.raises(ValueError, match="at least one"):
+        wilson(0.5, 0)
+
+
+def test_sample_sd():
+    assert sample_sd([1.0, 2.0, 4.0]) == pytest.approx(statistics.stdev([1, 2, 4]))
+    assert sample_sd([1.0]) is None
+
+
+def test_reads_a_run(run_folder):
+    run = read_run(run_folder)
+    assert run.model_name("target") == "resnet18"
+    assert run.stage_recipe("target")["dataset"] == "ants" and run.stage_recipe("other") == {}
+    assert run.seconds("target") == run.seconds() == 10
+    assert run.seconds("other") is None
+    assert len(run.lines("target")) == 10
+
+
+def test_counts_validation_images_from_what_there_is(tmp_path):
+    def images(stage, lines=()):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return validation_images(
+            read_run(write_run(folder, result={"stages": {"target": stage}}, lines=lines)), "target"
+        )
+
+    assert images({"images": 7}) == 7
+    assert images({"images": {"train": 3, "val": 8}}) == 8
+    assert images({"confusion": [[1, 2], [3, 4]]}) == 10
+    assert images({}, metrics()) == 153
+    assert images({}) is None
+
+
+def test_what_is_no_run_is_said(tmp_path):
+    with pytest.raises(InputError, match="is not a folder"):
+        read_run(tmp_path / "nothing")
+    with pytest.raises(InputError, match="not a run folder"):
+        read_run(tmp_path)
+    (tmp_path / "result.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no object"):
+        read_run(tmp_path)

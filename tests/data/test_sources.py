@@ -1,0 +1,319 @@
+"""Every kind of data set has one shape, and one class list holds for all splits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferkit.data.images import BadImage
+from transferkit.data.sources import open_split
+from transferkit.errors import InputError
+from transferkit.recipe.schema import Dataset
+
+
+def opened(split="train", classes=None, **spec):
+    return open_split("d", {"d": Dataset(**spec)}, split, classes)
+
+
+def test_folder(class_folder):
+    source = opened(folder=str(class_folder))
+    assert source.classes == ["ant", "bee", "cat"]
+    assert source.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert source.ids[:5] == ["ant/0.png", "ant/1.png", "ant/2.png", "ant/3.png", "bee/0.png"]
+    with Image.open(class_folder / "train/bee/0.png") as image:
+        assert np.array_equal(np.asarray(source.image(4)), np.asarray(image))
+
+
+def test_no_such_split_is_none(class_folder):
+    assert opened("test", folder=str(class_folder)) is None
+
+
+def test_val_follows_the_classes_of_train(class_folder):
+    shutil.rmtree(class_folder / "val" / "ant")
+    source = opened("val", folder=str(class_folder))
+    assert source.classes == ["ant", "bee", "cat"]
+    assert source.labels.tolist() == [1, 1, 2, 2]
+
+
+def test_a_given_list_orders_the_labels(class_folder):
+    source = opened("val", ["zebra", "cat", "bee", "ant"], folder=str(class_folder))
+    assert source.labels.tolist() == [3, 3, 2, 2, 1, 1]
+
+
+def test_a_class_that_train_does_not_know(class_folder):
+    (class_folder / "val" / "bee").rename(class_folder / "val" / "bees")
+    with pytest.raises(InputError, match=r'datasets\.d \(val\).*"bees" is not in the class list') as caught:
+        opened("val", folder=str(class_folder))
+    assert 'did you mean "bee"' in str(caught.value)
+
+
+def test_every_unknown_class_is_named(class_folder):
+    with pytest.raises(InputError) as caught:
+        opened("train", ["ant"], folder=str(class_folder))
+    assert len(caught.value.problems) == 2
+
+
+def test_an_empty_class_of_train_is_refused_and_of_val_is_not(class_folder):
+    (class_folder / "train" / "dog").mkdir()
+    with pytest.raises(InputError, match='the class "dog" has no readable images'):
+        opened(folder=str(class_folder))
+    assert len(opened("val", folder=str(class_folder))) == 6
+    (class_folder / "val" / "cow").mkdir()
+    with pytest.raises(InputError, match="cow"):
+        opened("val", folder=str(class_folder))
+
+
+def test_labels_file_gives_index_and_name(class_folder, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("index,wnid,name\n0,cat,the cat\n1,dog,the dog\n2,bee,the bee\n3,ant,the ant\n")
+    source = opened(folder=str(class_folder), labels=str(labels))
+    assert source.classes == ["the cat", "the dog", "the bee", "the ant"]
+    assert source.labels[[0, 4, 8]].tolist() == [3, 2, 0]
+    shorter = opened("val", ["the ant", "the cat", "bee"], folder=str(class_folder), labels=str(labels))
+    assert shorter.labels[[0, 2, 4]].tolist() == [0, 2, 1]
+
+
+def test_bad_image_says_path_class_and_reason(class_folder):
+    (class_folder / "train/bee/1.png").write_bytes(b"")
+    source = opened(folder=str(class_folder))
+    with pytest.raises(BadImage, match=r"bee/1\.png \(class 'bee'\): the file is empty\. Replace"):
+        source.image(5)
+    assert {i: bad.class_name for i, bad in source.find_bad(2).items()} == {5: "bee"}
+
+
+def test_skip_drops_bad_images_before_training(class_folder):
+    whole = opened(folder=str(class_folder))
+    (class_folder / "train/bee/1.png").write_bytes(b"")
+    source = opened(folder=str(class_folder), on_bad_image="skip")
+    assert "bee/1.png" not in source.ids and len(source) == 11
+    assert [(bad.class_name, bad.reason) for bad in source.bad_images] == [("bee", "the file is empty")]
+    assert np.array_equal(np.asarray(source.image(5)), np.asarray(whole.image(6)))
+
+
+def test_skip_that_empties_a_class_is_refused(class_folder):
+    for path in (class_folder / "train/cat").iterdir():
+        path.write_bytes(b"x")
+    with pytest.raises(InputError, match='"cat" has no readable images'):
+        opened(folder=str(class_folder), on_bad_image="skip")
+
+
+def test_fingerprint_knows_contents_not_times_or_places(class_folder, tmp_path):
+    first = opened(folder=str(class_folder)).fingerprint()
+    os.utime(class_folder / "train/ant/0.png", (1, 1))
+    shutil.copytree(class_folder, tmp_path / "copy")
+    assert opened(folder=str(tmp_path / "copy")).fingerprint() == first
+    (tmp_path / "copy/train/ant/0.png").write_bytes(b"other")
+    assert opened(folder=str(tmp_path / "copy")).fingerprint() != first
+    (class_folder / "train/ant/0.png").rename(class_folder / "train/bee/zero.png")
+    assert opened(folder=str(class_folder)).fingerprint() != first
+
+
+def save_npz(tmp_path, **arrays):
+    base = {
+        "x_train": np.arange(4 * 6 * 5 * 3, dtype=np.uint8).reshape(4, 6, 5, 3),
+        "y_train": np.array([0, 1, 1, 0]),
+        "x_test": np.zeros((2, 6, 5), np.uint8),
+        "y_test": np.array([[1], [0]], dtype=np.uint8),
+        "classes": np.array(["a", "b"]),
+    }
+    chosen = {key: value for key, value in (base | arrays).items() if value is not None}
+    np.savez(tmp_path / "d.npz", **chosen)
+    return str(tmp_path / "d.npz")
+
+
+def test_npz(tmp_path):
+    path = save_npz(tmp_path)
+    train, test = opened(npz=path), opened("test", npz=path)
+    assert (train.classes, train.labels.tolist(), train.ids[0]) == (["a", "b"], [0, 1, 1, 0], "train/0")
+    assert train.image(1).size == (5, 6)
+    assert np.asarray(train.image(0))[0, 0].tolist() == [0, 1, 2]
+    assert test.labels.tolist() == [1, 0] and test.image(0).mode == "RGB"
+    assert opened("val", npz=path) is None
+    assert len(opened("val", npz=path, splits={"val": "test"})) == 2
+    with pytest.raises(InputError, match='no split called "tset"; did you mean "test"'):
+        opened("val", npz=path, splits={"val": "tset"})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y_train": np.array([0, 1, None, 0], dtype=object)}, "pickled objects"),
+        ({"x_train": np.zeros((4, 6, 5, 3), np.float32)}, "float32 of shape"),
+        ({"x_train": np.zeros((4, 3, 6, 5), np.uint8)}, "uint8 of shape"),
+        ({"y_train": np.array([0, 1, 1])}, "4 images in x_train, 3 labels"),
+        ({"y_train": np.array([0.0, 1, 1, 0])}, "whole numbers"),
+        ({"y_train": np.array([0, 1, 2, 0])}, "a label 2, but classes has 2"),
+        ({"classes": np.array(["a", "a"])}, "twice"),
+        ({"y_train": None}, "no y_train"),
+        ({"x_train": None, "x_test": None}, "no x_train"),
+    ],
+)
+def test_npz_that_is_refused(tmp_path, arrays, message):
+    with pytest.raises(InputError, match=message):
+        opened(npz=save_npz(tmp_path, **arrays))
+
+
+def test_a_pickle_called_npz_is_not_loaded(tmp_path):
+    path = tmp_path / "d.npz"
+    path.write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
+    with pytest.raises(InputError, match="pickled objects"):
+        opened(npz=str(path))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip"])
+def test_a_damaged_npz(tmp_path, content):
+    (tmp_path / "d.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"d\.npz"):
+        opened(npz=str(tmp_path / "d.npz"))
+    with pytest.raises(InputError, match="does not exist"):
+        opened(npz=str(tmp_path / "none.npz"))
+
+
+def packed(folder, path, inside=""):
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder, arcname=inside or ".")
+    return path
+
+
+def test_tar_with_splits_inside(class_folder, tmp_path):
+    path = packed(class_folder, tmp_path / "d.tar")
+    for split, count in (("train", 12), ("val", 6)):
+        source, folder = opened(split, tar=str(path)), opened(split, folder=str(class_folder))
+        assert source.classes == folder.classes and len(source) == count
+        images = {id.split("/", 2)[2]: i for i, id in enumerate(source.ids)}
+        for i, id in enumerate(folder.ids):
+            assert np.array_equal(np.asarray(source.image(images[id])), np.asarray(folder.image(i)))
+            assert source.labels[images[id]] == folder.labels[i]
+    assert opened("test", tar=str(path)) is None
+
+
+def test_folder_of_tars(class_folder, tmp_path):
+    splits, classes, tarred = tmp_path / "splits", tmp_path / "classes", tmp_path / "both" / "train"
+    for folder in (splits, classes, tarred):
+        folder.mkdir(parents=True)
+    packed(class_folder / "train", splits / "train.tar")
+    packed(class_folder / "val", splits / "val.tar")
+    for name in ("ant", "bee", "cat"):
+        packed(class_folder / "train" / name, classes / f"{name}.tar", inside=name)
+        shutil.copy(classes / f"{name}.tar", tarred)
+    assert len(opened("val", tar=str(splits))) == 6
+    for root in (splits, classes, tarred.parent):
+        source = opened(tar=str(root))
+        assert (source.classes, len(source)) == (["ant", "bee", "cat"], 12)
+        assert len({id for id in source.ids}) == 12
+    assert opened("val", tar=str(classes)) is None
+
+
+def test_bad_image_in_a_tar(class_folder, tmp_path):
+    (class_folder / "train/ant/0.png").write_bytes(b"x")
+    path = packed(class_folder, tmp_path / "d.tar")
+    source = opened(tar=str(path), on_bad_image="skip")
+    assert len(source) == 11
+    assert source.bad_images[0].path.endswith("d.tar/train/ant/0.png")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar" * 200])
+def test_a_damaged_tar(tmp_path, content):
+    (tmp_path / "d.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"d\.tar cannot be read"):
+        opened(tar=str(tmp_path / "d.tar"))
+    with pytest.raises(InputError, match="does not exist"):
+        opened(tar=str(tmp_path / "none.tar"))
+
+
+def test_torchvision_data_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"CIFAR10 is not in .*download: true"):
+        opened(torchvision="CIFAR10", root=str(tmp_path))
+    assert opened("val", torchvision="CIFAR10", root=str(tmp_path)) is None
+    with pytest.raises(InputError, match='no data set called "CIFAR11"; did you mean'):
+        opened(torchvision="CIFAR11")
+    with pytest.raises(InputError, match=r'no split called "train"; it has .*trainval'):
+        opened(torchvision="OxfordIIITPet", root=str(tmp_path))
+    with pytest.raises(InputError, match="by name alone"):
+        opened(torchvision="PhotoTour", root=str(tmp_path))
+
+
+def test_torchvision_download_that_fails(tmp_path, monkeypatch):
+    import torchvision.datasets
+
+    def fail(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", fail)
+    with pytest.raises(InputError, match=r"MNIST could not be downloaded.*no route.*check the connection"):
+        opened(torchvision="MNIST", root=str(tmp_path), download=True)
+
+
+def test_torchvision_data_that_are_there(class_folder, tmp_path, monkeypatch):
+    root = tmp_path / "eurosat" / "2750"
+    shutil.copytree(class_folder / "train", root)
+    source = opened(torchvision="EuroSAT", root=str(tmp_path))
+    assert (source.classes, source.labels.tolist()) == (["ant", "bee", "cat"], [0] * 4 + [1] * 4 + [2] * 4)
+    assert source.image(3).mode == "RGB"
+    (root / "bee/0.png").write_bytes(b"x")
+    with pytest.raises(BadImage, match=r"EuroSAT/train\[4\] \(class 'bee'\)"):
+        source.image(4)
+
+
+def test_hugging_face_folder(class_folder, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source = opened("val", hf=str(class_folder), root=str(tmp_path / "cache"))
+    assert (source.classes, source.labels.tolist()) == (["ant", "bee", "cat"], [0, 0, 1, 1, 2, 2])
+    expected = opened("val", folder=str(class_folder))
+    assert np.array_equal(np.asarray(source.image(3)), np.asarray(expected.image(3)))
+    assert opened("test", hf=str(class_folder), root=str(tmp_path / "cache")) is None
+    with pytest.raises(InputError, match=r'no column "picture" for image_key; its columns are image, label'):
+        opened(hf=str(class_folder), root=str(tmp_path / "cache"), image_key="picture")
+
+
+def test_hugging_face_name_that_cannot_be_had(monkeypatch, tmp_path):
+    datasets = pytest.importorskip("datasets")
+
+    def fail(*_, **__):
+        raise ConnectionError("Couldn't reach the Hub\nmore lines")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(InputError, match=r"nobody/nothing could not be loaded \(Couldn't reach the Hub\); check"):
+        opened(hf="nobody/nothing", root=str(tmp_path))
+
+
+def test_world():
+    source = opened(world={"kind": "target", "train": 3, "val": 2, "size": 16})
+    assert source.classes == ["sign", "wheel"] and source.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert source.image(2).size == (16, 16)
+    assert opened("test", world={"kind": "target"}) is None
+
+
+def test_from_another_data_set(class_folder):
+    datasets = {
+        "clean": Dataset(folder=str(class_folder)),
+        "planted": Dataset.model_validate({"from": "clean", "corruptions": [{"use": "anything"}]}),
+        "swapped": Dataset.model_validate({"from": "planted", "splits": {"test": "val"}}),
+    }
+    assert open_split("planted", datasets, "train").fingerprint() == open_split("clean", datasets, "train").fingerprint()
+    assert len(open_split("swapped", datasets, "test")) == 6
+    datasets["clean"] = Dataset.model_validate({"from": "swapped"})
+    with pytest.raises(InputError, match="planted -> clean -> swapped -> planted goes in a circle"):
+        open_split("planted", datasets, "train")
+    with pytest.raises(InputError, match='no data set called "plantd"'):
+        open_split("plantd", datasets, "train")
+
+
+@pytest.mark.real_data
+def test_real_folders(real_data):
+    splits = {split: opened(split, folder=str(real_data / "hymenoptera")) for split in ("train", "val")}
+    assert {split: np.bincount(s.labels).tolist() for split, s in splits.items()} == {
+        "train": [123, 121],
+        "val": [70, 83],
+    }
+    source = opened(folder=str(real_data / "imagenet"), labels=str(real_data / "imagenet_classes.csv"))
+    assert len(source.classes) == 1000 and len(np.unique(source.labels)) == 868
+    assert len(opened(npz=str(real_data / "cifar100_tasks" / "flowers.npz"))) == 1000

@@ -1,0 +1,64 @@
+"""All four packages: cheap to import, registered under their names, described by a card."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from transferkit.hooks import check_signatures
+from transferkit.registry import installed
+
+FUNCTIONS = {
+    "bss": ["bss"],
+    "delta": ["attention_weights", "delta"],
+    "l2": ["l2"],
+    "l2_sp": ["l2_sp"],
+}
+HOOKS = {
+    "bss": ["check", "taps", "penalty"],
+    "delta": ["check", "taps", "setup", "penalty"],
+    "l2": ["anchors"],
+    "l2_sp": ["check", "anchors"],
+}
+
+
+def test_importing_packages_and_options_does_not_import_torch():
+    code = (
+        "import sys\n"
+        "import transferkit_bss.penalty, transferkit_delta.penalty, transferkit_l2.penalty, transferkit_l2_sp.penalty\n"
+        "from transferkit.registry import installed\n"
+        f"for name in {list(FUNCTIONS)}: installed().get('regularizer', name).options.model_json_schema()\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_registered_with_sound_hooks(name):
+    component = installed().get("regularizer", name)
+    check_signatures(component.cls)
+    assert component.hooks == HOOKS[name]
+    component.create({})  # every option has a default
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_come_from_the_package(name):
+    package = import_module(f"transferkit_{name}")
+    assert package.__all__ == FUNCTIONS[name]
+    for function in FUNCTIONS[name]:
+        assert callable(getattr(package, function))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_option_is_described_and_on_the_card(name):
+    component = installed().get("regularizer", name)
+    card = Path(import_module(f"transferkit_{name}").__file__).with_name("README.md").read_text(encoding="utf-8")
+    for option, info in component.options.model_fields.items():
+        assert info.description, option
+        assert f"`{option}`" in card, option

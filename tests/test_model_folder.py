@@ -1,0 +1,216 @@
+"""The model folder: atomic, complete, opened here and in plain timm, refused when damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import transferkit.model_folder as model_folder
+from transferkit.errors import InputError
+from transferkit.model import build
+from transferkit.model.compatibility import probe_batch
+from transferkit.model_folder import load, open_model, read_info, save_model
+from transferkit.recipe.schema import Model
+
+INFO = {"stage": "target", "recipe": "ants", "source": {"name": "test_vit", "sha256": "0" * 64}}
+
+
+@pytest.fixture
+def built():
+    torch.manual_seed(0)
+    spec = Model(
+        name="test_vit",
+        options={"in_chans": 1, "drop_rate": 0.1},
+        preprocessing={
+            "input_size": [64, 96],
+            "mean": [0.1],
+            "std": [0.2],
+            "crop_pct": 0.8,
+            "interpolation": "bilinear",
+        },
+    )
+    return build(spec, weights="scratch", source_classes=list("vwxyz"), classes=["ants", "bées"])
+
+
+@pytest.fixture
+def folder(built, tmp_path):
+    return save_model(tmp_path / "model", *built, INFO)
+
+
+def test_it_holds_only_json_and_safetensors(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "source_head.safetensors",
+    }
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_everything_comes_back(built, folder):
+    model, source = built
+    opened, head = open_model(folder)
+    assert not opened.training
+    assert opened.classes == ["ants", "bées"]
+    assert opened.preprocessing == model.preprocessing
+    assert opened.options == model.options
+    assert head.classes == list("vwxyz")
+    assert torch.equal(head.weight, source.weight)
+    assert torch.equal(head.bias, source.bias)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), opened.state_dict().values(), strict=True)
+    )
+
+
+def test_what_the_run_knew_is_in_the_configuration(folder):
+    info = read_info(folder)
+    assert {key: info[key] for key in INFO} == INFO
+    assert info["format"] == 1
+    assert info["classes"] == ["ants", "bées"]
+    assert info["source_classes"] == list("vwxyz")
+
+
+def test_plain_timm_gives_the_same_logits_and_transform(built, folder):
+    model, _ = built
+    plain = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    images = probe_batch(model, 2)
+    with torch.no_grad():
+        assert torch.equal(plain(images), model.eval()(images).logits)
+    config = timm.data.resolve_model_data_config(plain)
+    assert tuple(config["input_size"]) == (1, 64, 96)
+    assert (tuple(config["mean"]), tuple(config["std"])) == ((0.1,), (0.2,))
+    assert (config["crop_pct"], config["interpolation"]) == (0.8, "bilinear")
+    assert list(plain.pretrained_cfg["label_names"]) == ["ants", "bées"]
+
+
+def test_saving_again_replaces_the_whole_folder(built, folder):
+    model, _ = built
+    (folder / "interference.json").write_text("{}")
+    model.swap_head(["x", "y", "z"])
+    save_model(folder, model, None)
+    assert open_model(folder)[0].classes == ["x", "y", "z"]
+    assert open_model(folder)[1] is None
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_failure_leaves_the_old_folder(built, folder, monkeypatch):
+    before = (folder / "config.json").read_text()
+
+    def fail(folder) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model_folder, "_flush", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(folder, *built, {"stage": "other"})
+    assert (folder / "config.json").read_text() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_saving_the_same_model_twice_gives_the_same_bytes(built, tmp_path):
+    one, two = (save_model(tmp_path / name, *built, INFO) for name in ("one", "two"))
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes()
+
+
+def test_opening_draws_nothing_from_the_random_generator(folder):
+    state = torch.get_rng_state()
+    open_model(folder)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_other_channel_orders_are_stored_plainly(built, tmp_path):
+    model, source = built
+    expected = model.net.patch_embed.proj.weight.detach().clone()
+    model.to(memory_format=torch.channels_last)
+    opened, _ = open_model(save_model(tmp_path / "model", model, source))
+    assert torch.equal(opened.net.patch_embed.proj.weight, expected)
+
+
+def test_a_folder_of_plain_timm_opens(tmp_path):
+    net = timm.create_model("test_resnet", num_classes=2).eval()
+    timm.models.save_for_hf(net, tmp_path, model_config={"label_names": ["a", "b"]}, safe_serialization=True)
+    model, head = open_model(tmp_path)
+    assert model.classes == ["a", "b"]
+    assert head is None
+    images = probe_batch(model, 1)
+    with torch.no_grad():
+        assert torch.equal(model(images).logits, net(images))
+
+
+def test_a_stage_can_start_from_a_folder(built, folder):
+    model, _ = built
+    spec = Model(name=f"local-dir:{folder}")
+    started, source = build(spec, weights="pretrained", source_classes=None, classes=["x", "y", "z"])
+    assert source.classes == ["ants", "bées"]
+    assert torch.equal(source.weight, model.head.weight)
+    assert torch.equal(started.net.blocks[0].attn.qkv.weight, model.net.blocks[0].attn.qkv.weight)
+    assert started.preprocessing == model.preprocessing
+
+
+def test_loading_for_prediction(built, folder):
+    model, _ = built
+    loaded = load(folder)
+    image = Image.effect_noise((200, 150), 80).convert("RGB")
+    batch = loaded.preprocess(image).unsqueeze(0)
+    assert batch.shape == (1, 1, 64, 96)
+    prediction = loaded(batch)
+    with torch.no_grad():
+        assert torch.equal(prediction.logits, model.eval()(batch).logits)
+    assert torch.allclose(prediction.probabilities.sum(1), torch.ones(1))
+    assert loaded.classes == ["ants", "bées"]
+    assert loaded.to("cpu") is loaded
+    assert not prediction.logits.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 96), (1, 3, 64, 96)])
+def test_a_batch_of_another_shape_is_refused(folder, shape):
+    with pytest.raises(InputError, match=r"takes a batch of images \(n, 1, height, width\)"):
+        load(folder)(torch.zeros(shape))
+
+
+def test_loading_needs_neither_recipes_nor_accelerate(folder):
+    code = (
+        f"import sys, transferkit; transferkit.load({str(folder)!r}); "
+        "sys.exit(any(name in sys.modules for name in ('accelerate', 'transferkit.recipe', 'pydantic', 'pluggy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def edit(folder, change) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(architecture="no_such_model"), 'has no model called|has no model "no_such_model"'),
+        (lambda c: c.pop("architecture"), "not the configuration of a timm model"),
+        (lambda c: c.update(transferkit=3), "is not a mapping"),
+        (lambda c: c["transferkit"].update(format=99), "newer format than this version reads; upgrade"),
+        (lambda c: c["transferkit"].update(classes=["a"]), "1 class names for a model with 2 classes"),
+        (lambda c: c["transferkit"]["preprocessing"].pop("mean"), "its preprocessing cannot be read"),
+        (lambda c: c["model_args"].update(nonsense=1), "timm cannot create test_vit from it"),
+        (lambda c: c.update(num_classes=5), "of another shape: .*head"),
+    ],
+)
+def test_damaged_configurations_are_said(folder, change, message):
+    edit(folder, change)
+    with pytest.raises(InputError, match=message):
+        open_model(folder)
+
+
+def test_missing_parts_are_said(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="there is no such weights file"):
+        open_model(folder)
+    with pytest.raises(InputError, match="not a model folder"):
+        open_model(folder / "nowhere")

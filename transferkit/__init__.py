@@ -1,0 +1,65 @@
+"""Fine-tune timm backbones, see what they still remember, deploy them with an interference detector.
+
+This is the whole public surface. Names are imported on first use, so that `import transferkit` stays
+fast and never imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transferkit.api import RunResult, run
+    from transferkit.data.streams import Stream
+    from transferkit.hookspecs import hookimpl
+    from transferkit.model_folder import LoadedModel, load
+    from transferkit.report import Report
+    from transferkit.training.anchors import Anchor
+
+__version__ = "0.1.0"
+API_VERSION = "1"
+
+_HOMES = {
+    "Anchor": "transferkit.training.anchors",
+    "LoadedModel": "transferkit.model_folder",
+    "Report": "transferkit.report",
+    "RunResult": "transferkit.api",
+    "Stream": "transferkit.data.streams",
+    "hookimpl": "transferkit.hookspecs",
+    "load": "transferkit.model_folder",
+    "run": "transferkit.api",
+}
+
+__all__ = [
+    "API_VERSION",
+    "Anchor",
+    "LoadedModel",
+    "Report",
+    "RunResult",
+    "Stream",
+    "__version__",
+    "hookimpl",
+    "lazy",
+    "load",
+    "run",
+]
+
+
+def lazy(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
+    """A module `__getattr__` that imports names on first use.
+
+    Plugin packages export their pure functions with it, so that registering them does not import torch:
+    `__getattr__ = transferkit.lazy(__name__, {"bss": "transferkit_bss.penalty"})`.
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return __getattr__
+
+
+__getattr__ = lazy(__name__, _HOMES)

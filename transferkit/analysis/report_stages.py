@@ -1,0 +1,149 @@
+"""The report's section about one stage: training curves, worst classes, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from transferkit.analysis import page
+from transferkit.analysis.charts import Series, as_percent, confusion_matrix, is_spread, line_chart, short
+from transferkit.analysis.run_folder import RunFolder, class_names
+from transferkit.formats import percent
+
+WORST = 10
+
+
+def chance(stage: Mapping[str, Any]) -> float | None:
+    """The accuracy of guessing, 1/K, if the classes are on record."""
+    classes = class_names(stage)
+    return 1 / len(classes) if classes else None
+
+
+def stage_section(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iterator[str]:
+    """Everything about one stage below its heading."""
+    lines = run.lines(name)
+    charts = [chart for chart in _charts(lines, stage) if chart]
+    recalls = _last_recalls(lines) or _recalls_of(stage)
+    picture = _confusion(stage)
+    if not charts and not recalls and not picture:
+        return
+    yield page.heading(2, f"Stage {name}", f"stage-{name}")
+    if charts:
+        if any(line.get("epoch") == 0 for line in lines):
+            yield page.paragraph("Epochs count from 0. The loss is the task's, without regularizers.", "small")
+        yield f'<div class="charts">{"".join(charts)}</div>'
+    parts = [part for part in (_worst(recalls), picture) if part]
+    if parts:
+        yield f'<div class="pair">{"".join(parts)}</div>'
+
+
+def _charts(lines: Sequence[Mapping[str, Any]], stage: Mapping[str, Any]) -> Iterator[str]:
+    yield _chart("Loss", _by_split(lines, "loss"), zero=True)
+    top1 = _by_split(lines, "top1")
+    guess = chance(stage)
+    if top1 and guess is not None:
+        xs = sorted({x for one in top1 for x, _ in one.points})
+        top1.append(Series("chance", [(xs[0], guess), (xs[-1], guess)] if len(xs) > 1 else [], 7, dashed=True))
+    best = stage.get("best") or {}
+    if top1 and best.get("epoch") is not None and best.get("top1") is not None and not best.get("sd"):
+        top1.append(Series("best", [(float(best["epoch"]), float(best["top1"]))], 3))
+    yield _chart("Top-1", top1, percents=True)
+    yield _chart("Learning rate", _learning_rates(lines), zero=True, widen=True)
+    yield _chart("Weighted regularizers", _terms(lines), widen=True)
+
+
+def _chart(
+    title: str, series: Sequence[Series], *, percents: bool = False, zero: bool = False, widen: bool = False
+) -> str:
+    """A captioned chart with a legend; `widen` allows a log axis where the values are spread."""
+    log = widen and is_spread([y for one in series for _, y in one.values()])
+    y_format = as_percent if percents else short
+    picture = line_chart(series, label=f"{title} over epochs", y_format=y_format, log=log, zero=zero)
+    keys = [page.key(one.name, one.colour, one.dashed) for one in series if one.name and one.values()]
+    return page.figure(f"{title} (log scale)" if log else title, keys, picture)
+
+
+def _by_split(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Series]:
+    """One series per split (or further data set), train and val first."""
+    found: dict[str, list[tuple[float, float | None]]] = {}
+    for line in lines:
+        if isinstance(line.get(metric), int | float):
+            found.setdefault(str(line.get("split", "train")), []).append((_epoch(line), float(line[metric])))
+    names = sorted(found, key=lambda name: (name != "train", name != "val", name))
+    fixed = {"train": 1, "val": 0}
+    free = iter(range(2, 10_000))
+    return [Series(name, found[name], fixed[name] if name in fixed else next(free) % 7) for name in names]
+
+
+def _epoch(line: Mapping[str, Any]) -> float:
+    value = line.get("epoch", 0)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _learning_rates(lines: Sequence[Mapping[str, Any]]) -> list[Series]:
+    """The learning rate of the backbone and, where it differs, of the head."""
+    train = [line for line in lines if line.get("split") == "train" and isinstance(line.get("lr"), int | float)]
+    body = [(_epoch(line), float(line["lr"])) for line in train]
+    head = [(_epoch(line), float(line["lr_head"])) for line in train if line.get("lr_head") is not None]
+    if not head or head == body:
+        return [Series("", body)]
+    return [Series("backbone", body), Series("head", head, 1)]
+
+
+def _terms(lines: Sequence[Mapping[str, Any]]) -> list[Series]:
+    """The weighted value of each regularizer over epochs."""
+    found: dict[str, list[tuple[float, float | None]]] = {}
+    for line in lines:
+        for term, value in (line.get("terms") or {}).items():
+            weighted = value.get("weighted") if isinstance(value, Mapping) else None
+            if isinstance(weighted, int | float):
+                found.setdefault(str(term), []).append((_epoch(line), float(weighted)))
+    return [Series(term, points, i) for i, (term, points) in enumerate(found.items())]
+
+
+def _last_recalls(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    for line in reversed(lines):
+        if line.get("split") == "val" and isinstance(line.get("per_class"), Mapping):
+            return {str(k): float(v) for k, v in line["per_class"].items() if isinstance(v, int | float)}
+    return {}
+
+
+def _recalls_of(stage: Mapping[str, Any]) -> dict[str, float]:
+    matrix, classes = stage.get("confusion") or [], class_names(stage)
+    if len(matrix) != len(classes):
+        return {}
+    return {name: row[i] / sum(row) for i, (name, row) in enumerate(zip(classes, matrix, strict=True)) if sum(row)}
+
+
+def _worst(recalls: Mapping[str, float]) -> str:
+    if not recalls:
+        return ""
+    ranked = sorted(recalls.items(), key=lambda item: (item[1], item[0]))
+    rows = [[name, page.bar(recall), percent(recall)] for name, recall in ranked[:WORST]]
+    title = "Recall per class" if len(ranked) <= WORST else f"The {WORST} worst of {len(ranked)} classes"
+    return f"<div>{page.heading(3, title)}{page.table(['class', '', 'recall'], rows, right=(2,))}</div>"
+
+
+def _confusion(stage: Mapping[str, Any]) -> str:
+    matrix, classes = stage.get("confusion") or [], class_names(stage)
+    if not matrix:
+        return ""
+    if len(classes) != len(matrix):
+        classes = [str(i) for i in range(len(matrix))]
+    picture = confusion_matrix(matrix, classes)
+    note = page.paragraph("Rows are true classes; shades grow with the share of the row.", "small")
+    return f"<div>{page.heading(3, 'Confusion matrix')}{picture}{note}{_mistakes(matrix, classes)}</div>"
+
+
+def _mistakes(matrix: Sequence[Sequence[float]], classes: Sequence[str]) -> str:
+    """The most frequent confusions of many classes, where the picture cannot carry names."""
+    if len(classes) <= 12:
+        return ""
+    wrong = [
+        (-count, classes[i], classes[j])
+        for i, row in enumerate(matrix)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    rows = [[true, predicted, f"{-count:g}"] for count, true, predicted in sorted(wrong)[:WORST]]
+    return page.table(["true", "predicted", "images"], rows, right=(2,)) if rows else ""

@@ -1,0 +1,151 @@
+"""A run folder as data: what `result.json`, `metrics.jsonl`, `recipe.yaml` and `env.json` say.
+
+Used by the report page and by `compare`; reads files and imports neither torch nor the recipe's plugins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import InputError
+
+Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The recorded facts of one run; missing files are empty."""
+
+    path: Path
+    result: Mapping[str, Any]
+    metrics: list[dict[str, Any]]
+    recipe: Mapping[str, Any]
+    env: Mapping[str, Any]
+
+    @property
+    def stages(self) -> Mapping[str, Any]:
+        """{stage name: what result.json says of it}."""
+        return self.result.get("stages") or {}
+
+    @property
+    def repeats(self) -> list[Mapping[str, Any]]:
+        """The runs over seeds that this run is the mean of; usually none."""
+        return list(self.result.get("repeats") or [])
+
+    def stage_recipe(self, name: str) -> Mapping[str, Any]:
+        """The stage as the resolved recipe has it, or nothing."""
+        for stage in self.recipe.get("stages") or []:
+            if isinstance(stage, Mapping) and stage.get("name") == name:
+                return stage
+        return {}
+
+    def model_name(self, stage: str) -> str:
+        """The timm name of the stage's model."""
+        own = self.stage_recipe(stage).get("model") or self.recipe.get("model") or {}
+        return str(own.get("name", "")) if isinstance(own, Mapping) else ""
+
+    def lines(self, stage: str) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl of that stage."""
+        return [line for line in self.metrics if line.get("stage") == stage]
+
+    def seconds(self, stage: str | None = None) -> float | None:
+        """How long the stage (or all of them) took, from the metrics' own clock."""
+        found = [
+            line["seconds"]
+            for line in self.metrics
+            if isinstance(line.get("seconds"), int | float) and stage in (None, line.get("stage"))
+        ]
+        return float(sum(found)) if found else None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run."""
+    return (folder / "result.json").is_file()
+
+
+def read_run(folder: Path) -> RunFolder:
+    """Read a run folder. Raises InputError when it is none or when result.json is damaged."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder of a run, such as runs/NAME/20260101-120000-ab12")
+    if not is_run(folder):
+        raise InputError(f"{folder} is not a run folder: it has no result.json")
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / 'result.json'} is damaged: {error}") from error
+    if not isinstance(result, dict):
+        raise InputError(f"{folder / 'result.json'} is damaged: it holds no object")
+    return RunFolder(
+        folder, result, list(_metrics(folder / "metrics.jsonl")), _recipe(folder), _json(folder / "env.json")
+    )
+
+
+def _metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The valid lines: a run that was killed may have left half a line at the end."""
+    if not path.is_file():
+        return
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _recipe(folder: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        value = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def validation_images(run: RunFolder, name: str) -> int | None:
+    """How many validation images the stage has: from result.json, else from the last line about them."""
+    stage = run.stages.get(name) or {}
+    images = stage.get("images")
+    if isinstance(images, Mapping):
+        images = images.get("val")
+    total = int(sum(sum(row) for row in stage.get("confusion") or []))
+    lines = [line.get("images") for line in run.lines(name) if line.get("split") == "val"]
+    found = (images, total, *reversed(lines))
+    return next((count for count in found if isinstance(count, int) and count > 0), None)
+
+
+def class_names(stage: Mapping[str, Any]) -> list[str]:
+    """The stage's class names in label order, if recorded."""
+    return [str(name) for name in stage.get("classes") or []]
+
+
+def wilson(share: float, total: int, z: float = Z95) -> tuple[float, float]:
+    """Wilson's score interval for a share of `total` trials: (low, high) within 0..1."""
+    if total <= 0:
+        raise ValueError(f"the interval needs at least one trial, not {total}")
+    scale = 1 + z * z / total
+    middle = (share + z * z / (2 * total)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def sample_sd(values: list[float]) -> float | None:
+    """The standard deviation with n - 1 in the denominator; None below two values."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

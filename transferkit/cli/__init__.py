@@ -1,0 +1,74 @@
+"""The command line: one file per verb. Nothing here imports torch before a verb needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from transferkit.cli.compare import compare
+from transferkit.cli.doctor import doctor
+from transferkit.cli.evaluate import evaluate
+from transferkit.cli.plan import plan
+from transferkit.cli.plugins import plugins_app
+from transferkit.cli.predict import predict
+from transferkit.cli.resume import resume
+from transferkit.cli.run import run
+from transferkit.cli.schema import schema
+from transferkit.errors import TransferkitError
+from transferkit.registry import installed
+
+app = typer.Typer(
+    name="transferkit",
+    help=__import__("transferkit").__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (run, plan, resume, evaluate, predict, compare, schema, doctor):
+    app.command()(verb)
+app.add_typer(plugins_app, name="plugins")
+
+
+def _speaks() -> bool:
+    """Whether this process prints errors: torchrun numbers its processes, the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
+    installed().manager.hook.transferkit_commands(cli=app)
+    try:
+        code = app(args=arguments, prog_name="transferkit", standalone_mode=False)
+    except TransferkitError as error:
+        _explain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of the command line
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(error.exit_code)
+        if type(error).__name__ == "Abort":
+            sys.exit(128 + signal.SIGINT)
+        traceback.print_exc()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: TransferkitError) -> None:
+    if not _speaks():
+        return
+    print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+    if os.environ.get("TRANSFERKIT_DEBUG"):
+        traceback.print_exc()
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,186 @@
+"""`transferkit doctor`: is this machine ready, and would this recipe train? Answers before anything long starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferkit.cli import doctor_machine as machine
+from transferkit.cli.output import note, print_json, progress, say, table
+from transferkit.errors import TransferkitError
+from transferkit.formats import number
+from transferkit.registry import installed
+
+if TYPE_CHECKING:
+    from transferkit.recipe import Loaded
+
+LISTED = 20
+IMBALANCED = 3.0
+LOW_DISK = 2.0  # GiB
+
+
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe to try out.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="E.g. stages.target.batch_size=8")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Look at the machine; with a recipe also validate it, read all its images and train one step.
+
+    Exit code 2 when the recipe could not train.
+    """
+    facts: dict[str, Any] = {
+        "versions": machine.versions(),
+        "devices": machine.devices(),
+        "plugins": machine.plugins(installed()),
+        "disk": machine.disk(Path.cwd()),
+    }
+    if not json:
+        show_machine(facts)
+    if recipe is not None:
+        from transferkit.recipe import load_recipe
+
+        loaded = load_recipe(recipe, overrides or ())
+        facts |= examine(loaded)
+        if not json:
+            show_recipe(facts)
+    facts["problems"] = problems(facts)
+    if json:
+        print_json(facts)
+    else:
+        show_problems(facts["problems"])
+    if any(problem["stops"] for problem in facts["problems"]):
+        raise typer.Exit(2)
+
+
+def examine(loaded: Loaded) -> dict[str, Any]:
+    """The recipe's data, and one real training step of its first stage."""
+    from transferkit.cli.doctor_data import check_datasets, images_to_read
+
+    with progress(images_to_read(loaded.recipe), "reading images") as advance:
+        data = check_datasets(loaded.recipe, advance)
+    stage = loaded.recipe.stages[0].name
+    return {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | one_step(loaded, stage)}
+
+
+def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
+    """seconds, images_per_second, peak_memory_mb and loss of one step; or the error that it ended in."""
+    from transferkit.training import probe
+
+    try:
+        return dict(probe.one_step(loaded, stage))
+    except TransferkitError as error:
+        return {"error": str(error)}
+
+
+def problems(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was found, in sentences; `stops` says whether training could not even start."""
+    found = [_problem(f"plugin {failure}") for failure in facts["plugins"]["failed"]]
+    if facts["disk"]["free_gib"] < LOW_DISK:
+        found.append(_problem(f"only {facts['disk']['free_gib']:.1f} GiB are free in {facts['disk']['folder']}"))
+    for name, data in facts.get("data", {}).items():
+        found += _data_problems(name, data)
+    step = facts.get("step", {})
+    if "error" in step:
+        found.append(_problem(f"stage {step['stage']}: the first step failed: {step['error']}", stops=True))
+    return found
+
+
+def _data_problems(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    if data["bad_images"]:
+        stops = data["on_bad_image"] == "error"
+        what = "replace or remove them, or set on_bad_image: skip" if stops else "they will be skipped"
+        found.append(_problem(f"{name}: {len(data['bad_images'])} images cannot be read; {what}", stops=stops))
+    if data["duplicates"]:
+        count = len(data["duplicates"])
+        found.append(_problem(f"{name}: {count} images of val or test are also in train, so results will flatter"))
+    if data["within_train"]:
+        found.append(_problem(f"{name}: {data['within_train']} training images are copies of others"))
+    ratio = data["imbalance"].get("train") or 1
+    if ratio >= IMBALANCED:
+        text = f"{name}: the largest class has {number(ratio, 2)} times the images of the smallest; see `balance`"
+        found.append(_problem(text))
+    empty = [label for label, count in data["counts"].get("train", {}).items() if not count]
+    if empty:
+        found.append(_problem(f"{name}: no training images of {', '.join(empty[:LISTED])}", stops=True))
+    return found
+
+
+def _problem(text: str, *, stops: bool = False) -> dict[str, Any]:
+    return {"text": text, "stops": stops}
+
+
+def show_machine(facts: dict[str, Any]) -> None:
+    """Print versions, devices, plugins and disk."""
+    say("Versions")
+    table(["package", "version"], [[name, found or "not installed"] for name, found in facts["versions"].items()])
+    say()
+    say("Devices")
+    rows = [
+        [one["device"], one["name"], _gib(one["free_gib"]), _gib(one["total_gib"]), ", ".join(one["precisions"])]
+        for one in facts["devices"]
+    ]
+    table(["device", "name", "free", "memory", "precision"], rows, right=["free", "memory"])
+    say()
+    say("Plugins")
+    for kind, names in facts["plugins"]["installed"].items():
+        say(f"{kind}: {', '.join(names)}")
+    say()
+    say(f"Disk: {_gib(facts['disk']['free_gib'])} free in {facts['disk']['folder']}")
+
+
+def show_recipe(facts: dict[str, Any]) -> None:
+    """Print what the recipe's data and its first step are like."""
+    for name, data in facts["data"].items():
+        say()
+        say(f"Data set {name}: {data['checked']} images read")
+        rows = [
+            [split, str(sum(counts.values())), str(len(counts)), str(min(counts.values())), str(max(counts.values()))]
+            for split, counts in data["counts"].items()
+            if counts
+        ]
+        if rows:
+            columns = ["split", "images", "classes", "smallest", "largest"]
+            table(columns, rows, right=columns[1:])
+        for bad in data["bad_images"][:LISTED]:
+            say(f"  {bad['split']}: {bad['path']}: {bad['reason']}")
+        for pair in data["duplicates"][:LISTED]:
+            say(f"  {pair['split']}: {pair['path']} is {pair['train']}")
+        hidden = max(len(data["bad_images"]) - LISTED, 0) + max(len(data["duplicates"]) - LISTED, 0)
+        if hidden:
+            note(f"{hidden} more are in the output of --json")
+    _show_step(facts["step"])
+
+
+def _show_step(step: dict[str, Any]) -> None:
+    say()
+    if "error" in step:
+        say(f"One step of stage {step['stage']} failed")
+        return
+    say(f"One step of stage {step['stage']}")
+    values = {
+        "seconds": number(step.get("seconds"), 3),
+        "images per second": number(step.get("images_per_second"), 3),
+        "peak memory": f"{step['peak_memory_mb']:.0f} MB" if step.get("peak_memory_mb") is not None else "–",
+        "loss": number(step.get("loss")),
+    }
+    table(["", "value"], [[key, value] for key, value in values.items()], right=["value"])
+
+
+def show_problems(found: list[dict[str, Any]]) -> None:
+    """Print the list of problems, those that stop training first."""
+    say()
+    if not found:
+        say("No problem found")
+        return
+    say("Problems")
+    for one in sorted(found, key=lambda problem: not problem["stops"]):
+        say(f"{'stops training: ' if one['stops'] else ''}{one['text']}")
+
+
+def _gib(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} GiB"

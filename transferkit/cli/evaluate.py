@@ -1,0 +1,132 @@
+"""`transferkit evaluate`: how good is a model on a folder of images?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferkit.cli.models import find_model
+from transferkit.cli.output import note, print_json, progress, say, table
+from transferkit.errors import InputError
+from transferkit.formats import number, percent
+
+if TYPE_CHECKING:
+    from transferkit.data.sources import Source
+    from transferkit.model import TransferModel
+    from transferkit.training.evaluation import Evaluation
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="A folder with one folder per class, or with splits.", show_default=False)],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A CSV that maps folders to class names.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 64,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    """Evaluate a model on a folder: accuracy, loss and recall per class, worst first."""
+    folder = find_model(model, stage)
+
+    from transferkit.model_folder import open_model
+
+    opened, _ = open_model(folder)
+    source = open_data(data, split, opened.classes, labels)
+    found = measure(opened, source, batch_size=batch_size, workers=workers)
+    facts = as_json(found, opened.classes) | {"model": str(folder), "data": str(data), "split": split}
+    if json:
+        print_json(facts)
+    else:
+        show(facts)
+
+
+def open_data(data: Path, split: str, classes: list[str], labels: Path | None = None) -> Source:
+    """The images of one split, labelled as the model's classes are.
+
+    A folder of class folders without splits is taken whole. Raises InputError for a missing split and for
+    classes that the model does not know.
+    """
+    from transferkit.data.folders import find_splits
+    from transferkit.data.sources import open_split
+    from transferkit.recipe.schema import SPLITS, Dataset
+
+    if split not in SPLITS:
+        raise InputError(f'"{split}" is no split; use one of {", ".join(SPLITS)}')
+    splits = find_splits(data)
+    if list(splits.values()) == [data] and split != "train":
+        note(f"{data} has no splits; all of its images are evaluated")
+        split = "train"
+    if split not in splits:
+        raise InputError(f"{data} has no {split} split; it has {', '.join(splits)}: choose with --split")
+    spec = Dataset.model_validate({"folder": str(data), "labels": str(labels) if labels else None})
+    source = open_split(data.name or "data", {data.name or "data": spec}, split, classes)
+    if source is None:
+        raise InputError(f"{data} has no {split} split")
+    return source
+
+
+def measure(model: TransferModel, source: Source, *, batch_size: int = 64, workers: int = 0) -> Evaluation:
+    """Evaluate on every image of the source, on the fastest device there is."""
+    from accelerate import Accelerator
+
+    from transferkit.data.batches import EvalLoader
+    from transferkit.data.samples import Samples
+    from transferkit.data.transforms import transforms
+    from transferkit.training.evaluation import evaluate as run_evaluation
+
+    accelerator = Accelerator()
+    samples = Samples("data", "val", source, transforms(model.preprocessing, None), seed=0)
+    loader = EvalLoader(samples, batch_size=batch_size, workers=workers)
+    try:
+        with progress(len(samples), "evaluating") as advance:
+            return run_evaluation(
+                model.to(accelerator.device), loader, accelerator, len(model.classes), each_batch=advance
+            )
+    finally:
+        loader.close()
+
+
+def as_json(found: Evaluation, classes: list[str]) -> dict[str, Any]:
+    """The evaluation as a JSON value; classes without images are left out of `per_class`."""
+    from transferkit.analysis.run_folder import wilson
+
+    counts = found.confusion.sum(dim=1).tolist()
+    recalls = zip(classes, found.per_class, counts, strict=True)
+    facts: dict[str, Any] = {
+        "top1": found.top1,
+        "top1_interval": list(wilson(found.top1, found.images)),
+        "loss": found.loss,
+        "images": found.images,
+        "classes": len(classes),
+        "chance": 1 / len(classes),
+        "per_class": {
+            name: {"recall": recall, "images": images} for name, recall, images in recalls if not math.isnan(recall)
+        },
+        "confusion": found.confusion.tolist(),
+        "class_names": classes,
+    }
+    if len(classes) > 5:
+        facts["top5"] = found.top5
+    return facts
+
+
+def show(facts: dict[str, Any]) -> None:
+    """Print the evaluation for people."""
+    low, high = facts["top1_interval"]
+    right = round(facts["top1"] * facts["images"])
+    say(f"top-1  {percent(facts['top1'])}  ({right} of {facts['images']} images)")
+    say(f"       95 % interval {percent(low)} to {percent(high)}; guessing gives {percent(facts['chance'])}")
+    if "top5" in facts:
+        say(f"top-5  {percent(facts['top5'])}")
+    say(f"loss   {number(facts['loss'])}")
+    say()
+    ranked = sorted(facts["per_class"].items(), key=lambda item: (item[1]["recall"], item[0]))
+    rows = [[name, str(one["images"]), percent(one["recall"])] for name, one in ranked]
+    table(["class", "images", "recall"], rows, right=["images", "recall"])
+    absent = facts["classes"] - len(ranked)
+    if absent:
+        note(f"{absent} of the model's {facts['classes']} classes have no image here")

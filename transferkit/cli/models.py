@@ -1,0 +1,41 @@
+"""Which model folder a user means: a model folder itself, `local-dir:…`, or a stage of a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transferkit.errors import InputError, Problem
+from transferkit.suggest import did_you_mean
+
+
+def find_model(given: str, stage: str | None = None) -> Path:
+    """The model folder: itself, or that of a run's stage (default: the last one that has a model).
+
+    Raises InputError when there is none.
+    """
+    path = Path(given.removeprefix("local-dir:")).expanduser()
+    if (path / "config.json").is_file():
+        if stage is not None:
+            raise InputError(f"{path} is one model, so there is no stage to choose; leave out --stage")
+        return path
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
+    if (path / "result.json").is_file():
+        return _of_run(path, stage)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a model folder or a run folder")
+    raise InputError(f"{path} is neither a model folder (config.json) nor a run folder (result.json)")
+
+
+def _of_run(path: Path, stage: str | None) -> Path:
+    from transferkit.analysis.run_folder import read_run
+
+    run = read_run(path)
+    folders = {name: path / str((entry or {}).get("model") or "") for name, entry in run.stages.items()}
+    finished = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
+    if stage is not None and stage not in finished:
+        state = "has not finished, so it has no model" if stage in folders else "does not exist"
+        raise InputError(Problem("", f'the stage "{stage}" of {path} {state}', did_you_mean(stage, finished)))
+    if not finished:
+        raise InputError(f"no stage of {path} has a finished model")
+    return folders[stage or finished[-1]]

@@ -1,0 +1,99 @@
+"""What the verbs print: answers on stdout, everything about the work on stderr.
+
+Tables are drawn for terminals and become plain aligned text in pipes and files. Nothing here reads markup,
+so that a class called "[bold]" is printed as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from transferkit.report import finite
+
+PATIENCE = 2.0  # seconds
+console = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON value on stdout; NaN and infinities become null."""
+    sys.stdout.write(json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str = "") -> None:
+    """Print a line of the answer on stdout, wrapped only by a terminal."""
+    console.print(text, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print a line about the work on stderr."""
+    err.print(text, soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
+    """Print a table on stdout; the columns named in `right` are aligned right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = set(right)
+    if console.is_terminal:
+        _rich_table(columns, cells, numeric)
+    else:
+        sys.stdout.write(plain_table(columns, cells, right=numeric) + "\n")
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: set[str]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(Text(column), justify="right" if column in numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console.print(drawn)
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Iterable[str] = ()) -> str:
+    """The table as text: two spaces between columns, no lines, no trailing spaces."""
+    numeric = set(right)
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = (
+            cell.rjust(width) if name in numeric else cell.ljust(width)
+            for name, cell, width in zip(columns, cells, widths, strict=True)
+        )
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(columns), *(line(row) for row in rows)])
+
+
+@contextmanager
+def progress(total: int | None, description: str) -> Iterator[Callable[[int], None]]:
+    """A function that counts work done; on a terminal, work of more than two seconds gets a bar on stderr."""
+    if not err.is_terminal:
+        yield lambda count: None
+        return
+    from rich.progress import Progress
+
+    started = time.monotonic()
+    bar = Progress(console=err, transient=True)
+    task = bar.add_task(description, total=total)
+
+    def advance(count: int) -> None:
+        bar.advance(task, count)
+        if not bar.live.is_started and time.monotonic() - started > PATIENCE:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()

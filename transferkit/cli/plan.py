@@ -1,0 +1,163 @@
+"""`transferkit plan`: a recipe with everything resolved, where each value came from, and what will happen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from transferkit.cli.output import console, print_json, say
+from transferkit.recipe import Loaded, load_recipe
+from transferkit.recipe.schema import Stage
+from transferkit.recipe.step_plan import StepPlan, step_plan
+from transferkit.recipe.tree import item_label
+from transferkit.recipe.yaml import flow
+
+MAX_NAMED_CLASSES = 6
+Line = tuple[str, str, str]  # key with its indentation, value, origin
+
+
+def plan(
+    recipe: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value, +list=item to append, ~key to remove", metavar="[KEY=VALUE]..."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="machine output on stdout")] = False,
+) -> None:
+    """Show the resolved recipe, the steps of every stage and the plugins in call order; start nothing."""
+    loaded = load_recipe(recipe, overrides or ())
+    if json:
+        print_json(as_data(loaded))
+    else:
+        show(loaded)
+
+
+def as_data(loaded: Loaded) -> dict[str, Any]:
+    """The whole plan as plain data."""
+    stages = {}
+    for stage in loaded.recipe.stages:
+        numbers = dataclasses.asdict(step_plan(loaded.recipe, stage))
+        numbers.pop("stage")
+        stages[stage.name] = {**numbers, "plugins": loaded.plugins(stage).order()}
+    return {"recipe": loaded.data(), "origins": dict(loaded.origins), "stages": stages}
+
+
+def show(loaded: Loaded) -> None:
+    """Print the plan for people: values that the recipe does not give are dimmed."""
+    lines = list(recipe_lines(loaded))
+    keys = max(len(key) for key, _, _ in lines)
+    values = min(48, max(len(value) for _, value, _ in lines))
+    for key, value, origin in lines:
+        text = f"{key:{keys}}  {value:{values}}  {origin}".rstrip()
+        console.print(Text(text, style="dim" if origin == "default" else ""), soft_wrap=True)
+    for stage in loaded.recipe.stages:
+        say()
+        for line in stage_lines(loaded, stage):
+            say(line)
+    if loaded.recipe.analyses:
+        say()
+        say("analyses, in order: " + ", ".join(plugin.name for plugin in loaded.analyses()))
+
+
+def recipe_lines(loaded: Loaded) -> Iterator[Line]:
+    """The resolved recipe, one value per line. Sections that are all default take one line, empty keys share one."""
+    yield from _section(loaded.data(), "", 0, loaded.origins)
+
+
+def _section(data: Mapping[str, Any], prefix: str, depth: int, origins: Mapping[str, str]) -> Iterator[Line]:
+    indent, unset = "  " * depth, []
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        default = _all_default(path, origins)
+        if default and _given(value) in (None, [], {}, ""):
+            unset.append(key)
+        elif isinstance(value, dict) and value and not default:
+            yield f"{indent}{key}:", "", ""
+            yield from _section(value, f"{path}.", depth + 1, origins)
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            yield f"{indent}{key}:", "", ""
+            for index, item in enumerate(value):
+                label = item_label(value, index)
+                yield f"{indent}  - {label}:", "", ""
+                yield from _section(item, f"{path}.{label}.", depth + 3, origins)
+        else:
+            yield f"{indent}{key}", flow(_given(value)), "default" if default else _origin(path, origins)
+    if unset:
+        yield f"{indent}(not set)", ", ".join(unset), "default"
+
+
+def _given(value: Any) -> Any:
+    """A section without its empty keys."""
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
+def _all_default(path: str, origins: Mapping[str, str]) -> bool:
+    below = [origin for key, origin in origins.items() if key == path or key.startswith(f"{path}.")]
+    return all(origin == "default" for origin in below)
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str:
+    origin = origins.get(path, "")
+    return "command line" if origin.startswith("command line") else origin
+
+
+def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
+    """The steps of a stage, and which plugin is called when."""
+    numbers = step_plan(loaded.recipe, stage)
+    yield f"stage {stage.name}: {stage.dataset}, starts from {stage.start}"
+    yield f"  images       {_images(numbers)}"
+    yield f"  batch        {_batch(stage, numbers)}"
+    yield f"  steps        {_steps(stage, numbers)}"
+    yield f"  evaluation   {_every(stage.evaluate_every, numbers.evaluations)}{_also(stage)}"
+    kept = f"the newest {stage.checkpoints.keep} and the best are kept"
+    yield f"  checkpoints  {_every(stage.checkpoints.every, numbers.checkpoints)}; {kept}"
+    plugins = loaded.plugins(stage)
+    for hook, names in plugins.order().items():
+        if hook != "check":
+            yield f"  {hook:12} {' -> '.join(names)}"
+
+
+def _images(numbers: StepPlan) -> str:
+    if numbers.train is None:
+        return "known once the data set is opened"
+    parts = [f"train {_counted(numbers.train)}"]
+    if numbers.validation is not None:
+        parts.append(f"val {_counted(numbers.validation)}" + (", carved from train" if numbers.carved else ""))
+    else:
+        parts.append("no validation split")
+    if numbers.test is not None:
+        parts.append(f"test {_counted(numbers.test)}")
+    return "; ".join(parts)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    total = sum(counts.values())
+    if len(counts) <= MAX_NAMED_CLASSES:
+        return f"{total} ({', '.join(f'{label} {number}' for label, number in counts.items())})"
+    return f"{total} ({len(counts)} classes, {min(counts.values())} to {max(counts.values())} each)"
+
+
+def _batch(stage: Stage, numbers: StepPlan) -> str:
+    if stage.accumulate == 1:
+        return f"{stage.batch_size} images per step"
+    return f"{stage.batch_size} images x {stage.accumulate} = {numbers.effective_batch} per step"
+
+
+def _steps(stage: Stage, numbers: StepPlan) -> str:
+    if numbers.steps_per_epoch is None or numbers.total_steps is None or numbers.epochs is None:
+        return f"{stage.steps} in all" if stage.steps is not None else f"{stage.epochs} epochs"
+    return f"{numbers.steps_per_epoch} per epoch x {numbers.epochs:.4g} epochs = {numbers.total_steps}"
+
+
+def _every(epochs: int, times: int | None) -> str:
+    often = "after every epoch" if epochs == 1 else f"after every {epochs} epochs"
+    return often if times is None else f"{often} ({times} {'time' if times == 1 else 'times'})"
+
+
+def _also(stage: Stage) -> str:
+    return f"; also on {', '.join(stage.evaluate)}" if stage.evaluate else ""

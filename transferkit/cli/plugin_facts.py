@@ -1,0 +1,131 @@
+"""What can be said about an installed plugin: its options, what its hooks ask for, and its method card."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from transferkit.hookspecs import RunHooks
+from transferkit.registry import Component
+
+RANGES = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+CORE_OPTIONS = {
+    "regularizer": "weight (needed), name and on belong to every regularizer",
+    "curriculum": "name belongs to every curriculum",
+    "corruption": "name and splits belong to every corruption",
+    "analyzer": "name, stage, dataset, baseline and every belong to every analyzer",
+    "observer": "name belongs to every observer",
+}
+
+
+def listed(component: Component) -> dict[str, Any]:
+    """One line of the list. A class that cannot be imported is a status, not an error."""
+    facts: dict[str, Any] = {
+        "name": component.name,
+        "kind": component.kind,
+        "distribution": component.owner.distribution,
+        "version": component.owner.version,
+        "hooks": [],
+        "status": "ok",
+    }
+    try:
+        facts["hooks"] = component.hooks
+    except Exception as error:  # whatever a stranger's module raises must not stop the list
+        facts["status"] = f"failed: {type(error).__name__}: {error}"
+    return facts
+
+
+def described(component: Component) -> dict[str, Any]:
+    """Everything that `plugins show` prints."""
+    schema = component.options.model_json_schema()
+    return listed(component) | {
+        "module": component.cls.__module__,
+        "class": component.cls.__qualname__,
+        "doc": inspect.getdoc(component.cls) or "",
+        "options": options(schema),
+        "core_options": CORE_OPTIONS[component.kind],
+        "requests": requests(component),
+        "card": card(component),
+    }
+
+
+def requests(component: Component) -> dict[str, list[str]]:
+    """{hook: the arguments it asks for}."""
+    found = {}
+    for hook in component.hooks:
+        known = inspect.signature(getattr(RunHooks, hook)).parameters
+        asked = inspect.signature(getattr(component.cls, hook)).parameters
+        found[hook] = [name for name in asked if name in known and name != "self"]
+    return found
+
+
+def options(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry per option: name, type, default (absent when it must be given), range, description."""
+    entries = []
+    definitions = schema.get("$defs", {})
+    for name, field in schema.get("properties", {}).items():
+        entry = {
+            "name": name,
+            "type": type_words(field, definitions),
+            "required": name in schema.get("required", []),
+            "range": range_words(field, definitions),
+            "description": field.get("description", ""),
+        }
+        if "default" in field:
+            entry["default"] = field["default"]
+        entries.append(entry)
+    return entries
+
+
+def type_words(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """A JSON Schema's type as a recipe's author would say it."""
+    field = _resolved(field, definitions)
+    if "enum" in field:
+        return " | ".join(str(value) for value in field["enum"])
+    if "const" in field:
+        return str(field["const"])
+    if "anyOf" in field:
+        return " | ".join(dict.fromkeys(type_words(part, definitions) for part in field["anyOf"]))
+    kind = field.get("type", "any")
+    if kind == "array":
+        return f"list of {type_words(field.get('items', {}), definitions)}"
+    if kind == "object" and isinstance(field.get("additionalProperties"), Mapping):
+        return f"mapping to {type_words(field['additionalProperties'], definitions)}"
+    names = {"integer": "whole number", "string": "text", "boolean": "true/false", "object": "mapping"}
+    if field.get("format") in ("path", "file-path", "directory-path"):
+        return "path"
+    return names.get(str(kind), str(kind))
+
+
+def range_words(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """The limits of a value: "≥ 1, < 5"."""
+    field = _resolved(field, definitions)
+    limits = [f"{sign} {field[key]:g}" for key, sign in RANGES.items() if key in field]
+    for part in field.get("anyOf", []):
+        limits += [words for words in [range_words(part, definitions)] if words and words not in limits]
+    return ", ".join(limits)
+
+
+def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = field.get("$ref", "")
+    target: Mapping[str, Any] = definitions.get(reference.rpartition("/")[2], field) if reference else field
+    return target
+
+
+def card(component: Component) -> str | None:
+    """The method card: README.md in the plugin's package, else the description of its distribution."""
+    module = component.target.partition(":")[0] if isinstance(component.target, str) else component.target.__module__
+    spec = find_spec(module.partition(".")[0])
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "README.md"
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    try:
+        text = metadata(component.owner.distribution).get_payload()  # type: ignore[attr-defined]
+    except PackageNotFoundError:
+        return None
+    return str(text) if text and component.owner.distribution != "transferkit" else None

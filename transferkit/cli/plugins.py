@@ -1,0 +1,170 @@
+"""`transferkit plugins`: what is installed, what each plugin offers, and a start for a new one."""
+
+from __future__ import annotations
+
+import json as json_module
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from transferkit.cli.output import console, err, note, print_json, say, table
+from transferkit.cli.plugin_facts import described, listed
+from transferkit.cli.plugin_template import write_plugin
+from transferkit.errors import InputError, Problem
+from transferkit.registry import KINDS, Component, Registry, installed
+from transferkit.suggest import did_you_mean
+
+plugins_app = typer.Typer(help="List installed plugins, show one, or write a new one.", no_args_is_help=False)
+
+KindName = StrEnum("KindName", {kind: kind for kind in KINDS})  # type: ignore[misc]
+KindOption = Annotated[KindName | None, typer.Option("--kind", help="Only this kind.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@plugins_app.callback(invoke_without_command=True)
+def plugins(
+    context: typer.Context,
+    kind: KindOption = None,
+    json: JsonOption = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed to load.")] = False,
+) -> None:
+    """List installed plugins with their kind, origin and hooks, and those that failed to load."""
+    if context.invoked_subcommand is None:
+        list_plugins(kind, json, failed)
+
+
+@plugins_app.command("list")
+def list_plugins(
+    kind: KindOption = None,
+    json: JsonOption = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed to load.")] = False,
+) -> None:
+    """List installed plugins with their kind, origin and hooks, and those that failed to load."""
+    rows = facts(installed(), kind.value if kind else None, failed)
+    if json:
+        print_json(rows)
+        return
+    if not rows:
+        note("no plugin failed to load" if failed else "no plugin is installed")
+        return
+    columns = ["name", "kind", "distribution", "version", "hooks", "status"]
+    table(columns, [[_words(row[column]) for column in columns] for row in rows])
+
+
+def facts(registry: Registry, kind: str | None = None, failed: bool = False) -> list[dict[str, Any]]:
+    """One entry per component, by kind and name, then one per plugin that failed to load."""
+    components = sorted(registry.components.values(), key=lambda one: (KINDS.index(one.kind), one.name))
+    rows = [listed(one) for one in components if kind in (None, one.kind)]
+    if kind is None:
+        rows += [
+            {
+                "name": failure.owner.plugin,
+                "kind": None,
+                "distribution": failure.owner.distribution,
+                "version": failure.owner.version,
+                "hooks": [],
+                "status": f"failed: {type(failure.error).__name__}: {failure.error}",
+            }
+            for failure in registry.failures
+        ]
+    return [row for row in rows if not failed or row["status"] != "ok"]
+
+
+def find(name: str, kind: str | None, registry: Registry) -> list[Component]:
+    """The components of that name. Raises InputError with a suggestion, or with the reason why it is missing."""
+    found = [one for one in registry.components.values() if one.name == name and kind in (None, one.kind)]
+    if found:
+        return found
+    for failure in registry.failures:
+        if failure.owner.plugin == name:
+            raise InputError(f"the plugin {failure}")
+    names = {one.name for one in registry.components.values() if kind in (None, one.kind)}
+    what = kind or "plugin"
+    raise InputError(Problem("", f'no {what} called "{name}" is installed', did_you_mean(name, names)))
+
+
+@plugins_app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The name that recipes use.", show_default=False)],
+    kind: KindOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a plugin's options with ranges and defaults, what its hooks ask for, and its method card."""
+    found = [described(component) for component in find(name, kind.value if kind else None, installed())]
+    if json:
+        print_json(found if len(found) > 1 else found[0])
+        return
+    for facts_of_one in found:
+        _print_facts(facts_of_one)
+
+
+def _print_facts(one: dict[str, Any]) -> None:
+    say(f"{one['name']}  {one['kind']}, {one['distribution']} {one['version']}, {one['module']}.{one['class']}")
+    if one["doc"]:
+        say()
+        say(one["doc"])
+    say()
+    say(f"Options ({one['core_options']})")
+    if one["options"]:
+        columns = ["option", "type", "default", "range", "description"]
+        table(columns, [_option(option) for option in one["options"]])
+    else:
+        say("none of its own")
+    say()
+    say("Hooks and what they ask for")
+    table(["hook", "arguments"], [[hook, ", ".join(names) or "nothing"] for hook, names in one["requests"].items()])
+    if one["card"]:
+        say()
+        _print_card(one["card"])
+
+
+def _option(option: dict[str, Any]) -> list[str]:
+    default = json_module.dumps(option["default"]) if "default" in option else "needed" if option["required"] else ""
+    return [option["name"], option["type"], default, option["range"], option["description"]]
+
+
+def _print_card(text: str) -> None:
+    if console.is_terminal:
+        from rich.markdown import Markdown
+
+        console.print(Markdown(text))
+    else:
+        say(text.rstrip())
+
+
+@plugins_app.command()
+def schema(
+    name: Annotated[str, typer.Argument(help="The name that recipes use.", show_default=False)],
+    kind: KindOption = None,
+) -> None:
+    """Print the JSON Schema of a plugin's options."""
+    found = find(name, kind.value if kind else None, installed())
+    if len(found) > 1:
+        kinds = ", ".join(one.kind for one in found)
+        raise InputError(f'"{name}" is the name of several plugins ({kinds}); say which with --kind')
+    print_json(found[0].options.model_json_schema())
+
+
+@plugins_app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Small letters, digits, underscores.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="The new folder; default: ./transferkit-NAME.")] = None,
+) -> None:
+    """Write a complete plugin package: a penalty, its registration, its card and a test."""
+    known = [one for one in installed().components.values() if one.name == name.replace("-", "_")]
+    if known:
+        raise InputError(f'the name "{name}" is taken by a {known[0].kind} of {known[0].owner}; choose another')
+    folder = write_plugin(name, out)
+    say(str(folder))
+    err.print("Next:", soft_wrap=True)
+    note(f"  pip install -e {folder}")
+    note(f"  python -m pytest {folder}")
+    note(f"  transferkit plugins show {name.replace('-', '_')}")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "–" if value is None else str(value)

@@ -1,0 +1,94 @@
+"""`transferkit predict`: which class is on each of these images?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from transferkit.cli.models import find_model
+from transferkit.cli.output import console, note, progress
+from transferkit.cli.predictions import CsvWriter, JsonWriter, TableWriter, Writer, answers, image_files
+from transferkit.errors import InputError
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of them.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="How many classes per image.")] = 3,
+    stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 16,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to this file; its ending chooses the format.")] = None,
+) -> None:
+    """Predict the classes of images. Unreadable ones are named and skipped."""
+    form = choose_format(json, csv, out)
+    folder = find_model(model, stage)
+
+    import torch
+
+    from transferkit.model_folder import load
+
+    loaded = load(folder)
+    loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    bad: list[Path] = []
+
+    def refuse(path: Path, reason: str) -> None:
+        bad.append(path)
+        note(f"cannot read {path}: {reason}")
+
+    top = min(top, len(loaded.classes))
+    done = 0
+    # rows that appear on the screen are progress enough
+    shown = progress(None, "images") if out is not None or not console.is_terminal else nullcontext(lambda count: None)
+    with destination(out) as file, shown as advance:
+        writer: Writer = form(file, top, loaded.classes)
+        for found in answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=refuse):
+            writer.write(found)
+            done += len(found)
+            advance(len(found))
+        writer.close()
+        if not done:
+            raise nothing(paths, bad)
+    if bad or out is not None:
+        note(f"{done} images predicted, {len(bad)} unreadable" + (f"; written to {out}" if out is not None else ""))
+
+
+def choose_format(json: bool, csv: bool, out: Path | None) -> type[Writer]:
+    """The format that was asked for, else that of the file's ending, else a table. Raises InputError for two."""
+    if json and csv:
+        raise InputError("--json and --csv contradict each other; choose one")
+    ending = out.suffix.lower() if out is not None else ""
+    if json or (ending == ".json" and not csv):
+        return JsonWriter
+    return CsvWriter if csv or ending == ".csv" else TableWriter
+
+
+def nothing(paths: list[Path], bad: list[Path]) -> InputError:
+    """Why there is no prediction at all."""
+    listed = ", ".join(str(path) for path in paths)
+    return InputError(f"none of the {len(bad)} images could be read" if bad else f"there are no images in {listed}")
+
+
+@contextmanager
+def destination(out: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that appears when everything is written."""
+    if out is None:
+        yield sys.stdout
+        return
+    partial = out.with_name(f"{out.name}.part")
+    try:
+        file = partial.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)

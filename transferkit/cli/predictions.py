@@ -1,0 +1,147 @@
+"""Images in, the most probable classes out, batch by batch: what `transferkit predict` writes down."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from transferkit.formats import percent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferkit.model_folder import LoadedModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The most probable classes of one image, best first."""
+
+    path: Path
+    classes: list[tuple[str, float]]
+
+
+def image_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as given; the images of folders, sub-folders included, in sorted order and without hidden ones."""
+    from transferkit.data.folders import IMAGE_EXTENSIONS
+
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for place, below, files in os.walk(path):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(files):
+                if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith("."):
+                    yield Path(place) / name
+
+
+def answers(
+    model: LoadedModel, files: Iterable[Path], *, top: int, batch_size: int, bad: Callable[[Path, str], None]
+) -> Iterator[list[Answer]]:
+    """The answers for each batch of files; unreadable ones go to `bad(path, reason)`."""
+    import torch
+
+    waiting = iter(files)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        while batch := list(islice(waiting, batch_size)):
+            images: list[Tensor] = []
+            readable: list[Path] = []
+            for path, image in zip(batch, pool.map(lambda path: _read(model, path), batch), strict=True):
+                if isinstance(image, str):
+                    bad(path, image)
+                else:
+                    images.append(image)
+                    readable.append(path)
+            if images:
+                yield _best(model, torch.stack(images), readable, top)
+
+
+def _read(model: LoadedModel, path: Path) -> Tensor | str:
+    """The preprocessed image, or the reason why it cannot be read."""
+    from transferkit.data.images import BadImage, open_image
+
+    try:
+        return model.preprocess(open_image(path))
+    except BadImage as error:
+        return error.reason
+
+
+def _best(model: LoadedModel, images: Tensor, paths: Sequence[Path], top: int) -> list[Answer]:
+    best = model(images).probabilities.topk(min(top, len(model.classes)), dim=1)
+    rows = zip(paths, best.indices.tolist(), best.values.tolist(), strict=True)
+    return [
+        Answer(path, [(model.classes[index], value) for index, value in zip(indices, values, strict=True)])
+        for path, indices, values in rows
+    ]
+
+
+class TableWriter:
+    """One aligned line per image, written as it comes: classes first, the path last."""
+
+    def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
+        self._file = file
+        self._width = min(28, max(len(name) for name in classes))
+        heads = [f"{f'class {rank}' if top > 1 else 'class':{self._width}}        p" for rank in range(1, top + 1)]
+        self._file.write("   ".join([*heads, "image"]) + "\n")
+
+    def write(self, found: Iterable[Answer]) -> None:
+        """Write the answers of a batch."""
+        for one in found:
+            cells = [f"{_cut(name, self._width):{self._width}}  {percent(p):>7}" for name, p in one.classes]
+            self._file.write("   ".join([*cells, str(one.path)]) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+class CsvWriter:
+    """Columns path, class_1, probability_1, class_2, …"""
+
+    def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
+        self._writer = csv.writer(file, lineterminator="\n")
+        ranks = range(1, top + 1)
+        self._writer.writerow(["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))])
+
+    def write(self, found: Iterable[Answer]) -> None:
+        """Write the answers of a batch."""
+        for one in found:
+            self._writer.writerow([one.path, *(cell for name, p in one.classes for cell in (name, f"{p:.6f}"))])
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+class JsonWriter:
+    """One JSON array, an object per line: {"path": …, "predictions": [{"class": …, "probability": …}]}."""
+
+    def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
+        self._file = file
+        self._before = "[\n"
+
+    def write(self, found: Iterable[Answer]) -> None:
+        """Write the answers of a batch."""
+        for one in found:
+            predictions = [{"class": name, "probability": p} for name, p in one.classes]
+            line = json.dumps({"path": str(one.path), "predictions": predictions}, ensure_ascii=False)
+            self._file.write(self._before + line)
+            self._before = ",\n"
+
+    def close(self) -> None:
+        """End the array."""
+        self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
+
+
+Writer = TableWriter | CsvWriter | JsonWriter
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,38 @@
+"""`transferkit run`: a recipe, from start to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferkit.cli.output import print_json
+from transferkit.cli.summary import show_result
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file (YAML).")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="E.g. stages.target.epochs=3")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    stages: Annotated[
+        list[str] | None, typer.Option("--stages", help="Run this stage and those it starts from (repeatable).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
+) -> None:
+    """Run a recipe: its stages, then its analyses, then the report."""
+    from transferkit.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+
+    from transferkit.api import execute
+
+    names = [name for given in stages or () for name in given.split(",") if name]
+    result = execute(loaded, out=out, stages=names, quiet=quiet)
+    if json:
+        print_json(result.content)
+    elif not quiet:
+        show_result(result)

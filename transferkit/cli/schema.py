@@ -1,0 +1,29 @@
+"""`transferkit schema`: the JSON Schema of recipes, with the plugins that are installed here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferkit.cli.output import note, print_json
+from transferkit.errors import InputError
+from transferkit.recipe.json_schema import recipe_schema
+from transferkit.registry import installed
+
+
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="write it to this file instead of stdout")] = None,
+) -> None:
+    """Print the JSON Schema of recipes, for editors: completion, descriptions and checks while typing."""
+    content = recipe_schema(installed())
+    if out is None:
+        print_json(content)
+        return
+    try:
+        out.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from None
+    note(f"{out} written; begin a recipe with: # yaml-language-server: $schema={out}")

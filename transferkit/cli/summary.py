@@ -1,0 +1,51 @@
+"""What a run came to: a table, the paths of what was written, and what to try next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from transferkit.cli.output import say, table
+from transferkit.formats import duration, percent
+
+if TYPE_CHECKING:
+    from transferkit.api import RunResult
+
+
+def show_result(result: RunResult) -> None:
+    """Print it to standard output."""
+    rows = [_row(name, entry) for name, entry in result.stages.items()]
+    columns = ["stage", "best top-1", "epoch", "last top-1", "val images", "chance", "time"]
+    say()
+    table(columns, rows, right=columns[1:])
+    for name, entry in result.stages.items():
+        for warning in entry["warnings"]:
+            say(f"{name}: {warning}")
+    run_dir, last = result.run_dir, next(reversed(result.stages), None)
+    written = {"report": run_dir / "report.html", "metrics": run_dir / "metrics.jsonl", "curves": run_dir / "tb"}
+    commands = [f"transferkit compare {run_dir.parent}", f"tensorboard --logdir {run_dir / 'tb'}"]
+    if last is not None:
+        written["model"] = run_dir / result.stages[last]["model"]
+        commands.insert(0, f"transferkit predict {written['model']} PHOTO.jpg")
+    say()
+    for what, path in written.items():
+        if path.exists():
+            say(f"{what:<8} {path}")
+    say("\nTry next:")
+    for command in commands:
+        say(f"  {command}")
+
+
+def _row(name: str, entry: dict[str, Any]) -> list[str]:
+    best, last = entry["best"] or {}, entry["last"] or {}
+    spread = best.get("sd", {}).get("top1")
+    shown = percent(best.get("top1")) + (f" ± {percent(spread)}" if spread is not None else "")
+    epoch = best.get("epoch")
+    return [
+        name,
+        shown,
+        "–" if epoch is None else f"{epoch + 1:g}",
+        percent(last.get("top1")),
+        str(entry["images"]["val"]),
+        percent(1 / max(len(entry["classes"]), 1)),
+        duration(entry["seconds"]),
+    ]

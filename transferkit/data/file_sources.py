@@ -1,0 +1,265 @@
+"""Readers of what lies on the user's disk: class folders, npz files and tar files."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transferkit.data.folders import SPLIT_NAMES, find_splits, scan
+from transferkit.data.images import BadImage, open_image, to_rgb
+from transferkit.data.sources import Contents
+from transferkit.errors import InputError
+from transferkit.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from transferkit.recipe.schema import Dataset
+
+
+def split_name(split: str, available: Iterable[str], names: Mapping[str, str], where: str) -> str | None:
+    """What the data set calls that split: as the recipe maps it, else one of the usual names, else None.
+
+    Raises InputError when the recipe maps it to a name that is not available.
+    """
+    available = list(available)
+    if split in names:
+        if names[split] not in available:
+            hint = did_you_mean(names[split], available) or ""
+            raise InputError(f'{where} has no split called "{names[split]}"; {hint}')
+        return names[split]
+    lowered = {name.lower(): name for name in available}
+    return next((lowered[name] for name in SPLIT_NAMES[split] if name in lowered), None)
+
+
+def recipe_names(spec: Dataset) -> dict[str, str]:
+    """The data set's own names of the splits, as the recipe maps them."""
+    return {str(split): name for split, name in spec.splits.items()}
+
+
+def numbered(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """The position of every name in the class list."""
+    position = {name: index for index, name in enumerate(classes)}
+    return np.array([position[name] for name in names], dtype=np.int64)
+
+
+# --- class folders ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Files:
+    paths: list[Path]
+
+    def __call__(self, index: int) -> Image.Image:
+        return open_image(self.paths[index])
+
+
+def folder(spec: Dataset, split: str) -> Contents | None:
+    """One sub-folder per class."""
+    root = find_splits(Path(str(spec.folder)).expanduser(), recipe_names(spec)).get(split)
+    if root is None:
+        return None
+    found = scan(root)
+    paths = [path for files in found.values() for path in files]
+    return Contents(
+        classes=list(found),
+        labels=np.repeat(np.arange(len(found)), [len(files) for files in found.values()]),
+        ids=[path.relative_to(root).as_posix() for path in paths],
+        read=_Files(paths),
+        content=partial(_sizes, paths),
+        paths=paths,
+        strict=True,
+    )
+
+
+def _sizes(paths: Sequence[Path]) -> bytes:
+    return np.array([os.stat(path).st_size for path in paths], dtype="<i8").tobytes()
+
+
+# --- npz ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ArrayImages:
+    """Images in memory: uint8 of shape (n, H, W) or (n, H, W, C)."""
+
+    pixels: NDArray[np.uint8]
+
+    def __call__(self, index: int) -> Image.Image:
+        """The image at that index as RGB."""
+        return to_rgb(Image.fromarray(self.pixels[index]))
+
+    def content(self) -> bytes:
+        """A hash of the pixels."""
+        digest = blake2b(f"{self.pixels.shape}".encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.digest()
+
+
+def npz(spec: Dataset, split: str) -> Contents | None:
+    """Arrays x_train, y_train, x_val, …, classes; pickled objects are never loaded."""
+    path = Path(str(spec.npz)).expanduser()
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} is a single array; an .npz with x_train, y_train, … is needed")
+            return _npz_split(path, arrays, spec, split)
+    except FileNotFoundError:
+        raise InputError(f"the data file {path} does not exist") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if "allow_pickle" in str(error) or "pickled" in str(error):
+            raise InputError(
+                f"{path} holds pickled objects, which can run code when they are loaded and are refused; "
+                "save plain arrays: uint8 images, whole-number labels, class names as strings"
+            ) from None
+        raise InputError(f"{path} cannot be read as .npz: {error}") from None
+
+
+def _npz_split(path: Path, arrays: Any, spec: Dataset, split: str) -> Contents | None:
+    available = [key[2:] for key in arrays if key.startswith("x_")]
+    if not available:
+        raise InputError(f"{path} has no x_train; it has {', '.join(arrays)}")
+    name = split_name(split, available, recipe_names(spec), str(path))
+    if name is None:
+        return None
+    if f"y_{name}" not in arrays:
+        raise InputError(f"{path} has x_{name} but no y_{name}")
+    images, labels = _images(path, f"x_{name}", arrays), _whole_numbers(path, f"y_{name}", arrays)
+    if len(images.pixels) != len(labels):
+        raise InputError(f"{path}: x_{name} has {len(images.pixels)} images, y_{name} has {len(labels)} labels")
+    classes = _npz_classes(path, arrays, labels)
+    return Contents(classes, labels, [f"{name}/{i}" for i in range(len(labels))], images, images.content)
+
+
+def _images(path: Path, key: str, arrays: Any) -> ArrayImages:
+    pixels = arrays[key]
+    grey, colour = pixels.ndim == 3, pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4)
+    if pixels.dtype != np.uint8 or not (grey or colour):
+        raise InputError(
+            f"{path}: {key} is {pixels.dtype} of shape {pixels.shape}; "
+            "uint8 of shape (n, H, W), (n, H, W, 1), (n, H, W, 3) or (n, H, W, 4) is needed"
+        )
+    return ArrayImages(pixels[..., 0] if colour and pixels.shape[3] == 1 else pixels)
+
+
+def _whole_numbers(path: Path, key: str, arrays: Any) -> NDArray[np.int64]:
+    labels = np.asarray(arrays[key]).reshape(-1)
+    if labels.dtype.kind not in "iu" or (len(labels) and labels.min() < 0):
+        raise InputError(f"{path}: {key} must be whole numbers from 0, it is {labels.dtype}")
+    return labels.astype(np.int64)
+
+
+def _npz_classes(path: Path, arrays: Any, labels: NDArray[np.int64]) -> list[str]:
+    needed = int(labels.max()) + 1 if len(labels) else 0
+    if "classes" not in arrays:
+        known = [int(arrays[key].max()) + 1 for key in arrays if key.startswith("y_") and arrays[key].size]
+        return [str(label) for label in range(max([needed, *known]))]
+    classes = [name.decode() if isinstance(name, bytes) else str(name) for name in arrays["classes"].tolist()]
+    if needed > len(classes):
+        raise InputError(f"{path}: there is a label {needed - 1}, but classes has {len(classes)} names")
+    if len(set(classes)) < len(classes):
+        raise InputError(f"{path}: classes names a class twice")
+    return classes
+
+
+# --- tar ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Member:
+    file: Path
+    offset: int
+    size: int
+    name: str
+    class_name: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.file.name}/{self.name}"
+
+
+@dataclass
+class _TarImages:
+    """Reads by offset, opening the file each time: an open TarFile has one position for all forked workers."""
+
+    members: list[_Member]
+
+    def __call__(self, index: int) -> Image.Image:
+        member = self.members[index]
+        try:
+            with open(member.file, "rb") as file:
+                file.seek(member.offset)
+                data = file.read(member.size)
+        except OSError as error:
+            raise BadImage(member.id, str(error)) from None
+        return open_image(BytesIO(data), name=member.id)
+
+    def content(self) -> bytes:
+        return np.array([member.size for member in self.members], dtype="<i8").tobytes()
+
+
+def tar(spec: Dataset, split: str) -> Contents | None:
+    """A tar of class folders, or a folder of tars (one per class or per split); indexed by timm's reader."""
+    path = Path(str(spec.tar)).expanduser()
+    if not path.exists():
+        raise InputError(f"the tar file {path} does not exist")
+    find = _members_of_folder if path.is_dir() else _members_of_file
+    members = find(path, split, recipe_names(spec))
+    if members is None:
+        return None
+    classes = sorted({member.class_name for member in members})
+    images = _TarImages(members)
+    labels = numbered([member.class_name for member in members], classes)
+    return Contents(classes, labels, [member.id for member in members], images, images.content)
+
+
+def _members_of_folder(path: Path, split: str, names: Mapping[str, str]) -> list[_Member] | None:
+    parts = {inner.name: inner for inner in path.iterdir() if inner.is_dir() and any(inner.glob("*.tar"))}
+    parts |= {inner.stem: inner for inner in path.glob("*.tar")}
+    usual = {name for known in SPLIT_NAMES.values() for name in known}
+    if not names and not usual & {part.lower() for part in parts}:
+        return _index(path) if split == "train" else None
+    name = split_name(split, parts, names, str(path))
+    return None if name is None else _index(parts[name])
+
+
+def _members_of_file(path: Path, split: str, names: Mapping[str, str]) -> list[_Member] | None:
+    known = {name for usual in SPLIT_NAMES.values() for name in usual} | set(names.values())
+    parts: dict[str, list[_Member]] = {}
+    for member in _index(path):
+        above = member.name.split("/")[:-2]
+        parts.setdefault(next((part for part in above if part in known), ""), []).append(member)
+    if set(parts) == {""} and not names:
+        return parts[""] if split == "train" else None
+    name = split_name(split, parts, names, str(path))
+    return None if name is None else parts[name]
+
+
+def _index(path: Path) -> list[_Member]:
+    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+
+    try:
+        reader = ReaderImageInTar(str(path), cache_tarinfo=False)
+    except (tarfile.TarError, AssertionError, ValueError, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as an uncompressed .tar of class folders with images ({error})"
+        ) from None
+    members = []
+    for (info, outer, child), label in zip(reader.samples, reader.targets, strict=True):
+        file = path / outer if outer else path
+        offset = info.offset_data + (child.offset_data if child is not None else 0)
+        name = f"{child.name}/{info.name}" if child is not None else info.name
+        members.append(_Member(file, offset, info.size, name.removeprefix("./"), reader.class_idx_to_name[label]))
+    if any(not member.class_name for member in members):
+        raise InputError(f"{path} has images that are in no class folder")
+    return members

@@ -1,0 +1,221 @@
+"""One shape for every kind of data set: labelled images of one split, their labels in one class list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transferkit.data.folders import LabelRow, class_names, read_labels
+from transferkit.data.images import BadImage, find_bad_images
+from transferkit.errors import InputError, Problem
+from transferkit.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from transferkit.recipe.schema import Dataset
+
+CHECKING_THREADS = 8
+LISTED_PROBLEMS = 8
+
+
+@dataclass
+class Contents:
+    """What a reader found for one split, labelled by its own class names."""
+
+    classes: list[str]
+    labels: NDArray[np.int64]
+    ids: list[str]
+    read: Callable[[int], Image.Image]
+    """The upright RGB image at an index. Raises BadImage."""
+    content: Callable[[], bytes]
+    """What distinguishes the images besides ids and labels: file sizes or hashes."""
+    paths: list[Path] | None = None
+    strict: bool = False
+    """Whether a class without images is a mistake: an empty class folder."""
+
+
+@dataclass
+class Source:
+    """The images of one split of a data set; labels are indices into `classes`."""
+
+    classes: list[str]
+    labels: NDArray[np.int64]
+    ids: list[str]
+    contents: Contents
+    kept: NDArray[np.int64]
+    bad_images: list[BadImage] = field(default_factory=list)
+    """What `on_bad_image: skip` left out."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        """The image, RGB and upright. Raises BadImage with its path, class and reason."""
+        try:
+            return self.contents.read(int(self.kept[index]))
+        except BadImage as bad:
+            raise BadImage(bad.path, bad.reason, self.classes[self.labels[index]]) from None
+
+    def fingerprint(self) -> str:
+        """A hash of class list, ids, labels and contents; never of file times or of where the files lie."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = blake2b(digest_size=16)
+        for names in (self.classes, self.ids):
+            digest.update("\0".join([str(len(names)), *names]).encode())
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        digest.update(self.contents.content())
+        return digest.hexdigest()
+
+    def find_bad(self, workers: int = CHECKING_THREADS, cache: Path | None = None) -> dict[int, BadImage]:
+        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `find_bad_images`."""
+        paths = self.contents.paths
+        if paths is None:
+            return self._decode_all(workers)
+        reasons = {bad.path: bad.reason for bad in find_bad_images(paths, workers, cache=cache)}
+        files = [str(paths[index]) for index in self.kept]
+        return {
+            index: BadImage(file, reasons[file], self.classes[self.labels[index]])
+            for index, file in enumerate(files)
+            if file in reasons
+        }
+
+    def _decode_all(self, workers: int) -> dict[int, BadImage]:
+        def check(index: int) -> BadImage | None:
+            try:
+                self.image(index)
+            except BadImage as bad:
+                return bad
+            return None
+
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            found = enumerate(pool.map(check, range(len(self))))
+            return {index: bad for index, bad in found if bad is not None}
+
+
+def open_split(
+    name: str,
+    datasets: Mapping[str, Dataset],
+    split: str,
+    classes: list[str] | None = None,
+    *,
+    cache: Path | None = None,
+    workers: int = CHECKING_THREADS,
+) -> Source | None:
+    """One split of the data set called `name`, or None when it has no such split.
+
+    Labels follow `classes`: the class list of the recipe, taken from its training data. Without one the
+    list is that of the labels file, or of the data set's own train split. `cache` is the folder in which
+    the results of checking images (`on_bad_image: skip`) are kept.
+
+    Raises InputError when the data are missing or damaged, a class is not in the list, a class folder of the
+    training split is empty, or a split that the recipe maps does not exist.
+    """
+    spec = resolve(name, datasets)
+    where = f"datasets.{name} ({split})"
+    contents = _read(spec, split)
+    if contents is None:
+        return None
+    rows = read_labels(Path(spec.labels).expanduser()) if spec.labels else []
+    strict = contents.strict and classes is None and not rows and split == "train"
+    if classes is None:
+        classes = class_names(rows) if rows else _own_classes(spec, split, contents)
+    labels = _labels(contents, classes, rows, where)
+    source = Source(classes, labels, contents.ids, contents, np.arange(len(labels)))
+    if spec.on_bad_image == "skip":
+        source = _without(source, source.find_bad(workers, cache))
+    if strict:
+        _refuse_empty(source, where)
+    if not len(source):
+        raise InputError(Problem(where, "there is no image in this split"))
+    return source
+
+
+def resolve(name: str, datasets: Mapping[str, Dataset]) -> Dataset:
+    """The data set with its `from` chain followed: what it says itself wins. Raises InputError."""
+    chain = [name]
+    spec = _named(name, datasets, name)
+    changes: dict[str, object] = {}
+    while spec.from_ is not None:
+        own = {key: getattr(spec, key) for key in spec.model_fields_set - {"from_", "corruptions"}}
+        changes = own | changes
+        if spec.from_ in chain:
+            raise InputError(f"datasets.{name}: {' -> '.join([*chain, spec.from_])} goes in a circle")
+        chain.append(spec.from_)
+        spec = _named(spec.from_, datasets, chain[-2])
+    return spec.model_copy(update=changes)
+
+
+def _named(name: str, datasets: Mapping[str, Dataset], by: str) -> Dataset:
+    if name not in datasets:
+        raise InputError(Problem(f"datasets.{by}", f'no data set called "{name}"', did_you_mean(name, datasets)))
+    return datasets[name]
+
+
+def _read(spec: Dataset, split: str) -> Contents | None:
+    if spec.source in ("torchvision", "hf"):
+        from transferkit.data import library_sources
+
+        return (library_sources.hf if spec.hf else library_sources.torchvision)(spec, split)
+    if spec.source == "world":
+        from transferkit.data import world
+
+        return world.read(spec, split)
+    from transferkit.data import file_sources
+
+    readers: dict[str, Callable[[Dataset, str], Contents | None]] = {
+        "folder": file_sources.folder,
+        "npz": file_sources.npz,
+        "tar": file_sources.tar,
+    }
+    return readers[spec.source](spec, split)
+
+
+def _own_classes(spec: Dataset, split: str, contents: Contents) -> list[str]:
+    train = None if split == "train" else _read(spec, "train")
+    return (train or contents).classes
+
+
+def _labels(contents: Contents, classes: Sequence[str], rows: Iterable[LabelRow], where: str) -> NDArray[np.int64]:
+    """Indices into `classes`, matched by class name, or by folder through the rows of the labels file."""
+    position = {name: index for index, name in enumerate(classes)}
+    rows = list(rows)
+    aliases = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
+    found = [position.get(name, position.get(aliases.get(name, ""))) for name in contents.classes]
+    unknown = [name for name, index in zip(contents.classes, found, strict=True) if index is None]
+    if unknown:
+        hints = [did_you_mean(name, [*aliases, *classes], limit=6) for name in unknown[:LISTED_PROBLEMS]]
+        problems = [
+            Problem(where, f'the class "{name}" is not in the class list', hint)
+            for name, hint in zip(unknown[:LISTED_PROBLEMS], hints, strict=True)
+        ]
+        more = len(unknown) - len(problems)
+        raise InputError(problems, f"… and {more} more classes that are not in the list" if more else None)
+    return np.array(found, dtype=np.int64)[contents.labels] if found else np.empty(0, np.int64)
+
+
+def _without(source: Source, bad: Mapping[int, BadImage]) -> Source:
+    good = np.array([index for index in range(len(source)) if index not in bad], dtype=np.int64)
+    ids = [source.ids[index] for index in good]
+    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()))
+
+
+def _refuse_empty(source: Source, where: str) -> None:
+    counts = np.bincount(source.labels, minlength=len(source.classes))
+    hint = "add images or remove it"
+    problems = [
+        Problem(where, f'the class "{source.classes[label]}" has no readable images', hint)
+        for label in np.flatnonzero(counts == 0)
+    ]
+    if problems:
+        raise InputError(problems)

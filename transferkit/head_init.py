@@ -1,0 +1,149 @@
+"""How a new head starts: timm's way, at zero, or as a calibrated ridge regression on the source's features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from transferkit.errors import InputError
+from transferkit.model import SourceHead, TransferModel
+
+HeadInit = Literal["default", "ridge", "zero"]
+# λ relative to the largest eigenvalue of the features' scatter.
+RELATIVE_LAMBDAS = torch.logspace(-8, 2, 41, dtype=torch.float64)
+LARGEST_SCALE = 1e4
+
+
+def initialise_head(
+    model: TransferModel,
+    how: HeadInit,
+    features: Tensor | None = None,
+    labels: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> None:
+    """Give the target head its first values. `ridge` needs features (n, d) and labels (n,)."""
+    if how == "zero":
+        zero_head(model)
+    if how != "ridge":
+        return
+    if features is None or labels is None:
+        raise ValueError("head_init: ridge needs the features and labels of the training images")
+    if model.head.bias is None:
+        raise InputError("head_init: ridge needs a classifier with a bias, and this model's has none")
+    weight, bias = ridge_head(features, labels, len(model.classes), weights)
+    model.set_head(SourceHead(weight, bias, model.classes))
+
+
+@torch.no_grad()
+def zero_head(model: TransferModel) -> None:
+    """All weights and biases of the target head at zero: the first predictions are uniform."""
+    for parameter in model.head.parameters():
+        parameter.zero_()
+
+
+def ridge_head(
+    features: Tensor, labels: Tensor, num_classes: int, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Ridge regression on one-hot targets, scaled to give sensible probabilities: (K, d) and (K,).
+
+    minimises Σ_i w_i ‖y_i − W x_i − b‖² + λ‖W‖² with the λ of a log grid that has the smallest
+    leave-one-out error (closed form: residual / (1 − leverage)); then logits = s·(W x + b) with the s that
+    has the smallest leave-one-out cross-entropy. Targets are smoothed by 1/(n + 2) there, so that s stays
+    finite for classes that separate perfectly. float64 inside, the features' dtype outside.
+    Raises InputError for features that are not finite and for fewer than two images.
+    """
+    x, y = features.double(), torch.nn.functional.one_hot(labels.long(), num_classes).double().to(features.device)
+    if len(x) < 2:
+        raise InputError("head_init: ridge needs at least two training images")
+    if not x.isfinite().all():
+        raise InputError("head_init: ridge got features that are not finite numbers; check the weights and the data")
+    w = torch.ones(len(x), dtype=torch.float64, device=x.device) if weights is None else weights.to(x)
+    fit = _Ridge.of(x, y, w / w.mean())
+    lam = min(fit.lambdas(), key=fit.leave_one_out_error)
+    scale = calibrating_scale(fit.leave_one_out_predictions(lam), labels.to(x.device), w)
+    weight = scale * fit.coefficients(lam)
+    bias = scale * fit.y_mean - weight @ fit.x_mean
+    return weight.to(features.dtype), bias.to(features.dtype)
+
+
+@dataclass
+class _Ridge:
+    """A weighted, centred ridge problem in the basis of its features' principal axes.
+
+    With rows √w_i·(x_i − x̄) = z_i Vᵀ, the leverage of image i is w_i/Σw + Σ_j z_ij²/(e_j + λ): the first
+    term is the intercept's share.
+    """
+
+    x_mean: Tensor
+    y_mean: Tensor
+    y: Tensor
+    root: Tensor  # √w, (n, 1)
+    z: Tensor  # (n, r)
+    axes: Tensor  # V, (d, r)
+    eigenvalues: Tensor  # (r,)
+    cross: Tensor  # zᵀỹ, (r, K)
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, w: Tensor) -> _Ridge:
+        share = w / w.sum()
+        x_mean, y_mean = share @ x, share @ y
+        root = w.sqrt().unsqueeze(1)
+        centred = root * (x - x_mean)
+        left, singular, axes = torch.linalg.svd(centred, full_matrices=False)
+        z = left * singular
+        return cls(x_mean, y_mean, y, root, z, axes.T, singular.square(), z.T @ (root * (y - y_mean)))
+
+    def lambdas(self) -> list[float]:
+        largest = float(self.eigenvalues[0])
+        return [float(lam) * largest for lam in RELATIVE_LAMBDAS] if largest > 0 else [1.0]
+
+    def coefficients(self, lam: float) -> Tensor:
+        return (self.axes @ (self.cross / (self.eigenvalues + lam).unsqueeze(1))).T
+
+    def leave_one_out_predictions(self, lam: float) -> Tensor:
+        """(n, K): what the fit without image i says of image i."""
+        shrunk = 1 / (self.eigenvalues + lam)
+        fitted = self.y_mean + self.z @ (self.cross * shrunk.unsqueeze(1)) / self.root.clamp_min(1e-12)
+        leverage = self.root.square().squeeze(1) / self.root.square().sum() + self.z.square() @ shrunk
+        return self.y - (self.y - fitted) / (1 - leverage).clamp_min(1e-12).unsqueeze(1)
+
+    def leave_one_out_error(self, lam: float) -> float:
+        residual = self.y - self.leave_one_out_predictions(lam)
+        return float((self.root * residual).square().sum())
+
+
+def calibrating_scale(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+    """The s >= 0 that minimises the cross-entropy of softmax(s·scores) (n, K) against smoothed labels.
+
+    The loss is convex in s, so bisection on its slope finds it. 1.0 where the scores say nothing.
+    """
+    w = torch.ones(len(scores), dtype=scores.dtype, device=scores.device) if weights is None else weights
+    count = scores.shape[1]
+    smoothing = 1 / (len(scores) + 2)
+    truth = torch.nn.functional.one_hot(labels.long(), count).to(scores) * (1 - smoothing) + smoothing / count
+
+    def slope(scale: float) -> float:
+        return float((w * (((scale * scores).softmax(1) - truth) * scores).sum(1)).sum())
+
+    low, high = 0.0, 1.0
+    if slope(low) >= 0:
+        return 1.0
+    while slope(high) < 0 and high < LARGEST_SCALE:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return (low + high) / 2
+
+
+def head_lr_limit(features: Tensor, momentum: float) -> float:
+    """The largest learning rate at which SGD on a softmax head over features (n, d) is stable.
+
+    The loss's curvature is at most ½·λ_max of the features' second moment, bias included, and λ_max is at
+    most the mean squared norm; heavy-ball SGD is stable below 2·(1 + m)/curvature.
+    """
+    norm = float(features.detach().float().square().sum(dim=1).mean()) + 1.0
+    return 2 * (1 + momentum) / (0.5 * norm)

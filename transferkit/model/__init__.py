@@ -1,0 +1,19 @@
+"""One timm model, its heads, features and taps: what is trained, referenced, saved and opened."""
+
+from __future__ import annotations
+
+from transferkit.model.creation import build
+from transferkit.model.preprocessing import Preprocessing
+from transferkit.model.taps import default_taps, tap_channels
+from transferkit.model.wrapper import Output, SourceHead, TransferModel, reference_of
+
+__all__ = [
+    "Output",
+    "Preprocessing",
+    "SourceHead",
+    "TransferModel",
+    "build",
+    "default_taps",
+    "reference_of",
+    "tap_channels",
+]

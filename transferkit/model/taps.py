@@ -1,0 +1,93 @@
+"""Taps: the outputs of named inner layers, collected during a forward pass by persistent hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from transferkit.errors import InputError
+from transferkit.suggest import did_you_mean
+
+DEFAULT_TAPS = 4
+
+
+class Tap:
+    """A forward hook that puts a layer's output into a shared store.
+
+    It is an object rather than a closure so that a deep copy of the model gets taps and a store of its own.
+    `copy` is set where the network later changes that output in place.
+    """
+
+    def __init__(self, name: str, store: dict[str, Tensor]) -> None:
+        self.name = name
+        self.store = store
+        self.copy = False
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Keep what the layer returned."""
+        tensor = first_tensor(output)
+        self.store[self.name] = tensor.clone() if self.copy else tensor
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The output itself, or the first tensor in a tuple, list or mapping."""
+    if isinstance(output, Tensor):
+        return output
+    values = output.values() if isinstance(output, Mapping) else output
+    for value in values:
+        if isinstance(value, Tensor):
+            return value
+    raise TypeError(f"a tapped layer returned {type(output).__name__} without a tensor in it")
+
+
+def find_layer(net: nn.Module, name: str) -> nn.Module:
+    """The layer of that name. Raises InputError with a suggestion."""
+    layers: dict[str, nn.Module] = dict(net.named_modules())
+    if name and name in layers:
+        return layers[name]
+    hint = did_you_mean(name, [known for known in layers if known], limit=20)
+    raise InputError(f'the model has no layer "{name}" to tap; {hint}')
+
+
+def feature_layers(net: nn.Module) -> list[tuple[str, int | None, int | None]]:
+    """(layer, channels, reduction) of each stage output that timm's `feature_info` lists and the model has."""
+    info = getattr(net, "feature_info", None) or []
+    entries = info if isinstance(info, list) else getattr(info, "info", [])
+    layers = dict(net.named_modules())
+    return [
+        (entry["module"], entry.get("num_chs"), entry.get("reduction"))
+        for entry in entries
+        if entry.get("module") in layers
+    ]
+
+
+def default_taps(net: nn.Module) -> list[str]:
+    """Up to four layers: the last stages, or blocks spread evenly over a family without stages.
+
+    Raises InputError where timm says nothing about the model's stages.
+    """
+    stages = feature_layers(net)
+    names = [name for name, _, _ in stages]
+    if not names:
+        raise InputError("timm lists no stages for this model; name the layers to tap yourself")
+    flat = len({reduction for _, _, reduction in stages}) == 1
+    if not flat or len(names) <= DEFAULT_TAPS:
+        return names[-DEFAULT_TAPS:]
+    ends = [-(-(part + 1) * len(names) // DEFAULT_TAPS) - 1 for part in range(DEFAULT_TAPS)]
+    return [names[end] for end in ends]
+
+
+def tap_channels(net: nn.Module, name: str) -> int | None:
+    """The number of channels of a stage's output, where timm's `feature_info` knows it."""
+    return next((channels for layer, channels, _ in feature_layers(net) if layer == name), None)
+
+
+def install(net: nn.Module, names: Iterable[str], store: dict[str, Tensor]) -> dict[str, Tap]:
+    """Hook the named layers; their outputs land in `store`."""
+    taps: dict[str, Tap] = {}
+    for name in names:
+        taps[name] = Tap(name, store)
+        find_layer(net, name).register_forward_hook(taps[name])
+    return taps

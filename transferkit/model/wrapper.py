@@ -1,0 +1,232 @@
+"""The module that Accelerate prepares: one forward pass gives logits, features and taps of every stream."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from transferkit.errors import InputError
+from transferkit.model import taps as tapping
+from transferkit.model.compatibility import check_taps
+from transferkit.model.preprocessing import Preprocessing
+
+TARGET = "target"
+
+
+class Output(NamedTuple):
+    """What one forward pass gives: logits (b, K), features (b, d), and the tapped layers' outputs by name."""
+
+    logits: Tensor
+    features: Tensor
+    taps: dict[str, Tensor]
+
+
+@dataclass
+class SourceHead:
+    """The classifier of the model a stage started from: weight (K, d), bias (K,) or None, class names."""
+
+    weight: Tensor
+    bias: Tensor | None
+    classes: list[str]
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(b, d) -> (b, K)."""
+        weight = self.weight.to(features)
+        return nn.functional.linear(features, weight, None if self.bias is None else self.bias.to(features))
+
+
+class TransferModel(nn.Module):
+    """A timm model with its target head, further heads for further streams, and taps.
+
+    `stream_batchnorm` says how several streams go through the backbone: concatenated ("joint", one set of
+    batch statistics) or one after the other ("separate").
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        classes: Sequence[str],
+        preprocessing: Preprocessing,
+        architecture: str,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.heads = nn.ModuleDict()
+        self.classes = list(classes)
+        self.preprocessing = preprocessing
+        self.architecture = architecture
+        self.options = dict(options or {})
+        self.stream_batchnorm: Literal["joint", "separate"] = "joint"
+        self.frozen = False
+        self._store: dict[str, Tensor] = {}
+        self._taps: dict[str, tapping.Tap] = {}
+
+    @overload
+    def forward(self, images: Tensor) -> Output: ...
+    @overload
+    def forward(self, images: dict[str, Tensor]) -> dict[str, Output]: ...
+    def forward(self, images: Tensor | dict[str, Tensor]) -> Output | dict[str, Output]:
+        """Images (b, C, H, W) give an Output; {stream: images} gives {stream: Output}, each by its own head."""
+        if isinstance(images, dict):
+            return self._forward_streams(images)
+        features, taps = self._backbone(images)
+        return Output(self.head(features), features, taps)
+
+    def _backbone(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        self._store.clear()
+        maps = self.net.forward_features(images)  # type: ignore[operator]
+        features = self.net.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        taps = {name: self._store[name] for name in self._taps}
+        self._store.clear()
+        return features, taps
+
+    def _forward_streams(self, images: dict[str, Tensor]) -> dict[str, Output]:
+        inner = self._separate(images) if self.stream_batchnorm == "separate" else self._joint(images)
+        outputs = {name: Output(self.head_of(name)(f), f, taps) for name, (f, taps) in inner.items()}
+        return self._tie_idle_heads(outputs)
+
+    def _joint(self, images: dict[str, Tensor]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+        sizes = [len(part) for part in images.values()]
+        features, taps = self._backbone(torch.cat(list(images.values())))
+        pieces = {name: torch.split(tap, sizes) for name, tap in taps.items()}
+        return {
+            stream: (part, {name: piece[index] for name, piece in pieces.items()})
+            for index, (stream, part) in enumerate(zip(images, torch.split(features, sizes), strict=True))
+        }
+
+    def _separate(self, images: dict[str, Tensor]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+        """One pass per stream; a stream without images takes empty slices of another's outputs."""
+        done = {name: self._backbone(part) for name, part in images.items() if len(part)}
+        features, taps = next(iter(done.values()))
+        empty = features[:0], {name: tap[:0] for name, tap in taps.items()}
+        return {name: done.get(name, empty) for name in images}
+
+    def _tie_idle_heads(self, outputs: dict[str, Output]) -> dict[str, Output]:
+        """Add exact zeros from heads without images, so that every parameter is in the graph of every step.
+
+        A distributed backward pass waits for the gradient of every parameter.
+        """
+        busy = next(name for name, output in outputs.items() if len(output.logits))
+        idle = [name for name in (TARGET, *self.heads) if name not in outputs or not len(outputs[name].logits)]
+        if not idle:
+            return outputs
+        features = outputs[busy].features
+        zero = sum(self.head_of(name)(features[:0]).sum() for name in idle)
+        return {**outputs, busy: outputs[busy]._replace(logits=outputs[busy].logits + zero)}
+
+    @property
+    def head(self) -> nn.Linear:
+        """The target classifier."""
+        return self.net.get_classifier()  # type: ignore[operator, no-any-return]
+
+    def head_of(self, stream: str) -> nn.Module:
+        """The classifier of a stream: the target's own, or one made by `add_head`."""
+        return self.heads[stream] if stream in self.heads else self.head  # noqa: SIM401 - ModuleDict has no get
+
+    @property
+    def num_features(self) -> int:
+        """The width d of the features: the head's input."""
+        return self.head.in_features
+
+    @property
+    def tap_names(self) -> list[str]:
+        """The layers tapped so far, in the order in which they were asked for."""
+        return list(self._taps)
+
+    def tap(self, names: Iterable[str]) -> None:
+        """Collect the outputs of these layers from now on. Raises InputError for names the model lacks.
+
+        Call it before the model is compiled or wrapped: one small pass checks that each layer is reached, and
+        finds those whose output the network overwrites in place (they are copied).
+        """
+        new = [name for name in dict.fromkeys(names) if name not in self._taps]
+        for name in new:
+            tapping.find_layer(self.net, name)
+        if not new:
+            return
+        added = tapping.install(self.net, new, self._store)
+        check_taps(self, added, self._store)
+        self._taps.update(added)
+
+    def default_taps(self) -> list[str]:
+        """Up to four layers: the last stages of timm's `feature_info`, or evenly spread blocks."""
+        return tapping.default_taps(self.net)
+
+    def tap_channels(self, name: str) -> int | None:
+        """The number of channels of a stage's output, where timm knows it."""
+        return tapping.tap_channels(self.net, name)
+
+    def add_head(self, name: str, num_classes: int) -> None:
+        """A linear classifier for a further stream. Raises InputError for a name that is taken."""
+        if name == TARGET or name in self.heads or "." in name or not name:
+            raise InputError(f'a stream\'s head cannot be called "{name}": the name is taken or has a dot in it')
+        weight = self.head.weight
+        self.heads[name] = nn.Linear(self.num_features, num_classes, device=weight.device, dtype=weight.dtype)
+
+    def swap_head(self, classes: Sequence[str] | None) -> SourceHead:
+        """Give the model a new head for these classes (None keeps the head); return the old one as a copy.
+
+        The new head is drawn from torch's global generator in torch's own range, 1/sqrt(d), whatever the
+        family would use for a model created with that many classes.
+        """
+        source = self.source_head()
+        if classes is not None:
+            device, dtype = self.head.weight.device, self.head.weight.dtype
+            self.net.reset_classifier(len(classes))  # type: ignore[operator]
+            self.head.reset_parameters()
+            self.head.to(device=device, dtype=dtype)
+            self.classes = list(classes)
+        return source
+
+    def source_head(self) -> SourceHead:
+        """The present target head as a frozen copy."""
+        bias = None if self.head.bias is None else self.head.bias.detach().clone()
+        return SourceHead(self.head.weight.detach().clone(), bias, list(self.classes))
+
+    def set_head(self, head: SourceHead) -> None:
+        """Put this head in place of the target's. Raises InputError where the widths differ."""
+        width = head.weight.shape[1]
+        if width != self.num_features:
+            raise InputError(f"a head for {width} features does not fit a model with {self.num_features}")
+        module, like = self.head, self.head.weight
+        module.weight = Parameter(head.weight.detach().clone().to(like))
+        module.register_parameter("bias", None if head.bias is None else Parameter(head.bias.detach().clone().to(like)))
+        module.out_features = head.weight.shape[0]
+        self.net.num_classes = module.out_features  # type: ignore[assignment]
+        self.classes = list(head.classes)
+
+    def named_head_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """The target head's parameters, by timm's names. Further heads are in `heads`."""
+        own = {id(parameter) for parameter in self.head.parameters()}
+        return ((name, p) for name, p in self.net.named_parameters() if id(p) in own)
+
+    def named_backbone_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Everything but the head, by timm's names."""
+        head = {id(parameter) for parameter in self.head.parameters()}
+        return ((name, p) for name, p in self.net.named_parameters() if id(p) not in head)
+
+    def train(self, mode: bool = True) -> TransferModel:
+        """Switch between training and evaluation. A reference stays in evaluation mode whatever is asked."""
+        return super().train(mode and not self.frozen)
+
+
+def reference_of(model: TransferModel, source_head: SourceHead) -> TransferModel:
+    """A frozen copy of the model with the source's head: no gradients, evaluation mode for ever.
+
+    It has taps of its own on the same layers. Further heads are left out.
+    """
+    reference = copy.deepcopy(model)
+    reference.heads = nn.ModuleDict()
+    reference.set_head(source_head)
+    reference.requires_grad_(False)
+    reference.frozen = True
+    reference.eval()
+    return reference

@@ -1,0 +1,137 @@
+"""A recipe file becomes a validated Recipe, or one error with everything that is wrong. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import InputError
+from transferkit.hooks import Plugin, RunPlugins
+from transferkit.recipe import yaml
+from transferkit.recipe.checks import check_recipe
+from transferkit.recipe.draft import Draft, adopt_misspelt_keys, read_draft
+from transferkit.recipe.files import check_files
+from transferkit.recipe.findings import Findings, refusal
+from transferkit.recipe.merge import merge, read_extended
+from transferkit.recipe.overrides import apply_overrides
+from transferkit.recipe.paths import resolve_paths
+from transferkit.recipe.plugin_use import make
+from transferkit.recipe.schema import Dataset, Recipe, Stage
+from transferkit.recipe.tree import Node, Steps, item_label, shown
+from transferkit.registry import Registry, installed
+
+MODELINE = "# yaml-language-server: $schema=transferkit.schema.json"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid recipe, where each of its values came from, and how to make its plugins."""
+
+    recipe: Recipe
+    path: Path
+    origins: Mapping[str, str] = field(repr=False)
+    registry: Registry = field(repr=False)
+
+    def origin(self, path: str) -> str:
+        """Where `stages.target.epochs` was given, say: a place in a file, `command line: …`, or `default`."""
+        return self.origins.get(path, "default")
+
+    def plugins(self, stage: Stage | str) -> RunPlugins:
+        """New instances of a stage's plugins: regularizers, then the curriculum, then observers."""
+        stage = self.recipe.stage(stage) if isinstance(stage, str) else stage
+        curricula = [stage.curriculum] if stage.curriculum else []
+        return RunPlugins(
+            [
+                *make(list(stage.regularizers), "regularizer", self.registry),
+                *make(curricula, "curriculum", self.registry),
+                *make(list(stage.observers), "observer", self.registry),
+            ]
+        )
+
+    def corruptions(self, dataset: Dataset | str) -> RunPlugins:
+        """New instances of a data set's own corruptions, in recipe order."""
+        dataset = self.recipe.datasets[dataset] if isinstance(dataset, str) else dataset
+        return RunPlugins(make(list(dataset.corruptions), "corruption", self.registry))
+
+    def analyses(self) -> list[Plugin]:
+        """New instances of the analyzers, one per entry of `recipe.analyses`."""
+        return make(list(self.recipe.analyses), "analyzer", self.registry)
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML: every value explicit, absolute paths, nothing extended."""
+        return f"{MODELINE}\n{yaml.dump(self.data())}"
+
+    def data(self) -> dict[str, Any]:
+        """The resolved recipe as plain data, with the keys of a recipe file."""
+        data = self.recipe.model_dump(mode="json", by_alias=True)
+        for name, dataset in self.recipe.datasets.items():
+            if dataset.from_ is not None:
+                # what it does not say, it inherits: explicit defaults would win over the data set it is made from
+                said = dataset.model_dump(mode="json", by_alias=True, exclude_unset=True)
+                data["datasets"][name] = {key: value for key, value in said.items() if value is not None}
+        return data
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = (), registry: Registry | None = None) -> Loaded:
+    """Read, extend, override and validate a recipe. Raises InputError with every problem at once."""
+    path = Path(path).expanduser()
+    registry = registry if registry is not None else installed()
+    try:
+        root = read_extended(path)
+    except InputError as error:
+        raise refusal(error.problems) from None
+    findings = Findings(root, shown(path))
+    findings.elsewhere += apply_overrides(root, overrides)
+    adopt_misspelt_keys(root, findings)
+    _complete_models(root)
+    resolve_paths(root)
+    draft = read_draft(root, registry, findings)
+    check_recipe(draft)
+    check_files(draft)
+    findings.raise_if_any()
+    recipe = Recipe.model_validate(_data(draft))
+    loaded = Loaded(recipe, path, {}, registry)
+    return replace(loaded, origins=_origins(root, loaded.data()))
+
+
+def _complete_models(root: Node) -> None:
+    """A stage's model without a name is the recipe's model with changes."""
+    model, stages = root.child("model"), root.child("stages")
+    if model is None or not isinstance(model.value, dict) or stages is None or not isinstance(stages.value, list):
+        return
+    for stage in stages.value:
+        own = stage.child("model")
+        if own is not None and isinstance(own.value, dict) and "name" not in own.value:
+            stage.value["model"] = merge(model, own, [])
+
+
+def _data(draft: Draft) -> dict[str, Any]:
+    """Plain data of a tree without problems, with every plugin option explicit."""
+    data: dict[str, Any] = draft.root.plain()
+    for use in draft.uses:
+        here: Any = data
+        for key in use.path:
+            here = here[key]
+        here.update(use.options)
+    return data
+
+
+def _origins(root: Node, data: Mapping[str, Any]) -> dict[str, str]:
+    """{dotted path: place} for every leaf of the resolved recipe."""
+    origins: dict[str, str] = {}
+
+    def visit(value: Any, path: Steps, label: tuple[str, ...]) -> None:
+        if isinstance(value, dict) and value:
+            for name, child in value.items():
+                visit(child, (*path, name), (*label, name))
+        elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            for index, child in enumerate(value):
+                visit(child, (*path, index), (*label, item_label(value, index)))
+        else:
+            node = root.find(path)
+            origins[".".join(label)] = "default" if node is None else str(node.mark)
+
+    visit(data, (), ())
+    return origins

@@ -1,0 +1,63 @@
+"""Paths in a recipe are relative to the file that gives them; on the command line, to the working directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from transferkit.recipe.tree import Node
+
+LOCAL = "local-dir:"
+STARTS = ("pretrained", "scratch")
+DATASET_PATHS = ("folder", "npz", "tar", "labels", "root")
+
+
+def absolute(text: str, folder: Path) -> str:
+    """An absolute path, `~` expanded and `..` removed; symbolic links stay."""
+    return os.path.normpath(os.path.abspath(folder) / Path(text).expanduser())
+
+
+def resolve_paths(root: Node) -> None:
+    """Make every path of the core's own keys absolute, in place."""
+    for node in _paths(root):
+        resolve(node)
+
+
+def resolve(node: Node | None) -> None:
+    """Make one path absolute, in place; `local-dir:` stays in front."""
+    if node is None or not isinstance(node.value, str) or not node.value:
+        return
+    prefix = LOCAL if node.value.startswith(LOCAL) else ""
+    node.value = prefix + absolute(node.value[len(prefix) :], node.mark.folder)
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a stage's `start` is a path rather than the name of a stage."""
+    return "/" in text or "\\" in text or text.startswith((".", "~"))
+
+
+def _paths(root: Node) -> Iterator[Node | None]:
+    stages = _items(root.child("stages"))
+    for owner in (root, *stages):
+        model = owner.child("model")
+        if model is not None:
+            yield model.child("weights")
+            if (model.text("name") or "").startswith(LOCAL):
+                yield model.child("name")
+    names = {stage.text("name") for stage in stages}
+    for stage in stages:
+        start = stage.child("start")
+        if start is not None and isinstance(start.value, str) and start.value not in {*names, *STARTS}:
+            is_folder = Path(absolute(start.value, start.mark.folder)).is_dir()
+            yield start if is_folder or looks_like_path(start.value) else None
+    for dataset in _items(root.child("datasets")):
+        yield from (dataset.child(key) for key in DATASET_PATHS)
+
+
+def _items(node: Node | None) -> list[Node]:
+    if node is None:
+        return []
+    if isinstance(node.value, dict):
+        return list(node.value.values())
+    return list(node.value) if isinstance(node.value, list) else []

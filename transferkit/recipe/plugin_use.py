@@ -1,0 +1,184 @@
+"""A plugin named in a recipe: found, its options validated against its own model, and made into an instance."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from transferkit.errors import InputError
+from transferkit.hooks import Plugin, RunPlugins, check_signatures
+from transferkit.recipe.findings import Findings
+from transferkit.recipe.paths import resolve
+from transferkit.recipe.schema import PluginUse
+from transferkit.recipe.sections import described, not_a_mapping, validate
+from transferkit.recipe.sentences import hint, joined, keys_of, one_per_place
+from transferkit.recipe.tree import Node, Steps
+from transferkit.registry import Component, Kind, Registry, path_options
+from transferkit.suggest import SYNONYMS, closest, did_you_mean
+
+
+@dataclass
+class Use:
+    """What could be made of one plugin entry; parts that are wrong are None."""
+
+    path: Steps
+    kind: Kind
+    core: PluginUse | None = None
+    component: Component | None = None
+    plugin: Plugin | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UseReader:
+    """Reads plugin entries with one registry, into one list of findings."""
+
+    registry: Registry
+    findings: Findings
+
+    def read(self, kind: Kind, model: type[PluginUse], path: Steps, node: Node) -> Use:
+        """One entry of a list of plugins."""
+        use = Use(path, kind)
+        if not isinstance(node.value, dict):
+            example = f"use: {node.value}, …" if isinstance(node.value, str) else "use: NAME, …"
+            self.findings.add(path, *not_a_mapping(node.value, example))
+            return use
+        own = set(keys_of(model))
+        name = node.text("use")
+        use.component = self._component(kind, name, path) if name else None
+        options = {key: child for key, child in node.value.items() if key not in own}
+        use.core = validate(model, node, path, self.findings, without=tuple(options))
+        if use.component is not None:
+            self._options(use, use.component, model, Node(options, node.mark))
+        return use
+
+    def _component(self, kind: Kind, name: str, path: Steps) -> Component | None:
+        """The component, if its class can be loaded and its hooks are well formed."""
+        at = (*path, "use")
+        try:
+            component = self.registry.get(kind, name)
+        except InputError as error:
+            for problem in error.problems:
+                self.findings.add(at, problem.message, problem.hint)
+            return None
+        try:
+            check_signatures(component.cls)
+            _ = component.options
+        except InputError as error:
+            for problem in error.problems:
+                self.findings.add(at, f"{component.owner}: {problem.message}", problem.hint)
+            return None
+        except Exception as error:  # whatever a stranger's module raises becomes one message
+            what = f"{type(error).__name__}: {error}"
+            self.findings.add(at, f'the {kind} "{name}" of {component.owner} could not be loaded: {what}')
+            return None
+        return component
+
+    def _options(self, use: Use, component: Component, model: type[PluginUse], node: Node) -> None:
+        clash = sorted(set(component.options.model_fields) & set(keys_of(model)))
+        if clash:
+            message = f"{component.owner}: {component.name} has an option called {clash[0]}, which every {use.kind} has"
+            self.findings.add((*use.path, "use"), message, "the plugin must rename it")
+            return
+        for name in path_options(component):
+            resolve(node.child(name))
+        valid = self._valid_options(use, component, model, node)
+        if valid is None:
+            return
+        use.options = plain_options(valid)
+        try:
+            instance = component.create(node.plain())
+        except Exception as error:  # a plugin's own __post_init__ may refuse a combination
+            self.findings.add((*use.path, "use"), f"{component.name}: {error}")
+            return
+        name = use.core.instance_name if use.core else component.name
+        use.plugin = Plugin(use.kind, name, instance, component)
+
+    def _valid_options(self, use: Use, component: Component, model: type[PluginUse], node: Node) -> BaseModel | None:
+        errors = _booleans(component.options, node)
+        try:
+            valid = component.options.model_validate(node.plain())
+        except ValidationError as error:
+            errors = [*error.errors(include_url=False), *errors]
+        for below, group in one_per_place(errors, node):
+            path, first = (*use.path, *below), group[0]
+            if first["type"] == "extra_forbidden":
+                self._unknown_option(use, component, model, below)
+            elif first["type"] == "missing":
+                self.findings.add(path, f"is missing: {component.name} needs it", at_key=True)
+            else:
+                text = hint(first) or described(component.options, below, first)
+                self.findings.add(path, joined(group), text)
+        return None if errors else valid
+
+    def _unknown_option(self, use: Use, component: Component, model: type[PluginUse], below: Steps) -> None:
+        key = str(below[-1])
+        known = [*component.options.model_fields, *(name for name in keys_of(model) if name != "use")]
+        path = (*use.path, *below)
+        if len(below) > 1:
+            self.findings.add(path, "there is no such key", at_key=True)
+            return
+        message = f"{component.name} has no such option"
+        self.findings.add(path, message, self._option_hint(use.kind, key, known), at_key=True)
+
+    def _option_hint(self, kind: Kind, key: str, known: list[str]) -> str | None:
+        match = closest(key, known)
+        if match and SYNONYMS.get(key.lower()) != match:
+            return f'did you mean "{match}"?'
+        owners = [name for name in self.registry.names(kind) if key in self._options_of(kind, name)]
+        if owners:
+            return f'"{key}" belongs to {", ".join(owners)}'
+        return did_you_mean(key, known)
+
+    def _options_of(self, kind: Kind, name: str) -> list[str]:
+        try:
+            return list(self.registry.components[kind, name].options.model_fields)
+        except Exception:  # another plugin that is broken has nothing to suggest
+            return []
+
+
+def plain_options(valid: BaseModel) -> dict[str, Any]:
+    """Every option with its value as plain data, defaults included."""
+    plain = valid.model_dump(mode="json", warnings=False)
+    return {name: plain[name] for name in type(valid).model_fields}
+
+
+def make(uses: list[PluginUse], kind: Kind, registry: Registry) -> list[Plugin]:
+    """New instances of plugins whose options are known to be valid."""
+    plugins = []
+    for use in uses:
+        component = registry.get(kind, use.use)
+        plugins.append(Plugin(kind, use.instance_name, component.create(use.options), component))
+    return plugins
+
+
+def requested(plugin: Plugin) -> set[str]:
+    """Everything that some hook of the plugin asks for."""
+    run = RunPlugins([plugin])
+    return {name for hook in plugin.component.hooks for name in run.requests(hook)}
+
+
+def _booleans(options: type[BaseModel], node: Node) -> list[Mapping[str, Any]]:
+    """pydantic reads true as 1; where a plugin wants a number, that is a mistake."""
+    errors: list[Mapping[str, Any]] = []
+    for name, info in options.model_fields.items():
+        child = node.child(name)
+        if child is not None and isinstance(child.value, bool):
+            wanted = _members(info.annotation)
+            if bool not in wanted and wanted & {int, float}:
+                kind = "int_type" if int in wanted else "float_type"
+                errors.append({"type": kind, "loc": (name,), "input": child.value, "msg": "", "ctx": {}})
+    return errors
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The plain types in an annotation such as `Annotated[int, …] | None`."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return {member for part in get_args(annotation) for member in _members(part)}
+    return {annotation}

@@ -1,0 +1,224 @@
+"""A recipe from start to end: its stages in order, then its analyses, then the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transferkit import __version__
+from transferkit.errors import InputError, Interrupted, TransferkitError
+from transferkit.folder import RunFolder
+from transferkit.hooks import RunPlugins
+from transferkit.recipe import Loaded, schema
+from transferkit.suggest import did_you_mean
+from transferkit.training.progress import Display
+from transferkit.training.signals import StopSignal
+
+Result = dict[str, Any]
+
+
+class Runner:
+    """One seed of one recipe in one run folder. Starting it again goes on where it stopped."""
+
+    def __init__(
+        self, loaded: Loaded, folder: RunFolder, *, seed: int, display: Display, stop: StopSignal, main: bool = True
+    ) -> None:
+        self.loaded, self.folder, self.seed = loaded, folder, seed
+        self.display, self.stop, self.main = display, stop, main
+        self.result: Result = {"status": "running", "run_dir": str(folder.path), "seed": seed, "stages": {}, "analyses": {}}
+        if (folder.path / "result.json").is_file():
+            self.result |= {k: v for k, v in folder.result.items() if k in ("stages", "analyses")}
+
+    def run(self, stages: Sequence[str]) -> Result:
+        """Run the named stages and the analyses whose models are there; result.json says how it ended."""
+        try:
+            with self._status():
+                for name in stages:
+                    if name in self.result["stages"] and self.folder.model(name).is_dir():
+                        self.display.line(f"stage {name}: done already")
+                        continue
+                    self._run_stage(self.loaded.recipe.stage(name))
+                self._run_analyses()
+        finally:
+            if self.main:
+                self._write_report()
+        return self.result
+
+    @contextmanager
+    def _status(self) -> Iterator[None]:
+        self._write("running")
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self._write("stopped")
+            raise
+        except BaseException as error:
+            self.result["error"] = str(error) or type(error).__name__
+            self._write("failed")
+            raise
+        self.result.pop("error", None)
+        self._write("done")
+
+    def _write(self, status: str) -> None:
+        self.result["status"] = status
+        if self.main:
+            self.folder.write_result(self.result)
+
+    # -- stages -----------------------------------------------------------------------------------------------
+
+    def _run_stage(self, stage: schema.Stage) -> None:
+        from transferkit.training.loop import train
+        from transferkit.training.offers import TeardownOffer
+        from transferkit.training.prepare import StagePlan, prepare
+        from transferkit.training.saving import restore
+
+        plan = StagePlan(
+            recipe=self.loaded.recipe,
+            stage=stage,
+            plugins=self.loaded.plugins(stage),
+            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
+            seed=self.seed,
+            out=self.folder.stage(stage.name),
+            start=self._start(stage),
+            display=self.display,
+            stop=self.stop,
+            board=self.folder.path / "tb",
+        )
+        session = prepare(plan)
+        error: BaseException | None = None
+        try:
+            checkpoint = session.checkpoints.newest()
+            if checkpoint is not None:
+                restore(session, checkpoint)
+                self.display.line(f"stage {stage.name}: going on from {checkpoint.name}")
+            else:
+                self.display.introduce(session)
+            session.preview()
+            train(session)
+            self._finish_stage(session)
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self.display.end()
+            for call in plan.plugins.calls("teardown"):
+                call(TeardownOffer(session, error))
+            session.close()
+
+    def _start(self, stage: schema.Stage) -> Path | None:
+        """The model folder a stage starts from: another stage's, or a path."""
+        if stage.start in ("pretrained", "scratch"):
+            return None
+        if any(other.name == stage.start for other in self.loaded.recipe.stages):
+            folder = self.folder.model(stage.start)
+            if not folder.is_dir():
+                raise InputError(f'stage "{stage.name}" starts from "{stage.start}", which has not been run yet')
+            return folder
+        return Path(stage.start)
+
+    def _finish_stage(self, session: Any) -> None:
+        """Take the best weights, evaluate on test, write the model folder and the stage's result."""
+        from transferkit.model_folder import save_model
+        from transferkit.training.saving import load_weights
+
+        best = session.checkpoints.best()
+        if best is not None:
+            load_weights(session, best)
+        model, stage, state = session.best_model(), session.stage, session.state
+        entry: Result = {
+            "best": state.best,
+            "last": state.last,
+            "model": f"stages/{stage.name}/model",
+            "classes": session.classes,
+            "images": {
+                "train": len(session.train_samples),
+                "val": len(session.validation_samples) if session.validation_samples is not None else 0,
+            },
+            "steps": state.step,
+            "seconds": state.seconds,
+            "stopped_early": state.stopped_early,
+            "warnings": state.warnings,
+        }
+        for name, evaluation in session.evaluate_best(model).items():
+            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes)
+            if name == "val" and len(session.classes) <= 100:
+                entry["confusion"] = evaluation.confusion.tolist()
+        if self.main:
+            info = {
+                "recipe": self.loaded.recipe.name,
+                "stage": stage.name,
+                "seed": self.seed,
+                "version": __version__,
+                "source": {
+                    "start": stage.start,
+                    "classes": session.source_head.classes if session.source_head is not None else [],
+                },
+            }
+            save_model(self.folder.model(stage.name), model, session.source_head, info)
+        session.accelerator.wait_for_everyone()
+        self.result["stages"][stage.name] = entry
+        self._write("running")
+        self.display.finish_stage(stage.name, entry)
+
+    # -- analyses ---------------------------------------------------------------------------------------------
+
+    def _run_analyses(self) -> None:
+        """Each analyzer sees finished models only, on the main process."""
+        if not self.main:
+            return
+        from transferkit.analysis.session import AnalysisSession, Offer
+
+        for use, plugin in zip(self.loaded.recipe.analyses, self.loaded.analyses(), strict=True):
+            target = use.stage or self.loaded.recipe.stages[-1].name
+            if target not in self.result["stages"]:
+                continue
+            session = AnalysisSession.of_run(self.loaded, self.folder, use, display=self.display, seed=self.seed)
+            report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
+            report.write(
+                session.out,
+                name=use.instance_name,
+                plugin=plugin.component.name,
+                version=plugin.component.owner.version,
+                parameters=use.model_dump(exclude={"use", "name"}),
+            )
+            self.result["analyses"][use.instance_name] = f"analyses/{use.instance_name}/report.json"
+            self._write("running")
+
+    def _write_report(self) -> None:
+        from transferkit.analysis.html import write_report
+
+        try:
+            write_report(self.folder.path)
+        except Exception as error:  # the run's results are safe; a report that fails must not hide them
+            self.display.warn(f"report.html could not be written: {type(error).__name__}: {error}")
+            if not isinstance(error, TransferkitError | OSError):
+                raise
+
+
+def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[str]:
+    """The named stages and those they start from, in recipe order; all of them without names."""
+    known = {stage.name: stage for stage in recipe.stages}
+    if not names:
+        return list(known)
+    chosen: set[str] = set()
+    for name in names:
+        if name not in known:
+            raise InputError(f'--stages: no stage called "{name}"; {did_you_mean(name, known)}')
+        current: str | None = name
+        while current in known:
+            chosen.add(current)
+            current = known[current].start
+    return [name for name in known if name in chosen]
+
+
+def remove_empty(folder: RunFolder) -> None:
+    """Take back a run folder in which nothing was done: wrong input leaves nothing behind."""
+    if not any((folder.path / "stages").glob("*/checkpoints/step-*")) and not any(
+        (folder.path / "stages").glob("*/model")
+    ):
+        shutil.rmtree(folder.path, ignore_errors=True)
+        if folder.path.parent.is_dir() and not any(folder.path.parent.iterdir()):
+            folder.path.parent.rmdir()

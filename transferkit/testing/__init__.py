@@ -1,0 +1,24 @@
+"""What plugin authors import: a tiny model, tiny images, a tiny session, and `check_plugin`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferkit import lazy
+
+if TYPE_CHECKING:
+    from transferkit.testing.check import check_plugin
+    from transferkit.testing.tiny import TinySession, tiny_images, tiny_model, tiny_session
+
+__all__ = ["TinySession", "check_plugin", "tiny_images", "tiny_model", "tiny_session"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "TinySession": "transferkit.testing.tiny",
+        "check_plugin": "transferkit.testing.check",
+        "tiny_images": "transferkit.testing.tiny",
+        "tiny_model": "transferkit.testing.tiny",
+        "tiny_session": "transferkit.testing.tiny",
+    },
+)

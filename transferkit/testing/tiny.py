@@ -1,0 +1,155 @@
+"""A model of 0.4 million parameters, a dozen images and a session around them: real parts, made in milliseconds.
+
+Everything is a function of its arguments; the global random generators are left as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from transferkit.data.randomness import numpy_rng, seeded
+from transferkit.recipe.schema import Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from transferkit.data.samples import Samples
+    from transferkit.data.sources import Source
+    from transferkit.model import SourceHead, TransferModel
+
+SIZE = 32
+SOURCE_CLASSES = ("circle", "square", "star", "stripes", "dots")
+TARGET_CLASSES = ("cat", "dog", "owl")
+
+
+def tiny_images(n: int = 8, seed: int = 0) -> Tensor:
+    """(n, 3, 32, 32) normalised images; the first m of n are the same for every n."""
+    return torch.stack(
+        [torch.from_numpy(numpy_rng(seed, "tiny image", i).standard_normal((3, SIZE, SIZE))) for i in range(n)]
+    ).float()
+
+
+def tiny_labels(n: int = 8, classes: int = len(TARGET_CLASSES)) -> Tensor:
+    """(n,) labels 0, 1, 2, 0, 1, 2, …"""
+    return torch.arange(n) % classes
+
+
+def tiny_model(
+    classes: Iterable[str] = TARGET_CLASSES, *, name: str = "test_resnet", seed: int = 0, **options: Any
+) -> TransferModel:
+    """A timm model with random weights for 32-pixel images; `options` are passed to timm.create_model."""
+    import timm
+
+    from transferkit.model import Preprocessing, TransferModel
+
+    labels = list(classes)
+    with seeded(seed, "tiny model", name):
+        net = timm.create_model(name, num_classes=len(labels), **options)
+    preprocessing = Preprocessing((SIZE, SIZE), (0.5,) * 3, (0.5,) * 3, 1.0, "center", "bilinear")
+    return TransferModel(net, classes=labels, preprocessing=preprocessing, architecture=name, options=options)
+
+
+def tiny_source_head(width: int, seed: int = 0) -> SourceHead:
+    """A classifier of five source classes on features of that width."""
+    from transferkit.model import SourceHead
+
+    rng = numpy_rng(seed, "tiny source head")
+    weight = torch.from_numpy(rng.standard_normal((len(SOURCE_CLASSES), width))).float() / width**0.5
+    return SourceHead(weight, torch.zeros(len(SOURCE_CLASSES)), list(SOURCE_CLASSES))
+
+
+def tiny_source(classes: Iterable[str] = TARGET_CLASSES, n: int = 12) -> Source:
+    """An in-memory data set of n noise images; the colour of the ground is the class's."""
+    from transferkit.data.sources import Contents, Source
+
+    names = list(classes)
+    labels: NDArray[np.int64] = np.arange(n, dtype=np.int64) % len(names)
+    ids = [f"{names[label]}/{i}.png" for i, label in enumerate(labels)]
+
+    def read(index: int) -> Image.Image:
+        ground = numpy_rng("tiny ground", int(labels[index])).integers(40, 216, 3)
+        noise = numpy_rng("tiny noise", index).integers(-40, 40, (SIZE, SIZE, 3))
+        return Image.fromarray((ground + noise).astype(np.uint8))
+
+    contents = Contents(names, labels, ids, read, lambda: b"tiny")
+    return Source(names, labels, ids, contents, np.arange(n, dtype=np.int64))
+
+
+@dataclass
+class TinySession:
+    """What `setup`, `step_end`, `epoch_end` and `teardown` may ask of a session."""
+
+    model: TransferModel
+    reference: TransferModel | None
+    source_head: SourceHead
+    train_samples: Samples
+    validation_samples: Samples
+    stage: Stage
+    out: Path
+    cache: Path
+    seed: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.classes = self.model.classes
+        self.state = SimpleNamespace(step=0, epoch=0)
+        self.epochs_done = 0.0
+        self.total_steps, self.total_epochs = 4, 1
+
+    def rng(self, *parts: str | int) -> np.random.Generator:
+        """A generator that depends on the seed, the stage and `parts` alone."""
+        return numpy_rng(self.seed, self.stage.name, *parts)
+
+    def warn(self, text: str) -> None:
+        """Keep the warning in `warnings`."""
+        self.warnings.append(text)
+
+    def progress(self, total: int, description: str) -> AbstractContextManager[Any]:
+        """A progress display that shows nothing."""
+        return nullcontext(SimpleNamespace(advance=lambda count=1: None))
+
+
+def tiny_session(
+    folder: Path, *, model: TransferModel | None = None, taps: Callable[[TransferModel], Iterable[str]] | None = None
+) -> TinySession:
+    """A session around a model that has moved a little from its reference, as after some training.
+
+    `taps` names the layers to tap, before the reference is made; files go into `folder`.
+    """
+    from transferkit.model import reference_of
+
+    model = model if model is not None else tiny_model()
+    if taps is not None:
+        model.tap(taps(model))
+    source_head = tiny_source_head(model.num_features)
+    reference = reference_of(model, source_head)
+    _move(model)
+    train, validation = _samples(model, "train", 12), _samples(model, "val", 6)
+    stage = Stage.model_validate({"name": "tiny", "start": "pretrained", "dataset": "tiny", "epochs": 1})
+    return TinySession(model, reference, source_head, train, validation, stage, folder / "out", folder / "cache")
+
+
+def _move(model: TransferModel) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = numpy_rng("tiny move", name).standard_normal(tuple(parameter.shape))
+            parameter.add_(torch.as_tensor(noise, dtype=parameter.dtype), alpha=0.01)
+
+
+def _samples(model: TransferModel, split: str, n: int) -> Samples:
+    from transferkit.data.samples import Samples
+    from transferkit.data.transforms import transforms
+
+    pipeline = transforms(model.preprocessing, None)
+    return Samples("tiny", split, tiny_source(model.classes, n), pipeline, seed=0, evaluation=pipeline)

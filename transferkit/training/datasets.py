@@ -1,0 +1,139 @@
+"""A stage's data: one class list taken from train, a validation split, a fraction, corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transferkit.data.samples import Corruption, Samples, corruptions
+from transferkit.data.sources import Source, open_split
+from transferkit.data.subsets import carve_validation, per_class_fraction
+from transferkit.data.transforms import transforms
+from transferkit.errors import InputError
+from transferkit.recipe import schema
+
+if TYPE_CHECKING:
+    from transferkit.model import Preprocessing
+    from transferkit.training.prepare import StagePlan
+
+
+@dataclass
+class StageSources:
+    """Images before the model's transform is known: sources and chosen indices."""
+
+    train: Source
+    train_indices: NDArray[np.int64]
+    validation: tuple[Source, NDArray[np.int64] | None] | None
+    carved: bool
+    others: dict[str, tuple[str, str, Source]]  # {name: (data set, split, source)}
+
+    @property
+    def classes(self) -> list[str]:
+        """The class list, taken from train."""
+        return self.train.classes
+
+
+@dataclass
+class StageData:
+    """What a stage trains and evaluates on."""
+
+    train: Samples
+    validation: Samples | None
+    others: dict[str, Samples]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class list, taken from train."""
+        return self.train.classes
+
+
+def open_sources(plan: StagePlan) -> StageSources:
+    """Open every split the stage uses. A validation split is carved from train where there is none; never from test."""
+    stage, datasets = plan.stage, plan.recipe.datasets
+    train = open_split(stage.dataset, datasets, "train")
+    if train is None:
+        raise InputError(f'the data set "{stage.dataset}" of stage "{stage.name}" has no train split')
+    indices = np.arange(len(train), dtype=np.int64)
+    validation: tuple[Source, NDArray[np.int64] | None] | None = None
+    given = open_split(stage.dataset, datasets, "val", train.classes)
+    if given is not None:
+        validation = (given, None)
+    elif stage.validation > 0:
+        indices, held_out = carve_validation(train.labels, stage.validation, plan.seed)
+        validation = (train, held_out) if len(held_out) else None
+    if stage.fraction < 1:
+        chosen = per_class_fraction(train.labels[indices], stage.fraction, plan.seed, train.classes)
+        indices = indices[chosen]
+    others = {}
+    test = open_split(stage.dataset, datasets, "test", train.classes)
+    if test is not None:
+        others["test"] = (stage.dataset, "test", test)
+    for name in stage.evaluate:
+        others[name] = (name, *_evaluation_split(name, datasets, train.classes))
+    return StageSources(train, indices, validation, given is None, others)
+
+
+def _evaluation_split(
+    name: str, datasets: dict[str, schema.Dataset], classes: list[str]
+) -> tuple[str, Source]:
+    for split in ("val", "test"):
+        source = open_split(name, datasets, split, classes)
+        if source is not None:
+            return split, source
+    raise InputError(f'evaluate: the data set "{name}" has neither a val nor a test split')
+
+
+def stage_data(plan: StagePlan, sources: StageSources, preprocessing: Preprocessing) -> StageData:
+    """The samples of every split, with the model's own transforms."""
+    name = plan.stage.dataset
+    augmented = transforms(preprocessing, plan.stage.augmentation)
+    plain = transforms(preprocessing, None)
+
+    def samples(dataset: str, split: str, source: Source, indices: NDArray[np.int64] | None) -> Samples:
+        return Samples(
+            dataset,
+            split,
+            source,
+            augmented if split == "train" else plain,
+            seed=plan.seed,
+            indices=indices,
+            corruptions=_corruptions(plan, dataset, split),
+            evaluation=plain,
+        )
+
+    validation = None
+    if sources.validation is not None:
+        validation = samples(name, "val", *sources.validation)
+    return StageData(
+        samples(name, "train", sources.train, sources.train_indices),
+        validation,
+        {key: samples(dataset, split, source, None) for key, (dataset, split, source) in sources.others.items()},
+    )
+
+
+def open_samples(plan: StagePlan, dataset: str, split: str, *, preprocessing: Preprocessing) -> Samples:
+    """Any split of any data set of the recipe, for plugins. Train splits are augmented. Raises InputError."""
+    source = open_split(dataset, plan.recipe.datasets, split)
+    if source is None:
+        raise InputError(f'the data set "{dataset}" has no {split} split')
+    plain = transforms(preprocessing, None)
+    pipeline = transforms(preprocessing, plan.stage.augmentation) if split == "train" else plain
+    planted = _corruptions(plan, dataset, split)
+    return Samples(dataset, split, source, pipeline, seed=plan.seed, corruptions=planted, evaluation=plain)
+
+
+def _corruptions(plan: StagePlan, dataset: str, split: str) -> Sequence[Corruption]:
+    """Those of the data sets it is made from, then its own, in recipe order."""
+    chain = [dataset]
+    while (parent := plan.recipe.datasets[chain[0]].from_) is not None:
+        chain.insert(0, parent)
+    found: list[Corruption] = []
+    for name in chain:
+        splits = {use.instance_name: use.splits for use in plan.recipe.datasets[name].corruptions}
+        if name in plan.corruptions:
+            found += corruptions(plan.corruptions[name], split, splits)
+    return found

@@ -1,0 +1,55 @@
+"""The training loop. It reads top to bottom in the order in which things happen, and names no plugin."""
+
+from __future__ import annotations
+
+from transferkit.training.anchors import pull_all
+from transferkit.training.objective import Losses
+from transferkit.training.optimization import clip_gradients
+from transferkit.training.session import Session
+
+
+def train(session: Session) -> None:
+    """Train one stage to its end, from wherever its state stands.
+
+    Raises NonFiniteError before a loss that is no number touches the weights, and Interrupted after a signal,
+    when the state is safe on disk.
+    """
+    accelerator, model, optimizer, state = (
+        session.accelerator,
+        session.wrapped,
+        session.optimizer,
+        session.state,
+    )
+
+    while not session.finished:
+        model = session.begin_epoch()  # gradual unfreezing, train mode
+
+        for batches in session.steps():  # the micro-batches of one optimizer step
+            session.seed_step()  # dropout and its like: a function of (seed, step)
+            losses: list[Losses] = []
+            for batch in batches:
+                images, labels = session.place(batch)  # on the device; mixup and transform_batch
+                with session.gradients_meet(only=batch is batches[-1]):
+                    outputs = model(images)  # logits, features and taps from one forward
+                    loss = session.loss(images, labels, outputs, batch, batches)  # the task's and the penalties'
+                    if state.step == 0 and not losses:
+                        session.inspect(loss, outputs)  # says aloud which terms do nothing, or too much
+                    accelerator.backward(loss.total)
+                losses.append(loss)
+
+            session.check(losses, batches)  # finite on every process
+            accelerator.unscale_gradients(optimizer)
+            pull_all(session.anchors, session.epochs_done)  # L2-SP and its like, once per step
+            clip_gradients(session.model.parameters(), session.stage.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+            state.step += 1
+            session.schedule.step_update(state.step)
+            session.average_weights()
+            session.end_step(losses, batches)  # plugins' step_end, logs, progress
+            session.stop_if_asked()  # a signal: save, say how to resume, leave
+
+        metrics = session.evaluate()
+        session.end_epoch(metrics)  # plugins' epoch_end, metrics.jsonl, best so far
+        session.save()

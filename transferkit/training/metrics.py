@@ -1,0 +1,194 @@
+"""Sums over an epoch without a device sync per step, and the files they end in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from transferkit.report import finite
+from transferkit.training.objective import Losses
+from transferkit.training.pictures import log_confusion
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from transferkit.training.anchors import WeightedAnchor
+    from transferkit.training.evaluation import Evaluation
+
+RECENT = 5
+Key = tuple[str, str, str]  # (raw|weighted|task, instance, term)
+
+
+class Totals:
+    """What an epoch has cost so far. Steps are kept as tensors and added up only when someone looks."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.recent: list[float] = []
+        self._sums: dict[Key, float] = {}
+        self._correct = 0
+        self._seen = 0
+        self._pending: list[tuple[int, dict[Key, Tensor]]] = []
+        self._hits: list[Tensor] = []
+
+    def count(self, logits: Tensor, labels: Tensor) -> None:
+        """Note how many of a batch's first guesses are right; with soft labels the largest one is meant."""
+        hard = labels.argmax(dim=1) if labels.ndim == 2 else labels
+        self._hits.append(logits.detach().argmax(dim=1).eq(hard).sum())
+        self._seen += len(hard)
+
+    def add(self, losses: Sequence[Losses], images: int) -> None:
+        """Add one optimizer step of so many images."""
+        values: dict[Key, Tensor] = {}
+        for loss in losses:
+            _accumulate(values, ("task", "", ""), loss.task)
+            for key, value in loss.raw.items():
+                _accumulate(values, ("raw", *key), value)
+            for key, value in loss.weighted.items():
+                _accumulate(values, ("weighted", *key), value)
+        self._pending.append((images, values))
+        self.images += images
+
+    def newest(self) -> dict[str, Tensor]:
+        """The losses of the last step: `task`, and each plugin's weighted terms."""
+        _, values = self._pending[-1]
+        named = {"task": values["task", "", ""]}
+        for (kind, instance, term), value in values.items():
+            if kind == "weighted":
+                named[f"{instance}.{term}" if term else instance] = value
+        return named
+
+    def settle(self) -> None:
+        """Bring what is pending to the host, in one transfer."""
+        if not self._pending:
+            return
+        flat = [value.detach().double().reshape(()) for _, values in self._pending for value in values.values()]
+        numbers = iter(torch.stack(flat).tolist())
+        tasks = []
+        for images, values in self._pending:
+            for key in values:
+                number = next(numbers)
+                self._sums[key] = self._sums.get(key, 0.0) + number * images
+                if key[0] == "task":
+                    tasks.append(number)
+        self._correct += int(torch.stack(self._hits).sum()) if self._hits else 0
+        self.recent = (self.recent + tasks)[-RECENT:]
+        self._pending, self._hits = [], []
+
+    def running(self) -> dict[str, float]:
+        """The means so far: loss (everything together), task, and each plugin's weighted value."""
+        means = {key: value / max(self.images, 1) for key, value in self._sums.items()}
+        task = means.get(("task", "", ""), 0.0)
+        weighted: dict[str, float] = {}
+        for (kind, instance, _), value in means.items():
+            if kind == "weighted":
+                weighted[instance] = weighted.get(instance, 0.0) + value
+        return {"loss": task + sum(weighted.values()), "task": task, **weighted}
+
+    def record(self, anchors: Sequence[WeightedAnchor], epoch: float, accelerator: Accelerator) -> dict[str, Any]:
+        """The epoch's `loss`, `top1` and `terms`, over all processes; anchors are valued now."""
+        sums = self._sums
+        correct, seen = self._correct, self._seen
+        if accelerator.num_processes > 1:
+            keys = list(sums)
+            # each process's task loss is scaled so that the mean over processes is the global one
+            local = torch.tensor([*sums.values()], dtype=torch.float64, device=accelerator.device)
+            sums = dict(zip(keys, accelerator.reduce(local, "mean").tolist(), strict=True))
+            counts = torch.tensor([correct, seen], device=accelerator.device)
+            correct, seen = accelerator.reduce(counts, "sum").tolist()
+        means = {key: value / max(self.images, 1) for key, value in sums.items()}
+        terms: dict[str, Any] = {}
+        for (kind, instance, term), value in means.items():
+            if kind != "task":
+                _note(terms, instance, term, kind, value)
+        for item in anchors:
+            value = float(item.anchor.value())
+            _note(terms, item.instance, item.anchor.term, "raw", value)
+            _note(terms, item.instance, item.anchor.term, "weighted", value * item.weight(epoch))
+        loss = means.get(("task", "", ""), float("nan"))
+        return {"loss": loss, "top1": correct / max(seen, 1), "images": self.images, "terms": terms}
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint in the middle of an epoch."""
+        self.settle()
+        return {
+            "images": self.images,
+            "correct": self._correct,
+            "seen": self._seen,
+            "recent": self.recent,
+            "sums": [[*key, value] for key, value in self._sums.items()],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Totals:
+        """The other half of `state`."""
+        totals = cls()
+        totals.images, totals._correct, totals._seen = state["images"], state["correct"], state["seen"]
+        totals.recent = list(state["recent"])
+        totals._sums = {(kind, instance, term): value for kind, instance, term, value in state["sums"]}
+        return totals
+
+
+def _accumulate(values: dict[Key, Tensor], key: Key, value: Tensor) -> None:
+    values[key] = values[key] + value if key in values else value
+
+
+def _note(terms: dict[str, Any], instance: str, term: str, kind: str, value: float) -> None:
+    entry = terms.setdefault(instance, {"raw": 0.0, "weighted": 0.0})
+    entry[kind] += value
+    if term:
+        entry.setdefault("terms", {}).setdefault(term, {"raw": 0.0, "weighted": 0.0})[kind] += value
+
+
+class MetricsLog:
+    """`metrics.jsonl` and the trackers. Only the main process writes."""
+
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        self.path = path
+        self.accelerator = accelerator
+
+    def scalars(self, values: Mapping[str, Any] | None, step: int, prefix: str = "") -> None:
+        """Send numbers to the trackers."""
+        if values:
+            self.accelerator.log({f"{prefix}{name}": float(value) for name, value in values.items()}, step=step)
+
+    def epoch(self, records: Sequence[Mapping[str, Any]], found: Mapping[str, Evaluation], classes: list[str]) -> None:
+        """Append the records of an epoch, durably, and send them to the trackers."""
+        if not self.accelerator.is_main_process:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        for record in records:
+            flat = {f"{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
+            for instance, entry in record.get("terms", {}).items():
+                flat |= {f"terms/{instance}/{kind}": entry[kind] for kind in ("raw", "weighted")}
+            self.accelerator.log(flat, step=record["step"])
+        if len(classes) <= 50:
+            for name, evaluation in found.items():
+                log_confusion(self.accelerator, name, evaluation.confusion, classes, int(records[0]["step"]))
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Forget records of this stage after `step`: they will be made again."""
+        if not self.accelerator.is_main_process or not self.path.is_file():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if not _later(line, stage, step)]
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _later(line: str, stage: str, step: int) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return True  # a line cut short by a crash
+    return bool(record["stage"] == stage and record["step"] > step)
+

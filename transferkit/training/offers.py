@@ -1,0 +1,65 @@
+"""What the hooks of the loop may ask for: one small object per hook, its attributes are the offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transferkit.training.session import Session
+    from transferkit.training.workspace import Workspace
+
+
+@dataclass
+class SessionOffer:
+    """For `setup` and `streams`."""
+
+    session: Workspace
+
+
+@dataclass
+class BatchOffer:
+    """For `transform_batch`."""
+
+    images: Tensor
+    labels: Tensor
+    rng: np.random.Generator
+
+
+@dataclass
+class MixOffer:
+    """For `mix`."""
+
+    step: int
+    epoch: int
+    progress: float
+
+
+@dataclass
+class StepOffer:
+    """For `step_end`."""
+
+    session: Session
+    step: int
+    losses: Mapping[str, Tensor]
+
+
+@dataclass
+class EpochOffer:
+    """For `epoch_end`."""
+
+    session: Session
+    epoch: int
+    metrics: Mapping[str, Any]
+
+
+@dataclass
+class TeardownOffer:
+    """For `teardown`."""
+
+    session: Workspace
+    error: BaseException | None

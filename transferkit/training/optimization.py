@@ -1,0 +1,133 @@
+"""Optimizer, learning-rate schedule and clipping: timm's, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from timm.optim import (
+    create_optimizer_v2,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from timm.utils import dispatch_clip_grad
+from torch import nn
+
+from transferkit.errors import InputError
+from transferkit.model import TransferModel
+from transferkit.recipe import schema
+from transferkit.suggest import did_you_mean
+
+
+def parameter_groups(model: TransferModel, options: schema.Optimizer) -> list[dict[str, Any]]:
+    """Groups with timm's `lr_scale`: layer-wise decay times the head's multiplier.
+
+    Biases and norm parameters are exempt from weight decay, as everywhere in timm. The scales take effect
+    because every stage has a timm schedule, a constant one if need be: torch's schedules ignore `lr_scale`.
+    """
+    skip = set(model.net.no_weight_decay()) if hasattr(model.net, "no_weight_decay") else set()
+    if options.layer_decay is not None:
+        groups = param_groups_layer_decay(
+            model.net, options.weight_decay, no_weight_decay_list=skip, layer_decay=options.layer_decay
+        )
+    else:
+        groups = param_groups_weight_decay(model.net, options.weight_decay, no_weight_decay_list=skip)
+    head = {id(parameter) for _, parameter in model.named_head_parameters()}
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        scale = float(group.get("lr_scale", 1.0))
+        for is_head in (False, True):
+            chosen = [p for p in group["params"] if (id(p) in head) == is_head]
+            if chosen:
+                factor = options.head_lr_multiplier if is_head else 1.0
+                split.append(
+                    {
+                        "params": chosen,
+                        "weight_decay": group["weight_decay"],
+                        "lr_scale": scale * factor,
+                        "head": is_head,
+                    }
+                )
+    seen = {id(p) for group in split for p in group["params"]}
+    others = [p for p in model.heads.parameters() if id(p) not in seen]
+    if others:
+        split.append({"params": others, "weight_decay": 0.0, "lr_scale": options.head_lr_multiplier, "head": True})
+    return split
+
+
+def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.optim.Optimizer:
+    """Any timm optimizer by name. Raises InputError for an unknown name or option."""
+    names = list_optimizers(exclude_filters=["*flash*"])
+    if options.name.lower() not in names:
+        raise InputError(f'no optimizer called "{options.name}"; {did_you_mean(options.name, names)}')
+    try:
+        return create_optimizer_v2(
+            parameter_groups(model, options),
+            opt=options.name,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+            **options.options,
+        )
+    except (TypeError, ValueError, AssertionError, ImportError) as error:
+        raise InputError(f'the optimizer "{options.name}" refused its options: {error}') from error
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, options: schema.Schedule, steps_per_epoch: int, total_steps: int
+) -> Scheduler:
+    """A timm schedule that counts optimizer steps: `step_update(n)` sets the rates for step n."""
+    unit = steps_per_epoch if options.unit == "epochs" else 1
+
+    def steps(time: float) -> int:
+        return max(1, round(time * unit))
+
+    # "constant" exists in newer timm only; a step schedule that never decays is the same. For poly, timm reads
+    # decay_rate as the power: 1 is the usual linear decay.
+    constant = options.name in ("constant", "none")
+    name = "step" if constant else options.name
+    arguments: dict[str, Any] = {
+        "decay_rate": 1.0 if constant or name == "poly" else options.gamma,
+        "min_lr": options.min_lr,
+        "warmup_lr": options.warmup_lr,
+        "warmup_epochs": steps(options.warmup) if options.warmup else 0,
+        "decay_milestones": [steps(time) for time in options.milestones],
+    }
+    if options.every is not None:
+        arguments["decay_epochs"] = steps(options.every)
+    elif name == "step":
+        arguments["decay_epochs"] = max(1, total_steps)
+    try:
+        schedule, _ = create_scheduler_v2(
+            optimizer,
+            sched=name,
+            num_epochs=max(1, total_steps),
+            step_on_epochs=False,
+            updates_per_epoch=1,
+            **(arguments | options.options),
+        )
+    except TypeError as error:
+        raise InputError(f'the schedule "{options.name}" refused its options: {error}') from error
+    if schedule is None:
+        raise InputError(f'timm has no schedule called "{options.name}"')
+    schedule.step_update(0)
+    return schedule
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], options: schema.Clip | None) -> None:
+    """Clip by norm, value or adaptively (timm's AGC)."""
+    if options is None:
+        return
+    mode, value = next((name, v) for name, v in options.model_dump().items() if v is not None)
+    dispatch_clip_grad(parameters, value, mode=mode)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    """The present rates of body and head; the largest where groups differ."""
+    body = [group["lr"] for group in optimizer.param_groups if not group.get("head")]
+    head = [group["lr"] for group in optimizer.param_groups if group.get("head")]
+    return max(body or head), max(head or body)

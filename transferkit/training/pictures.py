@@ -1,0 +1,59 @@
+"""Pictures for TensorBoard: what the model is shown, and what it confuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.utils import make_grid
+
+if TYPE_CHECKING:
+    from transferkit.data.samples import Samples
+    from transferkit.model import Preprocessing
+
+SHOWN = 16
+
+
+def log_batch(accelerator: Accelerator, samples: Samples, preprocessing: Preprocessing) -> None:
+    """A grid of training images exactly as the model gets them, with augmentation and corruptions."""
+    chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int)
+    images = torch.stack([samples.get(int(index), 0)[0] for index in chosen])
+    mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
+    grid = make_grid((images * std + mean).clamp(0, 1), nrow=4)
+    for writer in _writers(accelerator):
+        writer.add_image("training images", grid, 0)
+
+
+def log_confusion(accelerator: Accelerator, split: str, confusion: Tensor, classes: list[str], step: int) -> None:
+    """A confusion matrix: rows are true classes, shades are shares of the row."""
+    for writer in _writers(accelerator):
+        writer.add_figure(f"confusion/{split}", confusion_figure(confusion.numpy(), classes), step)
+
+
+def _writers(accelerator: Accelerator) -> list[Any]:
+    return [tracker.writer for tracker in accelerator.trackers if tracker.name == "tensorboard"]
+
+
+def confusion_figure(confusion: NDArray[np.int64], classes: list[str]) -> Any:
+    """A matplotlib figure of (K, K) counts."""
+    from matplotlib.figure import Figure
+
+    size = min(2.5 + 0.35 * len(classes), 12)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.add_subplot()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(classes) <= 12:
+        for row, column in np.ndindex(*confusion.shape):
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=shade)
+    return figure

@@ -1,0 +1,214 @@
+"""What people see while a stage trains: a live bar on a terminal, plain lines elsewhere, and run.log always."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from transferkit.training.session import Session
+
+REFRESH = 0.5  # seconds between two looks at the losses: each costs a device sync
+PLAIN_EVERY = 20.0  # seconds between two progress lines where there is no terminal
+PATIENCE = 2.0  # seconds of work before a progress display appears
+
+
+class Bar(Protocol):
+    """A piece of work under way."""
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+
+
+class Display:
+    """Everything a run says goes through here, to standard error: standard output is for results."""
+
+    def __init__(self, log: Path | None = None, *, quiet: bool = False, main: bool = True) -> None:
+        self.console = Console(file=sys.stderr, highlight=False)
+        self.quiet = quiet or not main
+        self.live = self.console.is_terminal and not self.quiet
+        self._log = log if main else None
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._looked = self._printed = self._began = time.monotonic()
+        self._steps = self._first = 0
+        self._epoch = (0, 0)
+
+    # -- lines ------------------------------------------------------------------------------------------------
+
+    def line(self, text: str, *, style: str | None = None) -> None:
+        """One permanent line."""
+        if not self.quiet:
+            self.console.print(text, style=style, markup=False, soft_wrap=True)
+        self.record(text)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know."""
+        self.line(f"warning: {text}", style="yellow")
+
+    def record(self, text: str) -> None:
+        """To run.log only."""
+        if self._log is not None:
+            stamp = time.strftime("%H:%M:%S", time.gmtime())
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{stamp}  {text}\n")
+
+    # -- training ---------------------------------------------------------------------------------------------
+
+    def introduce(self, session: Session) -> None:
+        """What a stage is about to do, before it does it."""
+        stage, model, samples = session.stage, session.model, session.train_samples
+        parameters = list(model.parameters())
+        trainable = sum(p.numel() for p in parameters if p.requires_grad)
+        self.line(f"stage {stage.name}: {model.architecture} from {stage.start}", style="bold")
+        self.line(f"  parameters  {sum(p.numel() for p in parameters):,}, of which {trainable:,} train")
+        counts = dict(zip(samples.classes, np.bincount(samples.labels, minlength=len(samples.classes)), strict=True))
+        shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:8])
+        more = f", … ({len(counts)} classes)" if len(counts) > 8 else ""
+        self.line(f"  train       {len(samples)} images: {shown}{more}")
+        if session.validation_samples is not None:
+            carved = ", carved from train" if session.validation_samples.source is samples.source else ""
+            self.line(f"  val         {len(session.validation_samples)} images{carved}")
+        else:
+            self.warn(f"stage {stage.name} has no validation split: the last weights are kept, not the best")
+        device = f"{session.device}, {session.accelerator.num_processes} process(es), precision {stage.precision}"
+        effective = stage.batch_size * stage.accumulate
+        self.line(f"  device      {device}")
+        self.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
+        for hook, names in session.plugins.order().items():
+            self.line(f"  {hook:<11} {', '.join(names)}")
+
+    def finish_stage(self, name: str, entry: Mapping[str, Any]) -> None:
+        """What a stage came to."""
+        best, last = entry["best"], entry["last"]
+        if best is not None and last is not None:
+            self.line(
+                f"stage {name}: best {best['split']} top1 {best['top1']:.4f} (epoch {best['epoch'] + 1}), "
+                f"last {last['top1']:.4f}, {entry['seconds']:.0f} s"
+            )
+
+    def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """A new bar."""
+        self._epoch, self._steps, self._first = (epoch, epochs), steps, done
+        self._began = time.monotonic()
+        if self.live:
+            self._progress = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+                transient=True,
+            )
+            self._task = self._progress.add_task(
+                "", total=steps, completed=done, epoch=f"{epoch + 1}/{epochs}", text=""
+            )
+            self._progress.start()
+
+    def due(self) -> bool:
+        """Whether it is time to look at the losses again."""
+        now = time.monotonic()
+        if now - self._looked < REFRESH:
+            return False
+        self._looked = now
+        return True
+
+    def step(
+        self, done: int, *, losses: Mapping[str, float], lr: tuple[float, float], images: int, waited: float
+    ) -> None:
+        """How it stands within the epoch."""
+        elapsed = max(time.monotonic() - self._began, 1e-9)
+        rate = f"lr {lr[0]:.1e}" + (f"/{lr[1]:.1e}" if lr[1] != lr[0] else "")
+        shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items() if name != "task" or len(losses) > 2)
+        text = f"{shown}  {rate}  {images / elapsed:.0f} img/s  data {100 * waited / elapsed:.0f}%"
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, text=text)
+        elif time.monotonic() - self._printed > PLAIN_EVERY:
+            self._printed = time.monotonic()
+            left = elapsed / max(done - self._first, 1) * (self._steps - done)
+            epoch, epochs = self._epoch
+            self.line(f"epoch {epoch + 1}/{epochs}  step {done}/{self._steps}  {text}  {left:.0f} s left")
+
+    def end_epoch(self, records: Sequence[Mapping[str, Any]], *, improved: bool, waited: float) -> None:
+        """One line that stays; a star marks a new best."""
+        self.end()
+        train = records[0]
+        parts = [
+            f"epoch {train['epoch'] + 1:>3}/{self._epoch[1]}",
+            f"loss {train['loss']:.4f}",
+            f"top1 {train['top1']:.3f}",
+        ]
+        for record in records[1:]:
+            star = "*" if improved and record["split"] == "val" else ""
+            parts.append(f"{record['split']} {record['loss']:.4f} {record['top1']:.4f}{star}")
+        for instance, entry in train["terms"].items():
+            parts.append(f"{instance} {entry['weighted']:.3g}")
+        seconds = max(train["seconds"], 1e-9)
+        parts.append(f"lr {train['lr']:.1e}")
+        parts.append(f"{train['images_per_second']:.0f} img/s (data {100 * waited / seconds:.0f}%)")
+        parts.append(f"{train['seconds']:.1f} s")
+        self.line("  ".join(parts))
+        self._printed = time.monotonic()
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = self._task = None
+
+    # -- other work -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def task(self, total: int, description: str) -> Iterator[Bar]:
+        """A bar for any other work; it appears only when the work takes more than two seconds."""
+        bar = _Work(self, total, description)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+class _Work:
+    """Progress of one task that is not training."""
+
+    def __init__(self, display: Display, total: int, description: str) -> None:
+        self.display, self.total, self.description = display, total, description
+        self.done = 0
+        self._began = self._said = time.monotonic()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+        self.done += amount
+        now = time.monotonic()
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self.done)
+        elif self.display.live and now - self._began > PATIENCE and self.display._progress is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=self.display.console, transient=True)
+            self._task = self._progress.add_task(self.description, total=self.total, completed=self.done)
+            self._progress.start()
+        elif not self.display.live and now - self._said > PLAIN_EVERY:
+            self._said = now
+            self.display.line(f"{self.description}: {self.done}/{self.total}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()

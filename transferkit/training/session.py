@@ -1,0 +1,382 @@
+"""One stage, ready to train: the calls that the loop makes, in the loop's order."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from transferkit.data.randomness import key, seeded
+from transferkit.errors import Interrupted
+from transferkit.hooks import RunPlugins
+from transferkit.training import diagnostics, saving
+from transferkit.training.anchors import WeightedAnchor
+from transferkit.training.checkpoint import Checkpoints
+from transferkit.training.evaluation import Evaluation, evaluate
+from transferkit.training.metrics import MetricsLog, Totals
+from transferkit.training.objective import Losses, Objective, Offers, refuse_non_finite
+from transferkit.training.offers import BatchOffer, EpochOffer, StepOffer
+from transferkit.training.optimization import learning_rates
+from transferkit.training.pictures import log_batch
+from transferkit.training.signals import StopSignal
+from transferkit.training.workspace import Workspace
+
+if TYPE_CHECKING:
+    from timm.data import Mixup
+    from timm.scheduler.scheduler import Scheduler
+    from timm.utils import ModelEmaV3
+
+    from transferkit.data.batches import Batch, EvalLoader, TrainLoader
+    from transferkit.freezing import Freezing
+    from transferkit.model import Output, TransferModel
+
+MAX_SKIPPED = 10  # consecutive non-finite fp16 losses that the loss scaler may still recover from
+
+
+@dataclass
+class Session(Workspace):
+    """One stage, ready to train."""
+
+    wrapped: nn.Module
+    loader: TrainLoader
+    validation: EvalLoader | None
+    others: Mapping[str, EvalLoader]
+    optimizer: torch.optim.Optimizer
+    schedule: Scheduler
+    objective: Objective
+    anchors: Sequence[WeightedAnchor]
+    freezing: Freezing
+    plugins: RunPlugins
+    checkpoints: Checkpoints
+    log: MetricsLog
+    stop: StopSignal
+    total_steps: int
+    mixup: Mixup | None
+    ema: ModelEmaV3 | None
+
+    def __post_init__(self) -> None:
+        self.totals = Totals()
+        self._step_end = self.plugins.calls("step_end")
+        self._epoch_end = self.plugins.calls("epoch_end")
+        self._transform_batch = self.plugins.calls("transform_batch")
+        self._skipped = 0
+        self._epoch_started = time.perf_counter()
+        self._waited_for_data = 0.0
+        self._features: Tensor | None = None
+
+    @property
+    def epochs_done(self) -> float:
+        """How far the training is, in epochs."""
+        return self.state.epoch + self.state.batch / self.loader.steps_per_epoch
+
+    @property
+    def total_epochs(self) -> int:
+        """How many epochs it takes, the last one perhaps in part."""
+        return -(-self.total_steps // self.updates_per_epoch)
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Optimizer steps per epoch."""
+        return -(-self.loader.steps_per_epoch // self.stage.accumulate)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is done, or patience ran out."""
+        return self.state.step >= self.total_steps or self.state.stopped_early
+
+    def begin_epoch(self) -> nn.Module:
+        """Open what gradual unfreezing opens, put every module in the mode it trains in; the module to call."""
+        if self.freezing.apply(self.model, self.state.epoch):
+            self.display.line(f"epoch {self.state.epoch + 1}: {self._trainable()}")
+            self._wrap_again()
+        self.freezing.train_mode(self.model)
+        self._epoch_started = time.perf_counter()
+        self._waited_for_data = 0.0
+        self.display.begin_epoch(self.state.epoch, self.total_epochs, self.loader.steps_per_epoch, self.state.batch)
+
+        return self.wrapped
+
+    def _wrap_again(self) -> None:
+        """DDP knows only the parameters that trained when it was made."""
+        if self.accelerator.num_processes > 1:
+            inner = self.accelerator.unwrap_model(self.wrapped, keep_torch_compile=True)
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            self.wrapped = DistributedDataParallel(inner, device_ids=devices, gradient_as_bucket_view=True)
+
+    def _trainable(self) -> str:
+        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return f"{trainable:,} of {sum(p.numel() for p in self.model.parameters()):,} parameters train"
+
+    def steps(self) -> Iterator[list[Batch]]:
+        """The rest of this epoch in groups of `accumulate` batches; a shorter group may end the epoch."""
+        group: list[Batch] = []
+        batches = self.loader.epoch(self.state.epoch, self.state.batch)
+        left = self.loader.steps_per_epoch - self.state.batch
+        while left and self.state.step < self.total_steps:
+            asked = time.perf_counter()
+            group.append(next(batches))
+            self._waited_for_data += time.perf_counter() - asked
+            left -= 1
+            if len(group) == self.stage.accumulate or not left:
+                yield group
+                group = []
+
+    def seed_step(self) -> None:
+        """Key torch's global generator to the step: what dropout draws does not depend on what came before."""
+        torch.manual_seed(key(self.seed, self.stage.name, "step", self.state.step, self.accelerator.process_index))
+
+    def place(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Images and labels on the device, mixed where the recipe says so. Keyed by step."""
+        images = send_to_device(batch.images, self.device, non_blocking=True)
+        labels = send_to_device(batch.labels, self.device, non_blocking=True)
+        if self.stage.channels_last:
+            images = {name: x.contiguous(memory_format=torch.channels_last) for name, x in images.items()}
+        parts = ("batch", self.state.step, self.state.batch, self.accelerator.process_index)
+        if "target" not in labels:
+            return images, labels  # a curriculum may leave the target out of a batch
+        if self.mixup is not None and len(labels["target"]) > 1:
+            with seeded(self.seed, self.stage.name, *parts):
+                images["target"], labels["target"] = self._mix(images["target"], labels["target"])
+        for index, call in enumerate(self._transform_batch):
+            offer = BatchOffer(images["target"], labels["target"], self.rng(*parts, index))
+            images["target"], labels["target"] = call(offer)
+        return images, labels
+
+    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.mixup is not None
+        even = len(labels) - len(labels) % 2  # timm's Mixup pairs images within the batch
+        mixed, soft = self.mixup(images[:even], labels[:even])
+        if even < len(labels):
+            rest = nn.functional.one_hot(labels[even:], soft.shape[1]).to(soft.dtype)
+            mixed, soft = torch.cat([mixed, images[even:]]), torch.cat([soft, rest])
+        return mixed, soft
+
+    def gradients_meet(self, *, only: bool) -> AbstractContextManager[Any]:
+        """Average gradients over processes only in the last micro-batch of a step."""
+        return nullcontext() if only else self.accelerator.no_sync(self.wrapped)
+
+    def loss(
+        self,
+        images: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        outputs: Mapping[str, Output],
+        batch: Batch,
+        batches: Sequence[Batch],
+    ) -> Losses:
+        """The loss of one micro-batch: the task's, plus every penalty with its weight."""
+        offered: dict[str, Offers] = {}
+
+        def offers(stream: str) -> Offers:
+            if stream not in offered:
+                offered[stream] = Offers(
+                    images=images[stream],
+                    labels=labels[stream],
+                    output=outputs[stream],
+                    model=self.model,
+                    head=self.model.head_of(stream),
+                    reference=self.reference,
+                    step=self.state.step,
+                    epoch=self.state.epoch,
+                    progress=self.state.step / self.total_steps,
+                    autocast=self.accelerator.autocast,
+                )
+            return offered[stream]
+
+        if "target" in outputs:
+            self.totals.count(outputs["target"].logits, labels["target"])
+            self._features = outputs["target"].features.detach()
+        return self.objective(
+            outputs,
+            labels,
+            offers,
+            step_total=sum(item.total for item in batches),
+            batch_total=batch.total,
+            epoch=self.epochs_done,
+        )
+
+    def inspect(self, loss: Losses, outputs: Mapping[str, Output]) -> None:
+        """Look at the first loss before it is used, and say what will not work."""
+        diagnostics.inspect_first_loss(self, loss, next(iter(outputs.values())))
+
+    def check(self, losses: Sequence[Losses], batches: Sequence[Batch]) -> None:
+        """Refuse a loss that is no number, on every process at once."""
+        finite = all(math.isfinite(loss.total.item()) for loss in losses)
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor([0.0 if finite else 1.0], device=self.device)
+            finite = not float(self.accelerator.reduce(flag, "sum"))
+        if finite:
+            self._skipped = 0
+            return
+        self._skipped += 1
+        if self.stage.precision == "fp16" and self._skipped <= MAX_SKIPPED:
+            return  # the scaler finds the gradients infinite, skips the step and lowers the scale
+        known = self.train_samples.ids
+        ids = [known[int(index)] for batch in batches for index in batch.indices.get("target", ())]
+        rates = learning_rates(self.optimizer)
+        refuse_non_finite(
+            losses,
+            step=self.state.step,
+            lr=rates[0],
+            ids=ids,
+            last=self.state.last_losses,
+            where=self.checkpoints.folder,
+        )
+
+    def average_weights(self) -> None:
+        """Update the exponential moving average, if the recipe wants one."""
+        if self.ema is not None:
+            self.ema.update(self.model, step=self.state.step)
+
+    def end_step(self, losses: Sequence[Losses], batches: Sequence[Batch]) -> None:
+        """Count, let observers look, show progress."""
+        state, images = self.state, sum(batch.total for batch in batches)
+        state.batch += len(batches)
+        self.totals.add(losses, images)
+        if self._step_end:
+            offer = StepOffer(self, state.step, self.totals.newest())
+            for call in self._step_end:
+                self.log.scalars(call(offer), state.step, prefix=f"{call.plugin.name}/")
+        if self.display.due():
+            self.totals.settle()
+            state.last_losses = self.totals.recent
+            self.log.scalars(self.totals.running(), state.step, prefix="step/")
+            self.display.step(
+                state.batch,
+                losses=self.totals.running(),
+                lr=learning_rates(self.optimizer),
+                images=self.totals.images,
+                waited=self._waited_for_data,
+            )
+
+    def stop_if_asked(self) -> None:
+        """After a signal: save what there is and leave. All processes leave at the same step."""
+        asked = self.stop.number
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor([float(asked)], device=self.device)
+            asked = int(self.accelerator.gather(flag).max())
+        if asked:
+            self.save()
+            run = self.out.parent.parent
+            raise Interrupted(f"stopped at step {self.state.step}; go on with: transferkit resume {run}", asked)
+
+    def evaluate(self) -> dict[str, Evaluation]:
+        """Evaluate on validation and on what `evaluate` names, never on test; empty between evaluations."""
+        last = self.state.step >= self.total_steps
+        if not last and (self.state.epoch + 1) % self.stage.evaluate_every:
+            return {}
+        during = {name: loader for name, loader in self.others.items() if name != "test"}
+        return self._evaluate_on(self.best_model(), {"val": self.validation, **during})
+
+    def _evaluate_on(
+        self, model: TransferModel, loaders: Mapping[str, EvalLoader | None]
+    ) -> dict[str, Evaluation]:
+        found = {}
+        for name, loader in loaders.items():
+            if loader is None:
+                continue
+            with self.display.task(len(loader.samples), f"evaluate {name}") as bar:
+                found[name] = evaluate(
+                    model,
+                    loader,
+                    self.accelerator,
+                    len(self.classes),
+                    channels_last=self.stage.channels_last,
+                    each_batch=bar.advance,
+                )
+        return found
+
+    def end_epoch(self, found: Mapping[str, Evaluation]) -> None:
+        """Write the epoch's records, remember the best, let plugins look, see whether patience ran out."""
+        state = self.state
+        self.totals.settle()
+        seconds = time.perf_counter() - self._epoch_started
+        state.seconds += seconds
+        train = self.totals.record(self.anchors, self.epochs_done, self.accelerator)
+        improved = self._remember(found.get("val"), train)
+        common = {"stage": self.stage.name, "epoch": state.epoch, "step": state.step}
+        rates = learning_rates(self.optimizer)
+        records = [
+            common
+            | {"split": "train", "lr": rates[0], "lr_head": rates[1]}
+            | train
+            | {"seconds": seconds, "images_per_second": self.totals.images / max(seconds, 1e-9)}
+        ]
+        for name, evaluation in found.items():
+            records.append(common | {"split": name, "lr": rates[0], "terms": {}} | evaluation.record(self.classes))
+        diagnostics.watch(self, found.get("val"), self._features)
+        offer = EpochOffer(self, state.epoch, {record["split"]: record for record in records})
+        for call in self._epoch_end:
+            extra = call(offer)
+            self.log.scalars(extra, state.step, prefix=f"{call.plugin.name}/")
+            if extra:
+                records[0].setdefault("plugins", {})[call.plugin.name] = dict(extra)
+        self.log.epoch(records, found, self.classes)
+        self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
+        self.totals = Totals()
+        state.epoch, state.batch = state.epoch + 1, 0
+
+    def _remember(self, validation: Evaluation | None, train: Mapping[str, Any]) -> bool:
+        """Keep the best by validation accuracy (ties: loss). Without a validation split the last is the best."""
+        state = self.state
+        if validation is None:
+            if self.validation is not None:
+                return False
+            state.last = {
+                "epoch": state.epoch,
+                "top1": train["top1"],
+                "loss": train["loss"],
+                "split": "train",
+            }
+            state.best = dict(state.last)
+            return True
+        state.last = {"epoch": state.epoch, "top1": validation.top1, "loss": validation.loss, "split": "val"}
+        metric = self.stage.early_stopping.metric if self.stage.early_stopping else "top1"
+        improved = state.best is None or _better(state.last, state.best, metric)
+        if improved:
+            state.best, state.waited = dict(state.last), 0
+        else:
+            state.waited += 1
+            patience = self.stage.early_stopping.patience if self.stage.early_stopping else math.inf
+            if state.waited >= patience:
+                state.stopped_early = True
+                self.display.line(f"stopped early: no better {metric} in {state.waited} evaluations")
+        return improved
+
+    def best_model(self) -> TransferModel:
+        """The model to keep: the average where there is one."""
+        return self.ema.module if self.ema is not None else self.model
+
+    def evaluate_best(self, model: TransferModel) -> dict[str, Evaluation]:
+        """Evaluate the finished model on every split the stage knows; test is looked at here only."""
+        return self._evaluate_on(model, {"val": self.validation, **self.others})
+
+    def preview(self) -> None:
+        """Put a picture of the first training batch into TensorBoard."""
+        if self.state.step == 0 and self.accelerator.is_main_process and self.accelerator.trackers:
+            log_batch(self.accelerator, self.train_samples, self.model.preprocessing)
+
+    def close(self) -> None:
+        """End worker processes and trackers."""
+        for loader in (self.loader, self.validation, *self.others.values()):
+            if loader is not None:
+                loader.close()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+
+    def save(self) -> None:
+        """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""
+        saving.save(self)
+
+
+def _better(new: Mapping[str, Any], old: Mapping[str, Any], metric: str) -> bool:
+    if metric == "loss":
+        return bool(new["loss"] < old["loss"])
+    return bool((new["top1"], -new["loss"]) > (old["top1"], -old["loss"]))

@@ -1,0 +1,128 @@
+"""Local weights: a safetensors file into a model, with every mismatch named and no pickle ever opened."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from transferkit.errors import InputError, Problem
+from transferkit.safetensors_header import read_header
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+SHOWN = 10
+# Old files lack these counters; batch norm uses them only with momentum=None, which timm never sets.
+OPTIONAL_SUFFIX = "num_batches_tracked"
+
+
+def load_weights(net: nn.Module, path: str | Path, name: str | None = None) -> None:
+    """Fill the model from a safetensors file. Raises InputError that lists all mismatches by name."""
+    fill(net, read_weights(path), str(path), name or type(net).__name__)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, wrapper prefixes removed, all finite. Raises InputError."""
+    read_header(path)
+    try:
+        state = load_file(str(path))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+    state = strip_prefixes(state)
+    refuse_non_finite(state, str(path))
+    return state
+
+
+def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove `module.` (DDP, EMA), `_orig_mod.` (torch.compile) and the like where every name has them."""
+    found = dict(state)
+    while prefix := next((p for p in PREFIXES if found and all(name.startswith(p) for name in found)), None):
+        found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
+    return {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}
+
+
+def refuse_non_finite(state: Mapping[str, Tensor], where: str) -> None:
+    """Raise InputError naming the tensors that hold NaN or infinity."""
+    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"{where}: {_listed('NaN or infinite values in', bad)}; "
+            "these weights come from a training that diverged or a damaged file"
+        )
+
+
+def fill(net: nn.Module, state: dict[str, Tensor], where: str, name: str) -> None:
+    """Copy tensors into the model after comparing names and shapes; all mismatches in one InputError.
+
+    Weights in a family's original format, or for another image size, are converted by timm's own filter
+    for that family where this makes them fit.
+    """
+    problems = mismatches(net, state, where)
+    if problems:
+        converted = _converted(net, state)
+        if converted is None or mismatches(net, converted, where):
+            raise InputError(problems, f"these weights do not fit {name}; nothing was loaded")
+        state = converted
+    try:
+        net.load_state_dict({**_counters(net), **state})
+    except RuntimeError as error:
+        raise InputError(f"{where}: does not fit {name}: {error}") from error
+
+
+def mismatches(net: nn.Module, state: Mapping[str, Tensor], where: str = "") -> list[Problem]:
+    """What keeps these tensors from fitting: missing, unexpected, wrongly shaped; empty when they fit."""
+    own = net.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith(OPTIONAL_SUFFIX)]
+    unexpected = sorted((name for name in state if name not in own), key=lambda name: name.endswith(OPTIONAL_SUFFIX))
+    shapes = [
+        f"{name} {list(tensor.shape)} instead of {list(own[name].shape)}"
+        for name, tensor in state.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    return [Problem(where, _listed(kind, names)) for kind, names in kinds.items() if names]
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file as hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counters(net: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in net.state_dict().items() if name.endswith(OPTIONAL_SUFFIX)}
+
+
+def _converted(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """timm's family filter (renaming, resampled position tables) and first-convolution channels applied."""
+    convert: Callable[..., Any] | None = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    try:
+        found = dict(convert(dict(state), net)) if convert else dict(state)
+        return _adapt_channels(net, found)
+    except Exception:  # a filter meant for another format may stumble over anything; the mismatches are the answer
+        return None
+
+
+def _adapt_channels(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    from timm.models import adapt_input_conv
+
+    first = getattr(net, "pretrained_cfg", {}).get("first_conv") or ()
+    for layer in (first,) if isinstance(first, str) else first:
+        key = f"{layer}.weight"
+        wanted = net.get_submodule(layer).weight
+        if key in state and isinstance(wanted, Tensor) and state[key].shape[1] != wanted.shape[1]:
+            state[key] = adapt_input_conv(wanted.shape[1], state[key].to(torch.float32))
+    return state
+
+
+def _listed(what: str, names: Iterable[str]) -> str:
+    names = list(names)
+    more = f", … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    noun = "tensor" if len(names) == 1 else "tensors"
+    return f"{len(names)} {noun} {what}: {', '.join(names[:SHOWN])}{more}"
