@@ -134,6 +134,11 @@ def test_groups_partition_the_parameters_from_bottom_to_top(name):
     assert len(groups) >= 3
 
 
+def test_a_family_without_layer_order_is_refused():
+    with pytest.raises(InputError, match="timm does not order the layers of poolformerv2_s12"):
+        layer_groups(make("poolformerv2_s12"))
+
+
 def test_groups_of_a_residual_network(model):
     assert [group[0].split(".")[0] for group in layer_groups(model)] == [
         "conv1", "layer1", "layer2", "layer3", "layer4", "fc",

@@ -52,7 +52,7 @@ def test_files_of_torch_save_are_refused(tmp_path):
 def test_pickles_are_refused(tmp_path, protocol):
     path = tmp_path / "w.safetensors"
     path.write_bytes(pickle.dumps({"a": list(range(5000))}, protocol=protocol))
-    with pytest.raises(InputError, match="a Python pickle. It is never opened.*convert it once"):
+    with pytest.raises(InputError, match=r"a Python pickle\. It is never opened.*convert it once"):
         read_header(path)
 
 

@@ -127,8 +127,13 @@ def fixed_features(model: TransferModel) -> None:
 
 
 def layer_groups(model: TransferModel) -> list[list[str]]:
-    """timm's layer groups as parameter names, from the stem to the top, the head last and on its own."""
+    """timm's layer groups as parameter names, from the stem to the top, the head last and on its own.
+
+    Raises InputError for a model whose layers timm does not order.
+    """
     net: Any = model.net
+    if not hasattr(net, "group_matcher"):
+        raise InputError(f"timm does not order the layers of {model.architecture}: it cannot be unfrozen by groups")
     head = [name for name, _ in model.named_head_parameters()]
     grouped = group_parameters(net, net.group_matcher(coarse=True))
     known = set(head)

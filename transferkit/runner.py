@@ -5,17 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
 from transferkit.errors import InputError, Interrupted, TransferkitError
 from transferkit.folder import RunFolder
-from transferkit.hooks import RunPlugins
+from transferkit.hooks import Plugin, RunPlugins
 from transferkit.recipe import Loaded, schema
+from transferkit.report import Report
 from transferkit.suggest import did_you_mean
 from transferkit.training.progress import Display
 from transferkit.training.signals import StopSignal
+
+if TYPE_CHECKING:
+    from transferkit.training.session import Scheduled
 
 Result = dict[str, Any]
 
@@ -86,6 +91,7 @@ class Runner:
             display=self.display,
             stop=self.stop,
             board=self.folder.path / "tb",
+            scheduled=self._scheduled(stage),
         )
         session = prepare(plan)
         error: BaseException | None = None
@@ -167,25 +173,44 @@ class Runner:
 
     def _run_analyses(self) -> None:
         """Each analyzer sees finished models only, on the main process."""
-        if not self.main:
-            return
-        from transferkit.analysis.session import AnalysisSession, Offer
-
         for use, plugin in zip(self.loaded.recipe.analyses, self.loaded.analyses(), strict=True):
-            target = use.stage or self.loaded.recipe.stages[-1].name
-            if target not in self.result["stages"]:
-                continue
-            session = AnalysisSession.of_run(self.loaded, self.folder, use, display=self.display, seed=self.seed)
-            report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
-            report.write(
-                session.out,
-                name=use.instance_name,
-                plugin=plugin.component.name,
-                version=plugin.component.owner.version,
-                parameters=use.model_dump(exclude={"use", "name"}),
-            )
-            self.result["analyses"][use.instance_name] = f"analyses/{use.instance_name}/report.json"
-            self._write("running")
+            if self.main and self._target(use) in self.result["stages"]:
+                self._analyze(use, plugin)
+                self.result["analyses"][use.instance_name] = f"analyses/{use.instance_name}/report.json"
+                self._write("running")
+
+    def _scheduled(self, stage: schema.Stage) -> list[Scheduled]:
+        """The analyses that also look at this stage's model while it trains."""
+        from transferkit.training.session import Scheduled
+
+        pairs = zip(self.loaded.recipe.analyses, self.loaded.analyses(), strict=True)
+        return [
+            Scheduled(use.instance_name, use.every, partial(self._analyze, use, plugin))
+            for use, plugin in pairs
+            if use.every is not None and self.main and self._target(use) == stage.name
+        ]
+
+    def _target(self, use: schema.AnalyzerUse) -> str:
+        return use.stage or self.loaded.recipe.stages[-1].name
+
+    def _analyze(self, use: schema.AnalyzerUse, plugin: Plugin, **live: Any) -> Report:
+        """One analyzer, on saved models or on a copy of the live one; random generators are left as they were."""
+        from transferkit.analysis.session import AnalysisSession, Offer
+        from transferkit.data.randomness import seeded
+
+        session = AnalysisSession.of_run(
+            self.loaded, self.folder, use, display=self.display, seed=self.seed, **live
+        )
+        with seeded(self.seed, "analysis", use.instance_name):
+            report: Report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
+        report.write(
+            session.out,
+            name=use.instance_name,
+            plugin=plugin.component.name,
+            version=plugin.component.owner.version,
+            parameters=use.model_dump(exclude={"use", "name"}),
+        )
+        return report
 
     def _write_report(self) -> None:
         from transferkit.analysis.html import write_report

@@ -52,7 +52,7 @@ def refuse_non_finite(state: Mapping[str, Tensor], where: str) -> None:
     bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise InputError(
-            f"{where}: {_listed('NaN or infinite values in', bad)}; "
+            f"{where}: NaN or infinite values in {_listed('', bad)}; "
             "these weights come from a training that diverged or a damaged file"
         )
 
@@ -125,4 +125,4 @@ def _listed(what: str, names: Iterable[str]) -> str:
     names = list(names)
     more = f", … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     noun = "tensor" if len(names) == 1 else "tensors"
-    return f"{len(names)} {noun} {what}: {', '.join(names[:SHOWN])}{more}"
+    return f"{len(names)} {noun}{what and ' ' + what}: {', '.join(names[:SHOWN])}{more}"

@@ -1,7 +1,7 @@
 """Forward passes with one channel of a layer at zero: the whole network, or only what depends on the layer.
 
 The short way writes down once in which order modules are called. What was complete before the layer returns
-what it returned before; a module that writes into its input, or returns it, is run again instead.
+what it returned before; a module that writes into its input, or returns it, is run again where that matters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 Forward = Callable[[Tensor], Tensor]
 PLAIN = (bool, int, float, str, type(None))
@@ -69,43 +70,95 @@ class Call:
     module: nn.Module
     calls: list[Call] = field(default_factory=list)
     reusable: bool = False
-    """It returns new tensors and leaves its inputs alone, so that returning its old output is the same."""
+    """Returning its old output is the same as running it again."""
     changed_later: bool = False
     """Something after it writes into its output, so that every reuse needs a fresh copy."""
-    outputs: list[tuple[Tensor, int]] = field(default_factory=list)
+    settled_by: Call | None = None
+    """The call that writes into its output, if it does so at once and can be reused too: then no copy."""
 
     def contains(self, layer: nn.Module) -> bool:
         """Whether the layer is called inside."""
         return any(call.module is layer or call.contains(layer) for call in self.calls)
 
 
+@dataclass(eq=False)
+class _Seen:
+    """What is known about a call while its tensors are still there."""
+
+    call: Call
+    inputs: list[tuple[Tensor, int]]
+    outputs: list[tuple[Tensor, int]]
+    first: int
+    last: int
+
+
+class _Operations(TorchFunctionMode):
+    """Counts what is done with tensors."""
+
+    count = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
 def record(forward: Forward, model: nn.Module, images: Tensor) -> list[Call]:
-    """Run once and write down every call of a module of `model`, in order, as a forest."""
+    """Run once and write down every call of a module of `model`, in order, as a forest.
+
+    A call can be reused when it leaves its inputs alone and returns new tensors.
+    """
     roots: list[Call] = []
     stack: list[list[Call]] = [roots]
-    every: list[Call] = []
+    every: list[_Seen] = []
+    operations = _Operations()
 
     def observe(module: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        call = Call(module)
+        call, first = Call(module), operations.count
         stack[-1].append(call)
-        every.append(call)
         given = tensors_of((args, kwargs))
         inputs = [(tensor, tensor._version) for tensor in given or ()]
         stack.append(call.calls)
+        operations.count = first  # looking at the tensors does not count
         output = original(*args, **kwargs)
+        last = operations.count
         stack.pop()
         found = tensors_of(output)
-        call.outputs = [(tensor, tensor._version) for tensor in found or ()]
+        outputs = [(tensor, tensor._version) for tensor in found or ()]
         known = given is not None and bool(found)
-        call.reusable = known and not _changed(inputs) and not _shared(inputs, call.outputs)
+        call.reusable = known and not _changed(inputs) and not _shared(inputs, outputs)
+        every.append(_Seen(call, inputs, outputs, first, last))
+        operations.count = last
         return output
 
-    with _patched(model.modules(), observe):
+    with _patched(model.modules(), observe), operations:
         forward(images)
-    for call in every:
-        call.changed_later = _changed(call.outputs)
-        call.outputs = []  # what was needed is known; the activations can go
+    for seen in every:
+        seen.call.changed_later = _changed(seen.outputs)
+    for seen in every:
+        _settle(seen, every)
     return roots
+
+
+def _settle(seen: _Seen, every: list[_Seen]) -> None:
+    """Let an in-place step be reused together with what it overwrites, where nobody saw the value before it.
+
+    That is an activation right after a normalisation: no operation lies between the two, and nothing writes
+    into the result later. Both then return the final tensor.
+    """
+    if seen.call.reusable or seen.call.changed_later or len(seen.outputs) != 1:
+        return
+    result = seen.outputs[0][0]
+    if not any(tensor is result for tensor, _ in seen.inputs):
+        return
+    makers = [
+        other for other in every if other.call.reusable and len(other.outputs) == 1 and other.outputs[0][0] is result
+    ]
+    if makers and all(maker.last == seen.first for maker in makers):
+        seen.call.reusable = True
+        for maker in makers:
+            maker.call.settled_by = seen.call
 
 
 def _changed(tensors: Iterable[tuple[Tensor, int]]) -> bool:
@@ -161,6 +214,7 @@ class Suffix:
         self._stored: dict[Call, Any] = {}
         if not self._plan_until(self.calls):
             _single([], self.layer)
+        self._copied = {call for call in self._plan if call.changed_later and call.settled_by not in self._plan}
 
     def _plan_until(self, calls: Iterable[Call]) -> bool:
         """List the calls that a forward pass makes up to the layer, without those inside a reused one."""
@@ -190,13 +244,13 @@ class Suffix:
         if call.module is self.layer:
             self.output = _single([output], self.layer).clone()
         else:
-            self._stored[call] = copy_of(output) if call.changed_later else output
+            self._stored[call] = copy_of(output) if call in self._copied else output
         return output
 
     def _recall(self, call: Call, run: Callable[[], Any]) -> Any:
         if call.module is self.layer:
             return self.output if call.reusable else run()
-        return copy_of(self._stored[call]) if call.changed_later else self._stored[call]
+        return copy_of(self._stored[call]) if call in self._copied else self._stored[call]
 
     def _run(self, handle: Callable[[Call, Callable[[], Any]], Any], alter: Callable[[Tensor], Tensor]) -> Tensor:
         plan: Iterator[Call] = iter(self._plan)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from made_up_runs import metrics, write_run
+
+from .made_up_runs import metrics, write_run
 
 
 @pytest.fixture

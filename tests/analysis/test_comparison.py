@@ -2,10 +2,11 @@ import copy
 import statistics
 
 import pytest
-from made_up_runs import RECIPE, RESULT, write_run
 
 from transferkit.analysis.comparison import compare_runs, expand, flatten, short_names
 from transferkit.errors import InputError
+
+from .made_up_runs import RECIPE, RESULT, write_run
 
 
 def make(folder, top1=0.9, seed=0, regularizers=(), loss=0.3, lr=0.01, **result):

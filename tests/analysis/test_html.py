@@ -4,11 +4,12 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import pytest
-from made_up_runs import RECIPE, RESULT, metrics, write_run
 
 from transferkit.analysis.html import write_report
 from transferkit.errors import InputError
 from transferkit.report import Report, Table
+
+from .made_up_runs import RECIPE, RESULT, metrics, write_run
 
 VOID = {"meta", "img", "br", "line", "rect", "polyline", "circle"}
 

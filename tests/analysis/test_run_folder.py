@@ -1,11 +1,12 @@
 import statistics
 
 import pytest
-from made_up_runs import metrics, write_run
 from scipy.stats import binomtest
 
 from transferkit.analysis.run_folder import read_run, sample_sd, validation_images, wilson
 from transferkit.errors import InputError
+
+from .made_up_runs import metrics, write_run
 
 
 @pytest.mark.parametrize(("hits", "total"), [(144, 153), (0, 10), (10, 10), (1, 2), (500, 1000)])

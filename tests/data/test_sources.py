@@ -145,7 +145,7 @@ def test_npz(tmp_path):
         ({"y_train": np.array([0, 1, None, 0], dtype=object)}, "pickled objects"),
         ({"x_train": np.zeros((4, 6, 5, 3), np.float32)}, "float32 of shape"),
         ({"x_train": np.zeros((4, 3, 6, 5), np.uint8)}, "uint8 of shape"),
-        ({"y_train": np.array([0, 1, 1])}, "4 images in x_train, 3 labels"),
+        ({"y_train": np.array([0, 1, 1])}, "x_train has 4 images, y_train has 3 labels"),
         ({"y_train": np.array([0.0, 1, 1, 0])}, "whole numbers"),
         ({"y_train": np.array([0, 1, 2, 0])}, "a label 2, but classes has 2"),
         ({"classes": np.array(["a", "a"])}, "twice"),

@@ -30,11 +30,11 @@ class Residual(nn.Module):
 
 
 class Small(nn.Module):
-    """Two residual blocks that share one in-place ReLU, with an auxiliary pair of outputs."""
+    """Two residual blocks that share one in-place ELU, with an auxiliary pair of outputs."""
 
     def __init__(self):
         super().__init__()
-        self.act = nn.ReLU(inplace=True)
+        self.act = nn.ELU(inplace=True)  # twice is not the same as once
         self.stem = nn.Conv2d(3, 6, 3)
         self.blocks = nn.Sequential(Residual(6, self.act), Residual(6, self.act))
         self.pair = Pair()
@@ -268,9 +268,12 @@ def test_progress_counts_channels():
 def test_a_call_that_overwrites_its_input_is_not_reused():
     model = seeded(Small)
     calls = record(model, model, batches(1)[0][0])[0].calls
-    first = {call.module: call for call in reversed(calls)}
-    assert first[model.stem].reusable and first[model.stem].changed_later
-    block = first[model.blocks].calls[0]
-    assert not block.reusable  # its first step is an in-place ReLU on its input
-    assert [call.reusable for call in block.calls] == [False, True, True, False, False, True]
-    assert Suffix(model, model.pair, calls)._plan[0].module is model.stem
+    stem, blocks = calls[:2]
+    block = blocks.calls[0]
+    act, conv1, bn, same, act_again, conv2 = block.calls
+    assert not block.reusable  # its first step is an in-place ELU on its input
+    assert stem.reusable and stem.changed_later and stem.settled_by is act and act.reusable
+    assert bn.changed_later and bn.settled_by is act_again  # the view between them does nothing
+    assert not same.reusable and conv1.reusable and conv2.changed_later and conv2.settled_by is None
+    assert [call.module for call in Suffix(model, model.blocks[0].same, calls)._copied] == [model.blocks[0].bn]
+    assert not Suffix(model, model.blocks[0].conv2, calls)._copied

@@ -34,6 +34,15 @@ analyses:
 """
 
 
+PLAIN = """\
+name: plain
+model: {name: resnet18}
+datasets: {pets: {folder: pets}}
+stages:
+  - {name: target, dataset: pets, epochs: 3, batch_size: 4}
+"""
+
+
 @dataclass
 class Spectral:
     """Acts on the spectrum of the features."""

@@ -303,7 +303,7 @@ stages:
         "recipe.yaml:14:33  stages.target.regularizers.spectral.weight",
         "recipe.yaml:14:37  stages.target.regularizers.spectral.kk",
         "recipe.yaml:15:27  stages.second.start",
-        "recipe.yaml:15:83  stages.second.regularizers.pull.use",
+        "recipe.yaml:15:82  stages.second.regularizers.pull.use",
     ]
     assert lines[-2] == "command line: sed=3  sed: there is no such key"
     assert lines[-1] == "14 problems; nothing was started."

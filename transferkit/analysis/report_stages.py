@@ -7,8 +7,8 @@ from typing import Any
 
 from transferkit.analysis import page
 from transferkit.analysis.charts import Series, as_percent, confusion_matrix, is_spread, line_chart, short
-from transferkit.analysis.run_folder import RunFolder, class_names
-from transferkit.formats import percent
+from transferkit.analysis.run_folder import RunFolder, class_names, wilson
+from transferkit.formats import number, percent
 
 WORST = 10
 
@@ -23,15 +23,17 @@ def stage_section(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iterat
     """Everything about one stage below its heading."""
     lines = run.lines(name)
     charts = [chart for chart in _charts(lines, stage) if chart]
+    evaluations = _evaluations(stage)
     recalls = _last_recalls(lines) or _recalls_of(stage)
     picture = _confusion(stage)
-    if not charts and not recalls and not picture:
+    if not (charts or recalls or picture or evaluations):
         return
     yield page.heading(2, f"Stage {name}", f"stage-{name}")
     if charts:
         if any(line.get("epoch") == 0 for line in lines):
             yield page.paragraph("Epochs count from 0. The loss is the task's, without regularizers.", "small")
         yield f'<div class="charts">{"".join(charts)}</div>'
+    yield evaluations
     parts = [part for part in (_worst(recalls), picture) if part]
     if parts:
         yield f'<div class="pair">{"".join(parts)}</div>'
@@ -99,6 +101,21 @@ def _terms(lines: Sequence[Mapping[str, Any]]) -> list[Series]:
             if isinstance(weighted, int | float):
                 found.setdefault(str(term), []).append((_epoch(line), float(weighted)))
     return [Series(term, points, i) for i, (term, points) in enumerate(found.items())]
+
+
+def _evaluations(stage: Mapping[str, Any]) -> str:
+    """The saved model on each data set it was evaluated on."""
+    found = {name: one for name, one in (stage.get("evaluations") or {}).items() if one.get("top1") is not None}
+    if not found:
+        return ""
+    rows = []
+    for name, one in found.items():
+        images = one.get("images")
+        low, high = wilson(one["top1"], images) if images else (None, None)
+        interval = "–" if low is None else f"{100 * low:.1f} to {percent(high)}"
+        rows.append([name, percent(one["top1"]), interval, percent(one.get("top5")), number(one.get("loss")), images])
+    columns = ["split or data set", "top-1", "95 % interval", "top-5", "loss", "images"]
+    return page.heading(3, "The saved model") + page.table(columns, rows, right=range(1, 6))
 
 
 def _last_recalls(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:

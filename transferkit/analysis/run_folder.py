@@ -54,7 +54,10 @@ class RunFolder:
         return [line for line in self.metrics if line.get("stage") == stage]
 
     def seconds(self, stage: str | None = None) -> float | None:
-        """How long the stage (or all of them) took, from the metrics' own clock."""
+        """How long the stage (or all of them) took: from result.json, else the sum over metrics.jsonl."""
+        chosen = [entry or {} for name, entry in self.stages.items() if stage in (None, name)]
+        if chosen and all(isinstance(entry.get("seconds"), int | float) for entry in chosen):
+            return float(sum(entry["seconds"] for entry in chosen))
         found = [
             line["seconds"]
             for line in self.metrics

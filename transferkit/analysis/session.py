@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,17 +41,33 @@ class AnalysisSession:
 
     @classmethod
     def of_run(
-        cls, loaded: Loaded, folder: RunFolder, use: schema.AnalyzerUse, *, display: Display, seed: int
+        cls,
+        loaded: Loaded,
+        folder: RunFolder,
+        use: schema.AnalyzerUse,
+        *,
+        display: Display,
+        seed: int,
+        live: tuple[TransferModel, SourceHead | None] | None = None,
+        epoch: int | None = None,
     ) -> AnalysisSession:
-        """The session of one entry of a recipe's analyses, on the saved models of a run."""
+        """The session of one entry of a recipe's analyses, on the saved models of a run.
+
+        `live` is the model in training after `epoch`, of which a copy is looked at: the run stays as it is.
+        """
         folders = {"target": folder.model(use.stage or loaded.recipe.stages[-1].name)}
         if use.baseline is not None:
             folders["baseline"] = folder.model(use.baseline)
         out = folder.analysis(use.instance_name)
+        if epoch is not None:
+            out = out / f"epoch-{epoch:04d}"
         out.mkdir(parents=True, exist_ok=True)
         wanted = loaded.recipe.device
         device = torch.device("cuda" if wanted in ("auto", "cuda") and torch.cuda.is_available() else "cpu")
-        return cls(loaded, out, seed, display, folders, use.dataset, device)
+        session = cls(loaded, out, seed, display, folders, use.dataset, device)
+        if live is not None:
+            session._models["target"] = (_frozen(copy.deepcopy(live[0]), device), live[1])
+        return session
 
     def model(self, role: str = "target") -> TransferModel:
         """The model of a role: frozen, in eval mode. Raises InputError for a role this session does not have."""
@@ -65,9 +82,7 @@ class AnalysisSession:
             raise InputError(f"this analysis has no {role} model; name one in the recipe (`{role}: STAGE`)")
         if role not in self._models:
             model, head = open_model(self.folders[role])
-            model.requires_grad_(False)
-            model.eval()
-            self._models[role] = (model.to(self.device), head)
+            self._models[role] = (_frozen(model, self.device), head)
         return self._models[role]
 
     def samples(self, split: str = "val", *, dataset: str | None = None, role: str = "target") -> Samples:
@@ -91,6 +106,12 @@ class AnalysisSession:
     def progress(self, total: int, description: str) -> AbstractContextManager[Bar]:
         """A progress display: `with session.progress(n, "…") as bar: bar.advance(1)`."""
         return self.display.task(total, description)
+
+
+def _frozen(model: TransferModel, device: torch.device) -> TransferModel:
+    model.requires_grad_(False)
+    model.eval()
+    return model.to(device)
 
 
 @dataclass

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import typer
 
+import transferkit
 from transferkit.cli.compare import compare
 from transferkit.cli.doctor import doctor
 from transferkit.cli.evaluate import evaluate
+from transferkit.cli.output import speaks
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
@@ -24,7 +26,7 @@ from transferkit.registry import installed
 
 app = typer.Typer(
     name="transferkit",
-    help=__import__("transferkit").__doc__,
+    help=transferkit.__doc__.splitlines()[0] if transferkit.__doc__ else None,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,11 +35,6 @@ app = typer.Typer(
 for verb in (run, plan, resume, evaluate, predict, compare, schema, doctor):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
-
-
-def _speaks() -> bool:
-    """Whether this process prints errors: torchrun numbers its processes, the first one speaks."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _explain(error: TransferkitError) -> None:
-    if not _speaks():
+    if not speaks():
         return
     print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):

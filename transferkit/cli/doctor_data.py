@@ -55,7 +55,7 @@ def _files(dataset: Dataset) -> dict[str, list[Path]]:
     """The image files of a folder by split; nothing for other sources."""
     if dataset.folder is None:
         return {}
-    splits = find_splits(Path(dataset.folder).expanduser(), dataset.splits)
+    splits = find_splits(Path(dataset.folder).expanduser(), {str(name): own for name, own in dataset.splits.items()})
     return {split: [path for found in scan(folder).values() for path in found] for split, folder in splits.items()}
 
 

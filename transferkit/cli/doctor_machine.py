@@ -57,7 +57,7 @@ def devices() -> list[dict[str, Any]]:
 
 
 def _cpu() -> dict[str, Any]:
-    import psutil
+    import psutil  # type: ignore[import-untyped]  # comes with accelerate
     import torch
 
     memory = psutil.virtual_memory()

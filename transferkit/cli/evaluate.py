@@ -10,8 +10,11 @@ import typer
 
 from transferkit.cli.models import find_model
 from transferkit.cli.output import note, print_json, progress, say, table
-from transferkit.errors import InputError
+from transferkit.errors import InputError, Problem
 from transferkit.formats import number, percent
+from transferkit.suggest import did_you_mean
+
+NAMED = 8
 
 if TYPE_CHECKING:
     from transferkit.data.sources import Source
@@ -62,11 +65,25 @@ def open_data(data: Path, split: str, classes: list[str], labels: Path | None = 
         split = "train"
     if split not in splits:
         raise InputError(f"{data} has no {split} split; it has {', '.join(splits)}: choose with --split")
+    if labels is None:
+        refuse_unknown_classes(splits[split], classes)
     spec = Dataset.model_validate({"folder": str(data), "labels": str(labels) if labels else None})
     source = open_split(data.name or "data", {data.name or "data": spec}, split, classes)
     if source is None:
         raise InputError(f"{data} has no {split} split")
     return source
+
+
+def refuse_unknown_classes(folder: Path, classes: list[str]) -> None:
+    """Raise InputError for class folders that are no classes of the model."""
+    from transferkit.data.folders import scan
+
+    unknown = [name for name in scan(folder) if name not in classes]
+    if unknown:
+        listed = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
+        what = f"{folder} has classes that the model does not know: {listed}"
+        hint = did_you_mean(unknown[0], classes)
+        raise InputError(Problem("", what, f"{hint}\n    folders with other names: give a class list with --labels"))
 
 
 def measure(model: TransferModel, source: Source, *, batch_size: int = 64, workers: int = 0) -> Evaluation:

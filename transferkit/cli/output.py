@@ -7,6 +7,7 @@ so that a class called "[bold]" is printed as it is.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,11 @@ from transferkit.report import finite
 PATIENCE = 2.0  # seconds
 console = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def speaks() -> bool:
+    """Whether this process prints answers and errors: torchrun numbers its processes, and the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_json(value: Any) -> None:

@@ -46,7 +46,7 @@ def described(component: Component) -> dict[str, Any]:
         "module": component.cls.__module__,
         "class": component.cls.__qualname__,
         "doc": inspect.getdoc(component.cls) or "",
-        "options": options(schema),
+        "options": options(schema, defaults(component)),
         "core_options": CORE_OPTIONS[component.kind],
         "requests": requests(component),
         "card": card(component),
@@ -63,7 +63,19 @@ def requests(component: Component) -> dict[str, list[str]]:
     return found
 
 
-def options(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+def defaults(component: Component) -> dict[str, Any]:
+    """{option: its default as a JSON value}, without the options that must be given."""
+    from pydantic_core import to_jsonable_python
+
+    fields = component.options.model_fields
+    return {
+        name: to_jsonable_python(info.get_default(call_default_factory=True, validated_data={}), fallback=repr)
+        for name, info in fields.items()
+        if not info.is_required()
+    }
+
+
+def options(schema: Mapping[str, Any], known: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry per option: name, type, default (absent when it must be given), range, description."""
     entries = []
     definitions = schema.get("$defs", {})
@@ -75,8 +87,8 @@ def options(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
             "range": range_words(field, definitions),
             "description": field.get("description", ""),
         }
-        if "default" in field:
-            entry["default"] = field["default"]
+        if name in known:
+            entry["default"] = known[name]
         entries.append(entry)
     return entries
 

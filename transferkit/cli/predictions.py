@@ -90,10 +90,12 @@ class TableWriter:
         self._file = file
         self._width = min(28, max(len(name) for name in classes))
         heads = [f"{f'class {rank}' if top > 1 else 'class':{self._width}}        p" for rank in range(1, top + 1)]
-        self._file.write("   ".join([*heads, "image"]) + "\n")
+        self._heading = "   ".join([*heads, "image"]) + "\n"
 
     def write(self, found: Iterable[Answer]) -> None:
         """Write the answers of a batch."""
+        self._file.write(self._heading)
+        self._heading = ""
         for one in found:
             cells = [f"{_cut(name, self._width):{self._width}}  {percent(p):>7}" for name, p in one.classes]
             self._file.write("   ".join([*cells, str(one.path)]) + "\n")

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.output import print_json
-from transferkit.cli.summary import show_result
+from transferkit.cli.summary import present
 
 
 def resume(
@@ -24,7 +23,4 @@ def resume(
     from transferkit.api import resume as go_on
 
     result = go_on(run_dir, quiet=quiet)
-    if json:
-        print_json(result.content)
-    elif not quiet:
-        show_result(result)
+    present(result, json=json, quiet=quiet)

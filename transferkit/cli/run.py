@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.output import print_json
-from transferkit.cli.summary import show_result
+from transferkit.cli.summary import present
 
 
 def run(
@@ -32,7 +31,4 @@ def run(
 
     names = [name for given in stages or () for name in given.split(",") if name]
     result = execute(loaded, out=out, stages=names, quiet=quiet)
-    if json:
-        print_json(result.content)
-    elif not quiet:
-        show_result(result)
+    present(result, json=json, quiet=quiet)

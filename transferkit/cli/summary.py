@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transferkit.cli.output import say, table
+from transferkit.cli.output import print_json, say, speaks, table
 from transferkit.formats import duration, percent
 
 if TYPE_CHECKING:
     from transferkit.api import RunResult
+
+
+def present(result: RunResult, *, json: bool, quiet: bool) -> None:
+    """Print a result as JSON or for people, by one process only; then let go of the others."""
+    from accelerate import PartialState
+
+    if speaks() and json:
+        print_json(result.content)
+    elif speaks() and not quiet:
+        show_result(result)
+    PartialState().destroy_process_group()
 
 
 def show_result(result: RunResult) -> None:

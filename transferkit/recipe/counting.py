@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transferkit.data import folders
 from transferkit.errors import InputError
-from transferkit.recipe.schema import Dataset
+from transferkit.recipe.schema import Dataset, World
 
 Counts = dict[str, dict[str, int]]
 
@@ -29,7 +29,7 @@ def class_counts(name: str, datasets: Mapping[str, Dataset | None]) -> Counts | 
     if dataset.npz is not None:
         return _npz_counts(Path(dataset.npz))
     if dataset.world is not None:
-        return _world_counts(dataset)
+        return _world_counts(dataset.world)
     return None
 
 
@@ -68,5 +68,8 @@ def _npz_counts(path: Path) -> Counts:
         raise InputError(f"{path} cannot be read as npz: {error}") from None
 
 
-def _world_counts(dataset: Dataset) -> Counts | None:
-    return None
+def _world_counts(world: World) -> Counts:
+    from transferkit.data.world import SOURCE_CLASSES, TARGET_CLASSES
+
+    classes = SOURCE_CLASSES if world.kind == "source" else TARGET_CLASSES
+    return {"train": dict.fromkeys(classes, world.train), "val": dict.fromkeys(classes, world.val)}

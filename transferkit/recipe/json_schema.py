@@ -1,7 +1,7 @@
 """JSON Schema of a recipe with the installed plugins, so that an editor completes and checks while one types.
 
-An extending recipe may leave out everything and change list items by name, so it gets a schema of its own in which
-nothing is required.
+A recipe that extends another, or is made to be extended with, may leave out everything and change list items by name,
+so it gets a schema of its own in which nothing is required.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ def recipe_schema(registry: Registry) -> Json:
         defs.pop(unused, None)
     defs = _tidy(defs)
     defs |= _partial_definitions(defs)
+    by_name = {"type": "object"}  # only a recipe that is merged into another one can have its stages so
     return {
         "$schema": DIALECT,
         "title": "transferkit recipe",
         "type": "object",
-        "if": {"required": ["extends"]},
+        "if": {"anyOf": [{"required": ["extends"]}, {"required": ["stages"], "properties": {"stages": by_name}}]},
         "then": {"$ref": f"{_REF}partial.Recipe"},
         "else": {"$ref": f"{_REF}Recipe"},
         "$defs": defs,

@@ -5,6 +5,7 @@ Every failure is an AssertionError with one sentence that says what is wrong and
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -90,14 +91,20 @@ def check_import(cls: type) -> None:
     module = cls.__module__
     if module == "__main__" or "<locals>" in cls.__qualname__:
         return
-    code = f"import sys; import {module}; sys.exit('torch' in sys.modules and 3)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
-    if done.returncode == 3:
+    if _imports_torch(module):
         warnings.warn(
             f"importing {module} imports torch, which takes seconds; import it inside the methods that need it",
             stacklevel=3,
         )
+
+
+@functools.cache
+def _imports_torch(module: str) -> bool:
+    """Whether a fresh interpreter has torch after importing the module."""
+    code = f"import sys; import {module}; sys.exit('torch' in sys.modules and 3)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    return done.returncode == 3
 
 
 def _prepare(plugins: RunPlugins, component: Component, folder: Path) -> Subject:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from transferkit.training.objective import Objective, Penalty, TaskLoss, task_lo
 from transferkit.training.offers import MixOffer, SessionOffer
 from transferkit.training.optimization import make_optimizer, make_schedule
 from transferkit.training.progress import Display
-from transferkit.training.session import Session
+from transferkit.training.session import Scheduled, Session
 from transferkit.training.signals import StopSignal
 from transferkit.training.weights import check_terms, weight_of
 from transferkit.training.workspace import State, Workspace
@@ -57,6 +57,7 @@ class StagePlan:
     display: Display
     stop: StopSignal
     board: Path | None = None
+    scheduled: Sequence[Scheduled] = ()
 
 
 def prepare(plan: StagePlan) -> Session:
@@ -128,6 +129,7 @@ def prepare(plan: StagePlan) -> Session:
         total_steps=total_steps,
         mixup=_mixup(stage, len(model.classes)),
         ema=ema,
+        scheduled=plan.scheduled,
     )
     if plan.board is not None:
         accelerator.init_trackers(stage.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,8 +37,18 @@ if TYPE_CHECKING:
     from transferkit.data.batches import Batch, EvalLoader, TrainLoader
     from transferkit.freezing import Freezing
     from transferkit.model import Output, TransferModel
+    from transferkit.report import Report
 
 MAX_SKIPPED = 10  # consecutive non-finite fp16 losses that the loss scaler may still recover from
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """An analysis that looks at a copy of the model every so many epochs."""
+
+    name: str
+    every: int
+    analyze: Callable[..., Report]
 
 
 @dataclass
@@ -61,6 +71,7 @@ class Session(Workspace):
     total_steps: int
     mixup: Mixup | None
     ema: ModelEmaV3 | None
+    scheduled: Sequence[Scheduled] = ()
 
     def __post_init__(self) -> None:
         self.totals = Totals()
@@ -318,6 +329,10 @@ class Session(Workspace):
             self.log.scalars(extra, state.step, prefix=f"{call.plugin.name}/")
             if extra:
                 records[0].setdefault("plugins", {})[call.plugin.name] = dict(extra)
+        for analysis in self.scheduled:
+            if (state.epoch + 1) % analysis.every == 0:
+                report = analysis.analyze(live=(self.best_model(), self.source_head), epoch=state.epoch + 1)
+                self.log.scalars(report.metrics, state.step, prefix=f"{analysis.name}/")
         self.log.epoch(records, found, self.classes)
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
         self.totals = Totals()

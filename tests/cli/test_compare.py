@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from transferkit.errors import InputError
+
+
+def test_prints_what_differs_and_what_was_reached(cli, make_run):
+    runs = make_run("a", top1=0.9), make_run("b", top1=0.95, lr=0.1)
+    lines = cli("compare", *runs).stdout.splitlines()
+    assert lines[0] == "stage target, top1 on the validation split"
+    assert lines[2].split() == ["run", "lr", "best", "epoch", "last", "time"]
+    assert lines[3].split() == ["a", "0.01", "90.00", "%", "4", "80.00", "%", "1", "min", "15", "s"]
+    assert lines[4].split()[:4] == ["b", "0.1", "95.00", "%"]
+
+
+def test_prints_means_over_seeds(cli, make_run):
+    runs = [make_run(f"a{seed}", top1=0.9 + seed / 100, seed=seed) for seed in range(3)]
+    runs += [make_run(f"b{seed}", top1=0.93 + seed / 50, seed=seed, lr=0.1) for seed in range(3)]
+    text = cli("compare", *runs).stdout
+    first, second = text.splitlines()[-2:]
+    assert first.split() == ["0.01", "91.00", "%", "1.00", "%", "3", "–", "–", "–"]
+    assert second.split() == ["0.1", "95.00", "%", "2.00", "%", "3", "+4.00", "%", "1.00", "%", "3"]
+
+
+def test_json_has_full_keys(cli, make_run):
+    runs = [make_run(f"a{seed}", seed=seed, lr=lr) for seed, lr in ((0, 0.1), (1, 0.1), (2, 0.2))]
+    found = json.loads(cli("compare", *runs, "--json", "--metric", "loss").stdout)
+    assert found["keys"] == ["seed", "stages.target.optimizer.lr"]
+    assert [run["values"] for run in found["runs"]] == [{"0": 0.3}, {"1": 0.3}, {"2": 0.3}]
+    assert [group["n"] for group in found["groups"]] == [2, 1]
+    assert found["groups"][1]["difference"] is None
+
+
+def test_a_folder_of_runs_and_an_unfinished_one(cli, make_run):
+    make_run("a")
+    folder = make_run("b", status="stopped", lr=0.2).parent
+    lines = cli("compare", folder).stdout.splitlines()
+    assert lines[2].endswith("status") and lines[3].endswith("done") and lines[4].endswith("stopped")
+
+
+def test_the_same_seed_twice_is_said(cli, make_run):
+    result = cli("compare", make_run("a"), make_run("b"), make_run("c", seed=1))
+    assert "count once" in result.stderr
+
+
+def test_refusals(cli, make_run, tmp_path):
+    with pytest.raises(InputError, match="not a run folder"):
+        cli("compare", tmp_path)
+    with pytest.raises(InputError, match='did you mean "target"'):
+        cli("compare", make_run("a"), "--stage", "targt")
+    assert cli("compare", tmp_path / "runs" / "a", "--metric", "top9").exit_code == 2

@@ -1,0 +1,276 @@
+"""Every run-level hook is called at its place, with what it asks for, in recipe order."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import transferkit
+from tests.training.conftest import offer
+from transferkit.hookspecs import RunHooks
+from transferkit.report import Table
+
+SEEN: list[str] = []
+
+
+@dataclasses.dataclass
+class Everything:
+    """Implements every hook, and writes down that it was called and with what."""
+
+    def check(self, stage):
+        SEEN.append("check")
+        return []
+
+    def taps(self, model):
+        SEEN.append("taps")
+        return model.default_taps()[-1:]
+
+    def setup(self, session):
+        SEEN.append("setup")
+        assert session.train_samples.classes == session.classes
+        assert session.reference is not None
+
+    def anchors(self, model, head, reference):
+        SEEN.append("anchors")
+        named = dict(reference.named_backbone_parameters())
+        pairs = [(p, named[name]) for name, p in model.named_backbone_parameters()]
+        return [
+            transferkit.Anchor([p for p, _ in pairs], [t for _, t in pairs], term="body"),
+            transferkit.Anchor(list(head.parameters()), term="head"),
+        ]
+
+    def penalty(
+        self, features, logits, labels, taps, reference_taps, reference_features, model, head, reference, step, epoch, progress
+    ):
+        SEEN.append("penalty")
+        (layer,) = taps
+        assert taps[layer].shape == reference_taps[layer].shape
+        assert features.shape == reference_features.shape
+        assert features.dtype == logits.dtype == torch.float32
+        assert not reference_taps[layer].requires_grad
+        torch.testing.assert_close(head(features), logits)
+        assert 0 <= progress < 1
+        assert labels.shape[0] == logits.shape[0]
+        return {"body": features.square().mean(), "head": head.weight.square().sum()}
+
+    def transform_batch(self, images, labels, rng):
+        SEEN.append("transform_batch")
+        assert 0 <= rng.random() < 1
+        return images.flip(-1), torch.nn.functional.one_hot(labels, 3).float()
+
+    def step_end(self, session, step, losses):
+        SEEN.append("step_end")
+        assert session.state.step == step
+        return {"task": losses["task"]}
+
+    def epoch_end(self, session, epoch, metrics):
+        SEEN.append("epoch_end")
+        assert metrics["train"]["epoch"] == epoch
+        return {"seen": 1.0}
+
+    def state_dict(self):
+        SEEN.append("state_dict")
+        return {"kept": torch.ones(2)}
+
+    def load_state_dict(self, state):
+        SEEN.append("load_state_dict")
+
+    def teardown(self, session, error):
+        SEEN.append(f"teardown {error}")
+
+
+@dataclasses.dataclass
+class TwoStreams:
+    """A curriculum: half of every batch comes from a second stream with a head of its own."""
+
+    def streams(self, session):
+        SEEN.append("streams")
+        return {"source": transferkit.Stream(session.open_samples("other", "train"))}
+
+    def mix(self, step, epoch, progress):
+        SEEN.append("mix")
+        return {"target": 0.5, "source": 0.5}
+
+
+@dataclasses.dataclass
+class Stamp:
+    """A corruption: a white square on every second image."""
+
+    side: int = 4
+
+    def select(self, labels, classes, split, rng):
+        SEEN.append(f"select {split}")
+        return range(0, len(labels), 2)
+
+    def corrupt(self, image, label, rng):
+        SEEN.append("corrupt")
+        image.paste(Image.new("RGB", (self.side, self.side), "white"), (0, 0))
+        return image
+
+
+@dataclasses.dataclass
+class Count:
+    """An analyzer: how many images, and what the models are."""
+
+    def analyze(self, session):
+        SEEN.append("analyze")
+        samples = session.samples("val")
+        model = session.model("target")
+        images, _ = next(iter(samples.evaluation_batches(4)))
+        assert not model(images).logits.requires_grad
+        assert not model.training
+        return transferkit.Report(
+            metrics={"images": len(samples)}, tables={"t": Table(["a"], [[1]])}, verdict="Counted."
+        )
+
+
+@pytest.fixture
+def finished(run, registry, tiny_npz) -> Any:
+    SEEN.clear()
+    offer(registry, "regularizer", "everything", Everything)
+    offer(registry, "curriculum", "two_streams", TwoStreams)
+    offer(registry, "corruption", "stamp", Stamp)
+    offer(registry, "analyzer", "count", Count)
+    stage = {"dataset": "tiny", "batch_size": 8, "workers": 0, "epochs": 1}
+    return run(
+        top={
+            "datasets": {
+                "tiny": {"npz": str(tiny_npz)},
+                "other": {"from": "tiny", "corruptions": [{"use": "stamp", "splits": ["train"]}]},
+            },
+            "stages": [
+                stage | {"name": "first", "start": "scratch"},
+                stage
+                | {
+                    "name": "target",
+                    "start": "first",
+                    "epochs": 2,
+                    "regularizers": [{"use": "everything", "weight": {"body": 0.1, "head": 0.2}}],
+                    "curriculum": {"use": "two_streams"},
+                },
+            ],
+            "analyses": [{"use": "count", "dataset": "tiny", "every": 2}],
+        }
+    )
+
+
+def test_every_hook_is_called_at_its_place(finished) -> None:
+    assert finished.status == "done"
+    order = list(dict.fromkeys(SEEN))
+    for earlier, later in [
+        ("check", "taps"),
+        ("taps", "streams"),
+        ("streams", "setup"),
+        ("setup", "anchors"),
+        ("anchors", "transform_batch"),
+        ("select train", "corrupt"),
+        ("mix", "corrupt"),
+        ("transform_batch", "penalty"),
+        ("penalty", "step_end"),
+        ("step_end", "epoch_end"),
+        ("epoch_end", "state_dict"),
+        ("state_dict", "teardown None"),
+    ]:
+        assert order.index(earlier) < order.index(later), (earlier, later, order)
+    assert SEEN[-2:] == ["teardown None", "analyze"]  # the last analysis sees the finished model
+    steps = SEEN.count("step_end")
+    assert SEEN.count("penalty") == SEEN.count("transform_batch") == steps == 2 * 4
+    assert SEEN.count("epoch_end") == 2
+    names = {name for name in vars(RunHooks) if not name.startswith("_")}
+    assert names <= {entry.split()[0] for entry in SEEN}
+
+
+def test_their_results_arrive(finished) -> None:
+    import json
+
+    lines = map(json.loads, (finished.run_dir / "metrics.jsonl").read_text().splitlines())
+    train = [line for line in lines if line["split"] == "train" and line["stage"] == "target"]
+    terms = train[0]["terms"]["everything"]
+    assert terms["terms"].keys() == {"body", "head"}
+    assert train[0]["plugins"] == {"everything": {"seen": 1.0}}
+    report = json.loads((finished.run_dir / finished.analyses["count"]).read_text())
+    assert report["metrics"] == {"images": 12.0}
+    assert report["tables"]["t"] == {"columns": ["a"], "rows": [[1]]}
+    assert report["verdict"] == "Counted."
+    assert (finished.run_dir / "analyses/count/t.csv").is_file()
+    assert (finished.run_dir / "analyses/count/epoch-0002/report.json").is_file()
+    assert not (finished.run_dir / "analyses/count/epoch-0001").exists()
+
+
+def test_an_exception_keeps_its_type_and_names_the_plugin(run, registry) -> None:
+    @dataclasses.dataclass
+    class Broken:
+        def penalty(self, features):
+            raise ZeroDivisionError("oops")
+
+    offer(registry, "regularizer", "broken", Broken)
+    with pytest.raises(ZeroDivisionError, match="oops") as caught:
+        run(regularizers=[{"use": "broken", "weight": 1.0}])
+    assert caught.value.__notes__ == ["in penalty of the regularizer 'broken' (transferkit-broken 1.0)"]
+
+
+def test_teardown_hears_of_the_error(run, registry) -> None:
+    SEEN.clear()
+
+    @dataclasses.dataclass
+    class Fails:
+        def step_end(self, step):
+            raise RuntimeError("stop here")
+
+        def teardown(self, error):
+            SEEN.append(f"teardown {error}")
+
+    offer(registry, "observer", "fails", Fails)
+    with pytest.raises(RuntimeError):
+        run(observers=[{"use": "fails"}])
+    assert SEEN == ["teardown stop here"]
+
+
+def test_a_penalty_must_be_a_scalar(run, registry) -> None:
+    @dataclasses.dataclass
+    class Vector:
+        def penalty(self, features):
+            return features.mean(dim=0)
+
+    offer(registry, "regularizer", "vector", Vector)
+    with pytest.raises(transferkit.errors.InputError, match="a scalar tensor is needed"):
+        run(regularizers=[{"use": "vector", "weight": 1.0}])
+
+
+def test_an_analysis_on_schedule_does_not_change_the_run(run, registry) -> None:
+    from tests.training.test_loop import same, weights
+
+    @dataclasses.dataclass
+    class Disturb:
+        def analyze(self, session):
+            torch.rand(7)
+            model = session.model("target")
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.zero_()
+            return transferkit.Report(metrics={"zero": 0.0})
+
+    offer(registry, "analyzer", "disturb", Disturb)
+    drop = {"model": {"name": "test_resnet", "options": {"drop_rate": 0.5}, "preprocessing": {"input_size": 32}}}
+    plain = run(**drop)
+    watched = run(top={"analyses": [{"use": "disturb", "every": 1}]}, **drop)
+    assert same(weights(plain.run_dir), weights(watched.run_dir))
+
+
+def test_without_plugins_the_weights_are_those_of_a_run_with_an_observer_that_only_looks(run, registry) -> None:
+    from tests.training.test_loop import same, weights
+
+    @dataclasses.dataclass
+    class Looks:
+        def step_end(self, losses):
+            return {"task": losses["task"]}
+
+        def epoch_end(self, metrics):
+            return {"loss": metrics["train"]["loss"]}
+
+    offer(registry, "observer", "looks", Looks)
+    assert same(weights(run().run_dir), weights(run(observers=[{"use": "looks"}]).run_dir))
