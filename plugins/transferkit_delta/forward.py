@@ -214,7 +214,11 @@ class Suffix:
         self._stored: dict[Call, Any] = {}
         if not self._plan_until(self.calls):
             _single([], self.layer)
-        self._copied = {call for call in self._plan if call.changed_later and call.settled_by not in self._plan}
+        self._copied = {
+            call
+            for call in self._plan
+            if self._reuses(call) and call.changed_later and call.settled_by not in self._plan
+        }
 
     def _plan_until(self, calls: Iterable[Call]) -> bool:
         """List the calls that a forward pass makes up to the layer, without those inside a reused one."""

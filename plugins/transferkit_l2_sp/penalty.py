@@ -79,7 +79,9 @@ class L2SP:
 
 
 def _start_of(name: str, parameter: nn.Parameter, starts: dict[str, nn.Parameter]) -> Tensor:
-    """A copy, not an alias: training the reference or the model later must not move the target."""
+    """A copy laid out like the parameter, not an alias: training either model later must not move the target."""
+    import torch
+
     if name not in starts:
         raise KeyError(f"l2_sp: the model this stage started from has no parameter {name!r} to be pulled towards")
     start = starts[name]
@@ -88,4 +90,4 @@ def _start_of(name: str, parameter: nn.Parameter, starts: dict[str, nn.Parameter
             f"l2_sp: parameter {name!r} has shape {tuple(parameter.shape)}, but {tuple(start.shape)} "
             "in the model this stage started from"
         )
-    return start.detach().to(parameter.device, parameter.dtype, copy=True)
+    return torch.empty_like(parameter, requires_grad=False).copy_(start.detach())

@@ -67,6 +67,8 @@ def test_progress_is_silent_without_a_terminal(capsys):
 
 def test_progress_appears_after_a_while(monkeypatch, capsys):
     monkeypatch.setattr(output.err, "_force_terminal", True)
+    monkeypatch.setattr(output.err, "is_interactive", True)
+    monkeypatch.setenv("TERM", "xterm")
     with output.progress(3, "work") as advance:
         advance(1)
     assert capsys.readouterr().err == ""

@@ -23,7 +23,13 @@ def train_loader(streams, batch_size=5, **options):
 def flat(batches):
     """Everything in some batches, comparable with ==."""
     return [
-        (name, batch.total, batch.indices[name].tolist(), batch.labels[name].tolist(), batch.images[name].numpy().tobytes())
+        (
+            name,
+            batch.total,
+            batch.indices[name].tolist(),
+            batch.labels[name].tolist(),
+            batch.images[name].numpy().tobytes(),
+        )
         for batch in batches
         for name in batch.images
     ]

@@ -88,7 +88,7 @@ def test_labels_are_ordered_by_index(tmp_path):
         ("index,folder,name\n0,a,a\n1,a,b\n", "folder 'a' appears 2 times"),
         ("index,folder,name\n0,a,a\n2,b,b\n", "1 is missing"),
         ("index,folder,name\n1,a,a\n", "0 is missing"),
-        ("index,folder,name\nzero,a,a\n", ":2: the index \"zero\""),
+        ("index,folder,name\nzero,a,a\n", ':2: the index "zero"'),
         ("index,folder,name\n0,a\n", "no folder or no name"),
     ],
 )

@@ -22,9 +22,7 @@ def test_a_key_is_the_same_in_every_process():
     assert key(np.int64(7), "order") == key(7, "order")
 
 
-@pytest.mark.parametrize(
-    "other", [("1", 2), (1, "2"), (12,), ("12",), (2, 1), (1, 2, 0), (1, -2)], ids=str
-)
+@pytest.mark.parametrize("other", [("1", 2), (1, "2"), (12,), ("12",), (2, 1), (1, 2, 0), (1, -2)], ids=str)
 def test_keys_tell_types_order_and_boundaries_apart(other):
     assert key(1, 2) != key(*other)
 

@@ -39,7 +39,8 @@ class Relabel:
 def planted(*instances, split="train", splits=None):
     owner = Owner("tests", "tests", "0")
     plugins = [
-        Plugin("corruption", type(i).__name__.lower(), i, Component("corruption", "x", type(i), owner)) for i in instances
+        Plugin("corruption", type(i).__name__.lower(), i, Component("corruption", "x", type(i), owner))
+        for i in instances
     ]
     return corruptions(RunPlugins(plugins), split, splits)
 
@@ -139,7 +140,7 @@ def test_corruptions_that_misbehave_are_named(make_samples):
         def corrupt(self, image):
             raise KeyError("oops")
 
-    with pytest.raises(InputError, match="corruption 'shrink'.*of the size it was given"):
+    with pytest.raises(InputError, match=r"corruption 'shrink'.*of the size it was given"):
         make_samples(4, corruptions=planted(Shrink())).get(0, 0)
     with pytest.raises(InputError, match=r"corruption 'wild'.*outside 0\.\.3"):
         make_samples(4, corruptions=planted(Wild()))

@@ -206,7 +206,7 @@ def test_folder_of_tars(class_folder, tmp_path):
     for root in (splits, classes, tarred.parent):
         source = opened(tar=str(root))
         assert (source.classes, len(source)) == (["ant", "bee", "cat"], 12)
-        assert len({id for id in source.ids}) == 12
+        assert len(set(source.ids)) == 12
     assert opened("val", tar=str(classes)) is None
 
 
@@ -298,7 +298,9 @@ def test_from_another_data_set(class_folder):
         "planted": Dataset.model_validate({"from": "clean", "corruptions": [{"use": "anything"}]}),
         "swapped": Dataset.model_validate({"from": "planted", "splits": {"test": "val"}}),
     }
-    assert open_split("planted", datasets, "train").fingerprint() == open_split("clean", datasets, "train").fingerprint()
+    assert (
+        open_split("planted", datasets, "train").fingerprint() == open_split("clean", datasets, "train").fingerprint()
+    )
     assert len(open_split("swapped", datasets, "test")) == 6
     datasets["clean"] = Dataset.model_validate({"from": "swapped"})
     with pytest.raises(InputError, match="planted -> clean -> swapped -> planted goes in a circle"):

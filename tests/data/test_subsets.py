@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ def test_products_are_not_lost_to_rounding():
 def test_smaller_fractions_are_nested():
     labels = np.repeat(np.arange(7), 40)
     chosen = [set(per_class_fraction(labels, f, seed=3).tolist()) for f in (0.1, 0.15, 0.3, 0.5, 1.0)]
-    assert all(small < large for small, large in zip(chosen, chosen[1:], strict=False))
+    assert all(small < large for small, large in pairwise(chosen))
 
 
 def test_seeds_differ_and_repeat():
@@ -45,7 +47,7 @@ def test_seeds_differ_and_repeat():
 
 
 def test_a_class_that_would_be_empty_is_named():
-    with pytest.raises(InputError, match="leaves no image of the class 'rare', which has 1; at least 0.5"):
+    with pytest.raises(InputError, match=r"leaves no image of the class 'rare', which has 1; at least 0\.5"):
         per_class_fraction(LABELS, 0.4, 0, ["a", "b", "c", "rare"])
     with pytest.raises(InputError, match="class 3"):
         per_class_fraction(LABELS, 0.4, 0)

@@ -99,3 +99,23 @@ def test_a_stage_from_scratch_is_refused():
     assert "starts from scratch" in L2SP().check(SimpleNamespace(start="scratch"))[0]
     assert L2SP().check(SimpleNamespace(start="pretrained")) == []
     assert L2SP.conflicts == {"weight_decay"}
+
+
+def test_tensors_of_many_pieces_and_odd_shapes_are_pulled_exactly():
+    torch.manual_seed(0)
+    body = nn.ParameterDict(
+        {
+            "wide": torch.randn(3, 300_000),
+            "tall": torch.randn(300_000, 3),
+            "turned": torch.randn(700, 800).T,
+            "scalar": torch.randn(()),
+            "empty": torch.randn(0, 4),
+        }
+    )
+    start = nn.ParameterDict({name: p.detach() * 0.9 for name, p in body.items()})
+    (anchor,) = L2SP(head=False).anchors(wrapped(body, nn.Linear(2, 2)), wrapped(start, nn.Linear(2, 2)))
+    for parameter in body.values():
+        parameter.grad = torch.ones_like(parameter)
+    anchor.pull(0.5)
+    for name, parameter in body.items():
+        torch.testing.assert_close(parameter.grad, 1 + 0.5 * (parameter - start[name]).detach())

@@ -259,6 +259,30 @@ def test_one_mistake_on_the_command_line(case, errors):
     assert errors(*arguments) == f"{expected}\n{ONE}"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["second.mixup={}"], "second.mixup: does nothing: give mixup or cutmix above 0"),
+        (["second.unfreeze={every: 2}"], "second.unfreeze: never opens a group: the training ends after 2 epochs"),
+        (["second.fixed_features=true", "second.unfreeze={}"], "second.unfreeze: contradicts fixed_features"),
+        (["second.fixed_features=true", "second.start=scratch"], "with start: scratch would train a head on random"),
+        (["second.fixed_features=true", "second.optimizer.layer_decay=0.9"], "layer_decay: contradicts fixed_features"),
+        (["second.augmentation={none: true, vflip: 0.5}"], "second.augmentation.none: contradicts vflip"),
+        (["second.augmentation.scale=[0.9, 0.1]"], "the first share must not be above the second"),
+        (["second.schedule={name: multistep}"], "the schedule multistep needs milestones"),
+        (["second.schedule={name: multistep, milestones: [3, 1]}"], "milestones: must be in increasing order"),
+        (["second.schedule.min_lr=1"], "second.schedule.min_lr: must not be above the optimizer's lr (0.001)"),
+        (["second.schedule.name=plateau"], "plateau is not offered"),
+        (["second.start=second"], "a stage cannot start from itself"),
+        (["second.name=scratch"], '"scratch" is a kind of start, so no stage can be called so'),
+        (["second.clip={norm: 1, value: 1}"], "second.clip: give exactly one of norm, value, agc"),
+    ],
+)
+def test_contradictions_in_a_stage(arguments, message, errors):
+    text = errors(*(f"stages.{argument}" for argument in arguments))
+    assert message in text and text.endswith(f"\n{ONE}")
+
+
 def test_contradictions_can_be_accepted(load):
     load("stages.target.optimizer.weight_decay=1e-4", "stages.target.accept=[weight_decay]")
 

@@ -63,9 +63,9 @@ def _measured(row: Row, metric: str) -> list[str]:
 
 def _print_groups(found: Comparison, names: Mapping[str, str]) -> None:
     keys = list(found.groups[0].settings)
-    columns = [*(names[key] for key in keys), "mean", "sd", "seeds", "to the first", "sd of that", "pairs"]
+    columns = [*(names[key] for key in keys), "mean", "sd", "seeds", "difference", "its sd", "pairs"]
     rows = [[*(_cell(one.settings[key]) for key in keys), *_statistics(one, found.metric)] for one in found.groups]
-    say("over seeds; differences are paired by seed" if len(rows) > 1 else "over seeds")
+    say("over seeds; differences are to the first row, paired by seed" if len(rows) > 1 else "over seeds")
     width = len(columns) if len(rows) > 1 else len(columns) - 3
     settings = [one.settings for one in found.groups]
     right = {*columns[len(keys) :], *_numeric(keys, names, settings)}

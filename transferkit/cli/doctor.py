@@ -68,10 +68,10 @@ def examine(loaded: Loaded) -> dict[str, Any]:
 
 def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
     """seconds, images_per_second, peak_memory_mb and loss of one step; or the error that it ended in."""
-    from transferkit.training import probe
+    from transferkit.training.probe import one_step as train_one_step
 
     try:
-        return dict(probe.one_step(loaded, stage))
+        return dict(train_one_step(loaded, stage))
     except TransferkitError as error:
         return {"error": str(error)}
 

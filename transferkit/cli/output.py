@@ -58,7 +58,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         drawn.add_column(Text(column), justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:

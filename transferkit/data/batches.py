@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -154,7 +155,7 @@ class EvalLoader:
         self._feed.close()
 
     def _requests(self) -> Iterator[Request]:
-        for begin, end in zip(self._bounds, self._bounds[1:], strict=False):
+        for begin, end in pairwise(self._bounds):
             indices = np.arange(begin, end)
             picks = shard({TARGET: (indices, np.zeros_like(indices))}, self.rank, self.world)
             if picks:

@@ -55,11 +55,12 @@ class Anchor:
         chosen = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
         if not chosen or weight == 0:
             return
-        groups = [
+        nothing: list[Tensor | None] = [None] * len(self.parameters)
+        groups: list[Sequence[Tensor | None]] = [
             [parameter.grad for parameter in self.parameters],
             self.parameters,
-            self.targets or [None] * len(self.parameters),
-            self.importance or [None] * len(self.parameters),
+            self.targets or nothing,
+            self.importance or nothing,
         ]
         rows = [tuple(group[index] for group in groups) for index in chosen]
         if self.parameters[chosen[0]].device.type == "cpu":
@@ -86,7 +87,7 @@ def _pieces(row: Row) -> Iterator[list[Tensor | None]]:
         return ([tensor] for tensor in row)
     rows = max(1, PIECE * len(weights) // weights.numel())
     count = -(-len(weights) // rows)
-    return ([None] * count if tensor is None else list(tensor.split(rows)) for tensor in row)
+    return ([None] * count if tensor is None else list(torch.split(tensor, rows)) for tensor in row)
 
 
 def _add(rows: Sequence[Row], weight: float) -> None:

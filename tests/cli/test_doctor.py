@@ -1,0 +1,132 @@
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from transferkit.cli import doctor_machine
+from transferkit.cli.doctor_data import duplicates, imbalance, repeated
+from transferkit.errors import InputError, TransferkitError
+from transferkit.registry import Failure, Owner, Registry
+
+verb = importlib.import_module("transferkit.cli.doctor")  # the package's `doctor` is the verb
+STEP = {"seconds": 0.5, "images_per_second": 8.0, "peak_memory_mb": 123.0, "loss": 0.7}
+
+
+@pytest.fixture
+def recipe(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: STEP)
+    content = {
+        "name": "x",
+        "model": {"name": "test_resnet"},
+        "datasets": {"pictures": {"folder": str(images)}},
+        "stages": [{"name": "target", "start": "scratch", "dataset": "pictures", "epochs": 1, "batch_size": 4}],
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def found(cli, *arguments, code=0):
+    result = cli("doctor", *arguments, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_describes_the_machine(cli):
+    facts = found(cli)
+    assert facts["versions"]["torch"] and facts["versions"]["python"]
+    [cpu] = [one for one in facts["devices"] if one["device"] == "cpu"]
+    assert "no" in cpu["precisions"] and "fp16" not in cpu["precisions"]
+    assert facts["disk"]["free_gib"] > 0 and "bss" in facts["plugins"]["installed"]["regularizer"]
+    assert "data" not in facts
+
+
+def test_prints_it_for_people(cli):
+    text = cli("doctor").stdout
+    assert "torch" in text and "cpu" in text and "GiB free" in text
+
+
+def test_missing_packages_are_said(monkeypatch):
+    monkeypatch.setattr(doctor_machine, "PACKAGES", ("no-such-package",))
+    assert doctor_machine.versions()["no-such-package"] is None
+
+
+def test_a_healthy_recipe(cli, recipe):
+    facts = found(cli, recipe)
+    data = facts["data"]["pictures"]
+    assert data["counts"] == {"train": {"ants": 4, "bees": 4}, "val": {"ants": 3, "bees": 3}}
+    assert data["checked"] == 14 and data["bad_images"] == [] and data["duplicates"] == []
+    assert facts["step"] == {"stage": "target"} | STEP
+    assert facts["problems"] == []
+    text = cli("doctor", recipe).stdout
+    assert "14 images read" in text and "123 MB" in text and "No problem found" in text
+
+
+def test_bad_images_stop_unless_they_may_be_skipped(cli, recipe, images):
+    bad = images / "train" / "ants" / "bad.jpg"
+    bad.write_text("no image")
+    facts = found(cli, recipe, code=2)
+    [one] = facts["data"]["pictures"]["bad_images"]
+    assert (one["split"], one["path"]) == ("train", str(bad)) and one["reason"]
+    [problem] = facts["problems"]
+    assert problem["stops"] and "1 images cannot be read" in problem["text"]
+    assert str(bad) in cli("doctor", recipe).stdout
+    assert not found(cli, recipe, "datasets.pictures.on_bad_image=skip")["problems"][0]["stops"]
+
+
+def test_duplicates_and_imbalance_are_told(cli, recipe, images):
+    source = images / "train" / "ants" / "0.png"
+    shutil.copy(source, images / "val" / "bees" / "copy.png")
+    for i in range(10):
+        shutil.copy(source, images / "train" / "ants" / f"again{i}.png")
+    facts = found(cli, recipe)
+    data = facts["data"]["pictures"]
+    [pair] = data["duplicates"]
+    assert pair["split"] == "val" and Path(pair["path"]).name == "copy.png" and "ants" in pair["train"]
+    assert data["within_train"] == 10 and data["imbalance"]["train"] == 3.5
+    texts = " ".join(problem["text"] for problem in facts["problems"])
+    assert "also in train" in texts and "copies of others" in texts and "3.5 times" in texts
+    assert "copy.png" in cli("doctor", recipe).stdout
+
+
+def test_a_step_that_fails_stops(cli, recipe, monkeypatch):
+    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: {"error": "out of memory"})
+    facts = found(cli, recipe, code=2)
+    assert "the first step failed: out of memory" in facts["problems"][0]["text"]
+    assert "stops training" in cli("doctor", recipe).stdout
+
+
+def test_a_wrong_recipe_is_refused(cli, recipe):
+    with pytest.raises(InputError, match="epoch"):
+        cli("doctor", recipe, "stages.target.epoks=3")
+
+
+def test_failed_plugins_are_problems(cli, monkeypatch):
+    registry = Registry()
+    registry.failures.append(Failure(Owner("broken", "broken-dist", "3"), RuntimeError("boom")))
+    monkeypatch.setattr(verb, "installed", lambda: registry)
+    [problem] = found(cli)["problems"]
+    assert "boom" in problem["text"] and not problem["stops"]
+
+
+def test_pure_functions(tmp_path):
+    assert imbalance({"a": 6, "b": 2, "c": 0}) == 3
+    assert imbalance({}) is None
+    for name, text in (("a", "1"), ("b", "1"), ("c", "2"), ("d", "1")):
+        (tmp_path / name).write_text(text)
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    assert repeated([a, b, c]) == 1 and repeated([]) == 0
+    assert [pair["path"] for pair in duplicates({"train": [a, c], "val": [d], "test": [tmp_path / "gone"]})] == [str(d)]
+
+
+def test_an_error_in_the_step_becomes_a_sentence(monkeypatch):
+    def fails(loaded, stage):
+        raise TransferkitError("no room")
+
+    monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
+    assert verb.one_step(None, "target") == {"error": "no room"}

@@ -1,0 +1,63 @@
+"""A few real steps of a stage in a temporary folder: does it run here, how fast, with how much memory?"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.folder import RunFolder
+from transferkit.recipe import Loaded
+from transferkit.training.loop import train
+from transferkit.training.prepare import StagePlan, prepare
+from transferkit.training.progress import Display
+from transferkit.training.signals import StopSignal
+
+STEPS = 3
+
+
+def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
+    """Train a stage for a few steps and throw the result away.
+
+    Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb` and `loss`.
+    """
+    stage = loaded.recipe.stage(name)
+    with tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
+        folder = RunFolder(Path(place))
+        plan = StagePlan(
+            recipe=loaded.recipe,
+            stage=stage.model_copy(update={"steps": STEPS, "epochs": None}),
+            plugins=loaded.plugins(stage),
+            corruptions={name: loaded.corruptions(name) for name in loaded.recipe.datasets},
+            seed=loaded.recipe.seed,
+            out=folder.stage(stage.name),
+            start=None if stage.start in ("pretrained", "scratch") else Path(stage.start),
+            display=Display(quiet=True),
+            stop=StopSignal(),
+        )
+        session = prepare(plan)
+        session.validation, session.others = None, {}
+        try:
+            train(session)
+        finally:
+            session.close()
+        record = json.loads((folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    return {
+        "seconds": record["seconds"] / STEPS,
+        "images_per_second": record["images_per_second"],
+        "peak_memory_mb": _peak_memory(session.device),
+        "loss": record["loss"],
+    }
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Megabytes: of the GPU where there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
