@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as a percentage, or a dash."""
@@ -23,3 +26,9 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def epoch_of(entry: Mapping[str, Any]) -> str:
+    """The epoch of a record as people count, from 1 (files count from 0), or a dash."""
+    epoch = entry.get("epoch")
+    return "–" if epoch is None else f"{epoch + 1:g}"

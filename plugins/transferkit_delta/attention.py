@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from transferkit_delta.forward import Call, Forward, OrderChanged, Suffix, Whole, record
+from transferkit_delta.forward import OrderChanged, Suffix, Whole
 from transferkit_delta.maps import channel_axis
+from transferkit_delta.record import Call, Forward, record
 
 
 def channel_attention_raw(

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferkit.model import TransferModel
-    from transferkit.recipe.schema import Stage
     from transferkit.training.session import Session
 
 
@@ -41,12 +40,6 @@ class Delta:
 
     _channels: dict[str, int | None] = field(init=False, default_factory=dict, repr=False)
     _weights: Any = field(init=False, default=None, repr=False)
-
-    def check(self, stage: Stage) -> list[str]:
-        """A stage from scratch has no feature maps to keep."""
-        if stage.start != "scratch":
-            return []
-        return ["delta keeps the feature maps of the model a stage started from, and this one starts from scratch"]
 
     def taps(self, model: TransferModel) -> list[str]:
         """The named layers, or the last stages of the backbone."""

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from transferkit import Anchor
     from transferkit.model import TransferModel
-    from transferkit.recipe.schema import Stage
 
 
 def l2_sp(parameters: Iterable[Tensor], reference: Iterable[Tensor]) -> Tensor:
@@ -51,12 +50,6 @@ class L2SP:
     head: Annotated[bool, Field(description="whether the head is pulled to zero")] = True
 
     conflicts: ClassVar[frozenset[str]] = frozenset({"weight_decay"})
-
-    def check(self, stage: Stage) -> list[str]:
-        """A stage from scratch has no weights to be pulled towards."""
-        if stage.start != "scratch":
-            return []
-        return ["l2_sp pulls towards the weights a stage started from, and this one starts from scratch; use l2"]
 
     def anchors(self, model: TransferModel, reference: TransferModel) -> list[Anchor]:
         """The term `backbone` at a copy of the reference's weights, the term `head` at zero.

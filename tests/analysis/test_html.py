@@ -49,10 +49,10 @@ def parsed(path):
 
 def test_says_the_result_in_sentences(run_folder):
     text = parsed(write_report(run_folder)).all_text
-    assert "resnet18, started from pretrained, reached a top-1 of 94.1 % at epoch 3 on 153 validation images" in text
+    assert "resnet18, started from pretrained, reached a top-1 of 94.1 % at epoch 4 on 153 validation images" in text
     assert "(95 % interval 89.2 to 96.9 %)" in text  # Wilson, by hand: 0.8919..0.9687
     assert "Guessing would give 50.0 % (2 classes)" in text
-    assert "The last epoch (4) has 93.5 %" in text
+    assert "The last epoch (5) has 93.5 %" in text
     assert "1 warning was raised" in text and "a numerical <no-op>" in text
 
 
@@ -173,11 +173,24 @@ def test_many_classes_get_the_worst_ten_and_the_frequent_confusions(tmp_path):
     assert "class 06 class 07 6" in page.all_text  # true, predicted, images
 
 
-def test_recalls_come_from_the_last_validation_line(tmp_path):
+def test_recalls_are_those_of_the_saved_model_if_there_is_one(tmp_path):
     lines = metrics()
     lines[-1]["per_class"] = {"ants <b>": 0.123, "bees & co": None}
-    run = write_run(tmp_path / "run", lines=lines)
-    assert "12.3 %" in parsed(write_report(run)).all_text
+    saved = parsed(write_report(write_run(tmp_path / "a", lines=lines))).all_text
+    assert "12.3 %" not in saved and "91.4 %" in saved  # 64 of 70
+    stage = {key: value for key, value in RESULT["stages"]["target"].items() if key != "confusion"}
+    running = write_run(tmp_path / "b", result={"status": "running", "stages": {"target": stage}}, lines=lines)
+    assert "12.3 %" in parsed(write_report(running)).all_text
+
+
+def test_shows_every_evaluation_of_the_saved_model(tmp_path):
+    evaluations = {
+        "val": {"top1": 0.9, "loss": 0.3, "images": 100},
+        "squares": {"top1": 0.6, "loss": 1.2, "images": 50},
+    }
+    stage = RESULT["stages"]["target"] | {"evaluations": evaluations}
+    text = parsed(write_report(write_run(tmp_path / "a", result={"stages": {"target": stage}}))).all_text
+    assert "squares 60.0 % 46.2 to 72.4 % 1.2 50" in text and "top-5" not in text
 
 
 def test_no_run_folder_is_a_sentence(tmp_path):

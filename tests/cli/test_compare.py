@@ -10,7 +10,7 @@ def test_prints_what_differs_and_what_was_reached(cli, make_run):
     lines = cli("compare", *runs).stdout.splitlines()
     assert lines[0] == "stage target, top1 on the validation split"
     assert lines[2].split() == ["run", "lr", "best", "epoch", "last", "time"]
-    assert lines[3].split() == ["a", "0.01", "90.00", "%", "4", "80.00", "%", "1", "min", "15", "s"]
+    assert lines[3].split() == ["a", "0.01", "90.00", "%", "5", "80.00", "%", "1", "min", "15", "s"]
     assert lines[4].split()[:4] == ["b", "0.1", "95.00", "%"]
 
 

@@ -230,14 +230,12 @@ def test_head_reaches_the_optimum_of_an_easy_problem_and_survives_long_features(
     assert F.cross_entropy(F.linear(100 * features, weight, bias), labels) < 0.69
 
 
-def test_options_and_checks():
+def test_options_are_checked():
     component = installed().get("regularizer", "delta")
     assert component.create({"layers": ["layer4"], "normalise": "mean"}).layers == ["layer4"]
     for wrong in ({"layers": []}, {"normalise": "sum"}, {"attention_images": 0}, {"channels": 3}):
         with pytest.raises(ValidationError):
             component.create(wrong)
-    assert "starts from scratch" in Delta().check(SimpleNamespace(start="scratch"))[0]
-    assert Delta().check(SimpleNamespace(start="pretrained")) == []
 
 
 def test_a_stage_without_a_reference_is_refused(tmp_path, layers):

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transferkit_delta.attention import channel_attention_raw
-from transferkit_delta.forward import Suffix, record
+from transferkit_delta.forward import Suffix
+from transferkit_delta.record import record
 
 
 class Residual(nn.Module):

@@ -95,9 +95,7 @@ def test_a_reference_that_does_not_fit_is_named(bodies):
         L2SP().anchors(wrapped(body, head), wrapped(start, head))
 
 
-def test_a_stage_from_scratch_is_refused():
-    assert "starts from scratch" in L2SP().check(SimpleNamespace(start="scratch"))[0]
-    assert L2SP().check(SimpleNamespace(start="pretrained")) == []
+def test_conflicts_with_weight_decay():
     assert L2SP.conflicts == {"weight_decay"}
 
 

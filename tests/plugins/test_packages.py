@@ -20,9 +20,9 @@ FUNCTIONS = {
 }
 HOOKS = {
     "bss": ["check", "taps", "penalty"],
-    "delta": ["check", "taps", "setup", "penalty"],
+    "delta": ["taps", "setup", "penalty"],
     "l2": ["anchors"],
-    "l2_sp": ["check", "anchors"],
+    "l2_sp": ["anchors"],
 }
 
 

@@ -82,7 +82,9 @@ class Everything:
         return None
 
     def analyze(self, session):
-        return transferkit.Report({"classes": len(session.classes)})
+        (session.out / "a.svg").write_text("<svg/>")
+        logits = session.model()(session.samples().get(0, 0)[0][None]).logits
+        return transferkit.Report({"largest": float(logits.max())}, figures=["a.svg"])
 
     def state_dict(self):
         return {"scale": self.scale, "list": [1, {"x": 2.0}]} if hasattr(self, "scale") else {}
@@ -249,6 +251,7 @@ def hook(name, function):
         (hook("mix", lambda self, step: 0.5), "share of the batch"),
         (hook("step_end", lambda self, step: {"a": "text"}), "number"),
         (hook("analyze", lambda self, session: {}), r"must return a transferkit\.Report"),
+        (hook("analyze", lambda self, session: transferkit.Report(figures=["no.svg"])), "did not write"),
     ],
 )
 def test_other_bad_hooks_are_named(cls, words):

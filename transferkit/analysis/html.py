@@ -12,7 +12,7 @@ from transferkit.analysis import page
 from transferkit.analysis.report_analyses import analyses
 from transferkit.analysis.report_stages import chance, stage_section
 from transferkit.analysis.run_folder import RunFolder, read_run, validation_images, wilson
-from transferkit.formats import duration, number, percent
+from transferkit.formats import duration, epoch_of, number, percent
 
 ENDINGS = {
     "done": "The run finished.",
@@ -96,7 +96,7 @@ def stage_sentences(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iter
         if images and wilson(best["top1"], images)[0] <= guess:
             yield "That is not distinguishable from guessing."
     if last.get("top1") is not None and last.get("epoch") != best.get("epoch"):
-        yield f"The last epoch ({last.get('epoch')}) has {percent(last['top1'])}."
+        yield f"The last epoch ({epoch_of(last)}) has {percent(last['top1'])}."
     if images and last.get("epoch") not in (None, best.get("epoch")):
         yield "The best epoch was chosen on these same images, which flatters it a little."
     count = len(stage.get("warnings") or [])
@@ -104,7 +104,7 @@ def stage_sentences(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iter
 
 
 def _at(best: Mapping[str, Any]) -> str:
-    return f" at epoch {best['epoch']}" if best.get("epoch") is not None and not best.get("sd") else ""
+    return f" at epoch {epoch_of(best)}" if best.get("epoch") is not None and not best.get("sd") else ""
 
 
 def _images(best: Mapping[str, Any], images: int | None) -> str:
@@ -149,7 +149,7 @@ def _stage_table(run: RunFolder) -> str:
             [
                 name,
                 _mean(best, "top1"),
-                "–" if best.get("epoch") is None else f"{best['epoch']:g}",
+                epoch_of(best),
                 percent(last.get("top1")),
                 _mean(best, "loss"),
                 validation_images(run, name) or "–",
@@ -172,7 +172,7 @@ def _repeats(run: RunFolder) -> str:
             name,
             percent((stage.get("best") or {}).get("top1")),
             number((stage.get("best") or {}).get("loss")),
-            str((stage.get("best") or {}).get("epoch", "–")),
+            epoch_of(stage.get("best") or {}),
             str(repeat.get("run_dir", "–")),
         ]
         for repeat in run.repeats

@@ -24,14 +24,14 @@ def stage_section(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iterat
     lines = run.lines(name)
     charts = [chart for chart in _charts(lines, stage) if chart]
     evaluations = _evaluations(stage)
-    recalls = _last_recalls(lines) or _recalls_of(stage)
+    recalls = _saved_recalls(stage) or _last_recalls(lines)
     picture = _confusion(stage)
     if not (charts or recalls or picture or evaluations):
         return
     yield page.heading(2, f"Stage {name}", f"stage-{name}")
     if charts:
-        if any(line.get("epoch") == 0 for line in lines):
-            yield page.paragraph("Epochs count from 0. The loss is the task's, without regularizers.", "small")
+        if any(line.get("terms") for line in lines):
+            yield page.paragraph("The loss is the task's, without regularizers.", "small")
         yield f'<div class="charts">{"".join(charts)}</div>'
     yield evaluations
     parts = [part for part in (_worst(recalls), picture) if part]
@@ -48,7 +48,7 @@ def _charts(lines: Sequence[Mapping[str, Any]], stage: Mapping[str, Any]) -> Ite
         top1.append(Series("chance", [(xs[0], guess), (xs[-1], guess)] if len(xs) > 1 else [], 7, dashed=True))
     best = stage.get("best") or {}
     if top1 and best.get("epoch") is not None and best.get("top1") is not None and not best.get("sd"):
-        top1.append(Series("best", [(float(best["epoch"]), float(best["top1"]))], 3))
+        top1.append(Series("best", [(_epoch(best), float(best["top1"]))], 3))
     yield _chart("Top-1", top1, percents=True)
     yield _chart("Learning rate", _learning_rates(lines), zero=True, widen=True)
     yield _chart("Weighted regularizers", _terms(lines), widen=True)
@@ -78,8 +78,9 @@ def _by_split(lines: Sequence[Mapping[str, Any]], metric: str) -> list[Series]:
 
 
 def _epoch(line: Mapping[str, Any]) -> float:
+    """The epoch as people count, from 1; the files count from 0."""
     value = line.get("epoch", 0)
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) + 1 if isinstance(value, int | float) else 1.0
 
 
 def _learning_rates(lines: Sequence[Mapping[str, Any]]) -> list[Series]:
@@ -108,28 +109,39 @@ def _evaluations(stage: Mapping[str, Any]) -> str:
     found = {name: one for name, one in (stage.get("evaluations") or {}).items() if one.get("top1") is not None}
     if not found:
         return ""
-    rows = []
-    for name, one in found.items():
-        images = one.get("images")
-        low, high = wilson(one["top1"], images) if images else (None, None)
-        interval = "–" if low is None else f"{100 * low:.1f} to {percent(high)}"
-        rows.append([name, percent(one["top1"]), interval, percent(one.get("top5")), number(one.get("loss")), images])
     columns = ["split or data set", "top-1", "95 % interval", "top-5", "loss", "images"]
-    return page.heading(3, "The saved model") + page.table(columns, rows, right=range(1, 6))
+    rows = [[name, *_evaluation(one)] for name, one in found.items()]
+    if all(one.get("top5") is None for one in found.values()):
+        columns, rows = [*columns[:3], *columns[4:]], [[*row[:3], *row[4:]] for row in rows]
+    return page.heading(3, "The saved model") + page.table(columns, rows, right=range(1, len(columns)))
+
+
+def _evaluation(one: Mapping[str, Any]) -> list[str]:
+    images = one.get("images")
+    low, high = wilson(one["top1"], images) if images else (None, None)
+    interval = "–" if low is None else f"{100 * low:.1f} to {percent(high)}"
+    return [percent(one["top1"]), interval, percent(one.get("top5")), number(one.get("loss")), str(images or "–")]
 
 
 def _last_recalls(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    for line in reversed(lines):
-        if line.get("split") == "val" and isinstance(line.get("per_class"), Mapping):
-            return {str(k): float(v) for k, v in line["per_class"].items() if isinstance(v, int | float)}
-    return {}
+    """Recalls of the last evaluation, while no model has been saved."""
+    found = (line["per_class"] for line in reversed(lines) if line.get("split") == "val" and line.get("per_class"))
+    return _numbers(next(found, None))
 
 
-def _recalls_of(stage: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(recalls: Any) -> dict[str, float]:
+    """Without the classes that have no images."""
+    items = recalls.items() if isinstance(recalls, Mapping) else ()
+    return {str(name): float(value) for name, value in items if isinstance(value, int | float)}
+
+
+def _saved_recalls(stage: Mapping[str, Any]) -> dict[str, float]:
+    """Recalls of the saved model on the validation images."""
     matrix, classes = stage.get("confusion") or [], class_names(stage)
-    if len(matrix) != len(classes):
-        return {}
-    return {name: row[i] / sum(row) for i, (name, row) in enumerate(zip(classes, matrix, strict=True)) if sum(row)}
+    if matrix and len(matrix) == len(classes):
+        rows = enumerate(zip(classes, matrix, strict=True))
+        return {name: row[i] / sum(row) for i, (name, row) in rows if sum(row)}
+    return _numbers(((stage.get("evaluations") or {}).get("val") or {}).get("per_class"))
 
 
 def _worst(recalls: Mapping[str, float]) -> str:

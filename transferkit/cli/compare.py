@@ -11,7 +11,7 @@ import typer
 
 from transferkit.analysis.comparison import Comparison, Group, Row, compare_runs, short_names
 from transferkit.cli.output import note, print_json, say, table
-from transferkit.formats import duration, number, percent
+from transferkit.formats import duration, epoch_of, number, percent
 
 
 class Metric(StrEnum):
@@ -57,8 +57,7 @@ def _print_rows(found: Comparison, names: Mapping[str, str]) -> None:
 
 
 def _measured(row: Row, metric: str) -> list[str]:
-    epoch = "–" if row.epoch is None else f"{row.epoch:g}"
-    return [_value(row.best, metric), epoch, _value(row.last, metric), duration(row.seconds)]
+    return [_value(row.best, metric), epoch_of({"epoch": row.epoch}), _value(row.last, metric), duration(row.seconds)]
 
 
 def _print_groups(found: Comparison, names: Mapping[str, str]) -> None:

@@ -150,7 +150,7 @@ def wheel(rng: Rng, size: int) -> Field:
         _circle(pen, size, centre, radius, 255)
         picture = _laid(picture, _reduced(mask), tyre)
         mask, pen = _canvas(size)
-        _circle(pen, size, centre, radius * rng.uniform(0.15, 0.3), 255)
+        _circle(pen, size, centre, radius * rng.uniform(0.07, 0.14), 255)
         return _laid(picture, _reduced(mask), rng.uniform(90, 150, 3))
     mask, pen = _canvas(size)
     _circle(pen, size, centre, radius, 255)

@@ -8,15 +8,16 @@ from transferkit import lazy
 
 if TYPE_CHECKING:
     from transferkit.testing.check import check_plugin
-    from transferkit.testing.tiny import TinySession, tiny_images, tiny_model, tiny_session
+    from transferkit.testing.tiny import TinySession, tiny_analysis, tiny_images, tiny_model, tiny_session
 
-__all__ = ["TinySession", "check_plugin", "tiny_images", "tiny_model", "tiny_session"]
+__all__ = ["TinySession", "check_plugin", "tiny_analysis", "tiny_images", "tiny_model", "tiny_session"]
 
 __getattr__ = lazy(
     __name__,
     {
         "TinySession": "transferkit.testing.tiny",
         "check_plugin": "transferkit.testing.check",
+        "tiny_analysis": "transferkit.testing.tiny",
         "tiny_images": "transferkit.testing.tiny",
         "tiny_model": "transferkit.testing.tiny",
         "tiny_session": "transferkit.testing.tiny",

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from transferkit.registry import Component, Kind, Owner
 from transferkit.testing.check_data import check_data_hooks
 from transferkit.testing.check_regularizer import check_anchors, check_penalty
 from transferkit.testing.subject import Subject
-from transferkit.testing.tiny import tiny_session
+from transferkit.testing.tiny import tiny_analysis, tiny_session
 
 STRANGE = "no_such_option"
 
@@ -150,14 +151,19 @@ def _check_analysis(subject: Subject) -> None:
     """`analyze` returns a Report that can be written."""
     from transferkit.report import Report
 
-    for value in subject.run("analyze", subject.session_offer(), guard=True):
+    if subject.call("analyze") is None:
+        return
+    session = tiny_analysis(subject.session.out / "analyses")
+    for value in subject.run("analyze", SimpleNamespace(session=session), guard=True):
         if not isinstance(value, Report):
             raise AssertionError(f"{subject.name}.analyze must return a transferkit.Report, not {type(value).__name__}")
-        folder = subject.session.out / "analysis"
         try:
-            value.write(folder, name="check", plugin=subject.name, version="0", parameters={})
+            value.write(session.out, name="check", plugin=subject.name, version="0", parameters={})
         except (TypeError, ValueError) as error:
             raise AssertionError(f"{subject.name}.analyze: the report cannot be written: {error}") from error
+        missing = [name for name in value.figures if not (session.out / name).is_file()]
+        if missing:
+            raise AssertionError(f"{subject.name}.analyze names figures it did not write into session.out: {missing}")
 
 
 def _check_state(subject: Subject, fresh: Any) -> None:

@@ -23,12 +23,12 @@ from transferkit.recipe.schema import Stage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from transferkit.analysis.session import AnalysisSession
     from transferkit.data.samples import Samples
     from transferkit.data.sources import Source
     from transferkit.model import SourceHead, TransferModel
 
 SIZE = 32
-SOURCE_CLASSES = ("circle", "square", "star", "stripes", "dots")
 TARGET_CLASSES = ("cat", "dog", "owl")
 
 
@@ -60,12 +60,14 @@ def tiny_model(
 
 
 def tiny_source_head(width: int, seed: int = 0) -> SourceHead:
-    """A classifier of five source classes on features of that width."""
+    """A classifier of the drawn source world's classes on features of that width."""
+    from transferkit.data import world
     from transferkit.model import SourceHead
 
     rng = numpy_rng(seed, "tiny source head")
-    weight = torch.from_numpy(rng.standard_normal((len(SOURCE_CLASSES), width))).float() / width**0.5
-    return SourceHead(weight, torch.zeros(len(SOURCE_CLASSES)), list(SOURCE_CLASSES))
+    names = list(world.SOURCE_CLASSES)
+    weight = torch.from_numpy(rng.standard_normal((len(names), width))).float() / width**0.5
+    return SourceHead(weight, torch.zeros(len(names)), names)
 
 
 def tiny_source(classes: Iterable[str] = TARGET_CLASSES, n: int = 12) -> Source:
@@ -138,6 +140,32 @@ def tiny_session(
     train, validation = _samples(model, "train", 12), _samples(model, "val", 6)
     stage = Stage.model_validate({"name": "tiny", "start": "pretrained", "dataset": "tiny", "epochs": 1})
     return TinySession(model, reference, source_head, train, validation, stage, folder / "out", folder / "cache")
+
+
+def tiny_analysis(folder: Path) -> AnalysisSession:
+    """What `analyze` sees: saved tiny models in the roles target and baseline, and two drawn data sets.
+
+    The data sets are called `target` (the default) and `source`.
+    """
+    from transferkit.analysis.session import AnalysisSession
+    from transferkit.data import world
+    from transferkit.model_folder import save_model
+    from transferkit.recipe import Loaded
+    from transferkit.recipe.schema import Recipe
+    from transferkit.registry import Registry
+    from transferkit.training.progress import Display
+
+    datasets = {kind: {"world": {"kind": kind, "train": 2, "val": 2, "size": SIZE}} for kind in ("target", "source")}
+    stages = [{"name": role, "start": "scratch", "dataset": "target", "epochs": 1} for role in ("target", "baseline")]
+    content = {"name": "tiny", "model": {"name": "test_resnet"}, "datasets": datasets, "stages": stages}
+    loaded = Loaded(Recipe.model_validate(content), Path("tiny.yaml"), {}, Registry())
+    folders = {}
+    for seed, role in enumerate(("target", "baseline")):
+        model = tiny_model(world.TARGET_CLASSES, seed=seed)
+        folders[role] = save_model(folder / role / "model", model, tiny_source_head(model.num_features))
+    out = folder / "analysis"
+    out.mkdir(parents=True)
+    return AnalysisSession(loaded, out, 0, Display(quiet=True), folders, dataset="target")
 
 
 def _move(model: TransferModel) -> None:

@@ -95,7 +95,8 @@ def make_schedule(
         "min_lr": options.min_lr,
         "warmup_lr": options.warmup_lr,
         "warmup_epochs": steps(options.warmup) if options.warmup else 0,
-        "decay_milestones": [steps(time) for time in options.milestones],
+        # timm's multistep decays one count early: it compares with t + 1
+        "decay_milestones": [steps(time) + 1 for time in options.milestones],
     }
     if options.every is not None:
         arguments["decay_epochs"] = steps(options.every)

@@ -203,7 +203,8 @@ class Session(Workspace):
 
         if "target" in outputs:
             self.totals.count(outputs["target"].logits, labels["target"])
-            self._features = outputs["target"].features.detach()
+            if self._features is None or len(labels["target"]) >= len(self._features):  # not a short last batch
+                self._features = outputs["target"].features.detach()
         return self.objective(
             outputs,
             labels,
@@ -335,7 +336,7 @@ class Session(Workspace):
                 self.log.scalars(report.metrics, state.step, prefix=f"{analysis.name}/")
         self.log.epoch(records, found, self.classes)
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
-        self.totals = Totals()
+        self.totals, self._features = Totals(), None
         state.epoch, state.batch = state.epoch + 1, 0
 
     def _remember(self, validation: Evaluation | None, train: Mapping[str, Any]) -> bool:

@@ -1,0 +1,102 @@
+"""Every recipe that ships parses, plans, and runs its first two steps."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferkit.api import execute
+from transferkit.recipe import load_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "methods")
+NAMES = [path.relative_to(ROOT / "recipes").as_posix() for path in RECIPES]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, six training and two validation images each."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        for name in ("left", "right"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
+
+
+def smaller(recipe: str, folder: Path) -> list[str]:
+    """Overrides that put data in place and make a recipe small: the same plugins, schedules and stages."""
+    overrides = ["device=cpu"]
+    if recipe == "quickstart.yaml":
+        return overrides
+    dataset = "ants_bees" if recipe == "ants_bees.yaml" else "images"
+    overrides += [f"datasets.{dataset}.folder={folder}", "model.preprocessing.input_size=64", "model.weights=null"]
+    if recipe != "ants_bees.yaml":
+        overrides += ["model.name=resnet10t"]
+    return overrides
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_plans(name: str, folder: Path) -> None:
+    loaded = load_recipe(ROOT / "recipes" / name, smaller(name, folder))
+    assert loaded.recipe.stages
+    for stage in loaded.recipe.stages:
+        assert len(loaded.plugins(stage).plugins) == len(stage.regularizers)
+
+
+# the thirty recipes of the BSS paper differ in data and method only: every data set once, every method once
+RUN = [
+    name
+    for name in NAMES
+    if "/" not in name or name.startswith("cub/")
+]
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_it_runs_its_first_two_steps(name: str, folder: Path, tmp_path: Path) -> None:
+    overrides = smaller(name, folder)
+    recipe = load_recipe(ROOT / "recipes" / name, overrides).recipe
+    for stage in recipe.stages:
+        overrides += [
+            f"stages.{stage.name}.epochs=null",
+            f"stages.{stage.name}.steps=2",
+            f"stages.{stage.name}.batch_size=4",
+            f"stages.{stage.name}.workers=0",
+            f"stages.{stage.name}.schedule.warmup=0",
+        ]
+        if stage.start == "pretrained":  # no network in tests: the same code path from a model folder
+            overrides.append(f"stages.{stage.name}.start={source_model(recipe.model, tmp_path)}")
+        overrides += [f"stages.{stage.name}.regularizers.{use.instance_name}.attention_images=4"
+                      for use in stage.regularizers if use.use == "delta"]
+    result = execute(load_recipe(ROOT / "recipes" / name, overrides), out=tmp_path / "runs", quiet=True)
+    assert result.status == "done"
+    assert all(entry["steps"] == 2 for entry in result.stages.values())
+
+
+def source_model(spec, tmp_path: Path) -> Path:
+    from transferkit.model import build
+    from transferkit.model_folder import save_model
+
+    model, head = build(spec, weights="scratch", source_classes=["a", "b", "c"], classes=None)
+    return save_model(tmp_path / "source", model, head)
+
+
+def test_editor_modelines_point_to_the_schema() -> None:
+    for path in RECIPES:
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+        assert found, path
+        assert (path.parent / found[1]).resolve() == ROOT / "docs" / "transferkit.schema.json"
+
+
+def test_the_paper_recipes_are_its_six_methods() -> None:
+    for name in ("cub", "stanford_dogs", "stanford_cars", "oxford_pets", "aircraft"):
+        variants = {path.stem for path in (ROOT / "recipes" / name).glob("*.yaml")}
+        assert variants == {"l2_bss", "l2_sp", "l2_sp_bss", "delta", "delta_bss"}

@@ -1,0 +1,88 @@
+"""What is said aloud at step 0 and after an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from tests.training.conftest import offer
+
+
+def warnings(result) -> str:
+    return "\n".join(result.stages["target"]["warnings"])
+
+
+@dataclasses.dataclass
+class Times:
+    """A penalty of a chosen kind."""
+
+    kind: str = "none"
+
+    def penalty(self, features, logits):
+        if self.kind == "constant":
+            return torch.zeros(())
+        if self.kind == "flat":
+            return (features * 0).sum() + 1.0
+        return features.square().sum()
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight", "says"),
+    [
+        ("constant", 1.0, "times has no gradient"),
+        ("flat", 1.0, "times has a zero gradient at step 0"),
+        ("real", 1e-9, "numerically it does nothing"),
+        ("real", 1e3, "times as hard as the task at step 0"),
+    ],
+)
+def test_a_term_that_does_nothing_or_too_much_is_named(run, registry, kind: str, weight: float, says: str) -> None:
+    offer(registry, "regularizer", "times", Times)
+    result = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-9}, regularizers=[{"use": "times", "kind": kind, "weight": weight}])
+    assert says in warnings(result)
+
+
+def test_a_sensible_term_is_not_complained_about(run, registry) -> None:
+    offer(registry, "regularizer", "times", Times)
+    result = run(epochs=1, regularizers=[{"use": "times", "kind": "real", "weight": 1e-4}])
+    assert "times" not in warnings(result)
+
+
+def test_a_head_rate_above_its_limit_is_named(run) -> None:
+    result = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-6, "head_lr_multiplier": 1e8})
+    assert "above its stability limit" in warnings(result)
+    quiet = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-9})
+    assert "stability" not in warnings(quiet)
+
+
+def test_one_class_that_takes_all_predictions_is_named(run) -> None:
+    result = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-9})
+    assert 'takes 100% of the validation predictions' in warnings(result)
+
+
+def test_features_that_have_become_one_are_named(run, registry) -> None:
+    @dataclasses.dataclass
+    class Same:
+        def setup(self, session):
+            with torch.no_grad():
+                for parameter in session.model.net.parameters():
+                    parameter.zero_()
+
+    offer(registry, "observer", "same", Same)
+    result = run(epochs=1, observers=[{"use": "same"}], optimizer={"name": "momentum", "lr": 1e-9})
+    assert "the features collapse" in warnings(result)
+
+
+def test_an_anchor_on_frozen_parameters_is_named(run) -> None:
+    stage = {"dataset": "tiny", "batch_size": 8, "workers": 0, "epochs": 1}
+    result = run(
+        top={
+            "stages": [
+                stage | {"name": "first", "start": "scratch"},
+                stage
+                | {"name": "target", "start": "first", "freeze": ["[!f]*"], "regularizers": [{"use": "l2", "weight": 0.1}]},
+            ]
+        }
+    )
+    assert "l2 (backbone) has nothing to pull on" in warnings(result)
