@@ -32,7 +32,7 @@ def _two_colours(rng: Rng) -> tuple[Colour, Colour]:
 
 
 def shape(rng: Rng, size: int, name: str) -> Field:
-    """A cross, disc, ring, square, star or triangle on a plain ground."""
+    """A cross, disc, ring, square or triangle on a plain ground."""
     back, front = _two_colours(rng)
     radius = rng.uniform(0.24, 0.40)
     centre = rng.uniform(radius + 0.04, 0.96 - radius, 2)
@@ -58,14 +58,14 @@ def shape(rng: Rng, size: int, name: str) -> Field:
 
 
 def texture(rng: Rng, size: int, name: str) -> Field:
-    """A checker, dots, grid, spiral, stripes or waves that fill the picture."""
+    """A checker, dots, grid, rays, spiral, stripes or waves that fill the picture."""
     back, front = _two_colours(rng)
     x, y = _coordinates(size)
     turn = rng.uniform(0, 2 * np.pi)
     shift = rng.uniform(-1, 1, 2)
     u = x * np.cos(turn) + y * np.sin(turn) + shift[0]
     v = y * np.cos(turn) - x * np.sin(turn) + shift[1]
-    if name == "spiral":
+    if name in ("rays", "spiral"):
         u, v = x - 0.3 * shift[0], y - 0.3 * shift[1]
     height = _HEIGHTS[name](u, v, rng)
     return _laid(_backdrop(rng, size, back), np.clip(0.5 + 0.5 * height, 0, 1), front)
@@ -95,6 +95,11 @@ def _dots(u: Field, v: Field, rng: Rng) -> Field:
     return 4 * (np.cos(frequency * u) + np.cos(frequency * v) - rng.uniform(0.7, 1.0))
 
 
+def _rays(u: Field, v: Field, rng: Rng) -> Field:
+    height: Field = 3 * np.sin(int(rng.integers(6, 11)) * np.arctan2(v, u) + rng.uniform(0, 2 * np.pi))
+    return height
+
+
 def _spiral(u: Field, v: Field, rng: Rng) -> Field:
     arms = int(rng.choice([-2, -1, 1, 2]))
     turn = rng.uniform(0, 2 * np.pi)
@@ -106,14 +111,11 @@ _HEIGHTS = {
     "checker": _checker,
     "dots": _dots,
     "grid": _grid,
+    "rays": _rays,
     "spiral": _spiral,
     "stripes": _stripes,
     "waves": _waves,
 }
-
-
-def _star_outline(points: int = 8, inner: float = 0.4) -> Points:
-    return [(i * np.pi / points, 1.0 if i % 2 == 0 else inner) for i in range(2 * points)]
 
 
 def _cross_outline(width: float = 0.3) -> Points:
@@ -130,7 +132,6 @@ def _cross_outline(width: float = 0.3) -> Points:
 _OUTLINES: dict[str, Points] = {
     "cross": _cross_outline(),
     "square": [(i * np.pi / 2, 1.0) for i in range(4)],
-    "star": _star_outline(),
     "triangle": [(i * 2 * np.pi / 3, 1.0) for i in range(3)],
 }
 """Corners as (angle, distance from the centre)."""

@@ -131,9 +131,12 @@ class _Queue(Sampler[Any]):
 
 
 def _start_worker(_: int) -> None:
-    """Ctrl-C is for the main process, which ends its workers; our own handlers do not belong in them."""
+    """Signals are for the main process, which saves and ends its workers; often the whole group gets them.
+
+    A worker that died of one would make torch raise in the middle of the save.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
 
 WORLD_SEED = 2024
-SHAPES = ("cross", "disc", "ring", "square", "star", "triangle")
-TEXTURES = ("checker", "dots", "grid", "spiral", "stripes", "waves")
+SHAPES = ("cross", "disc", "ring", "square", "triangle")
+TEXTURES = ("checker", "dots", "grid", "rays", "spiral", "stripes", "waves")
 SOURCE_CLASSES = tuple(sorted(SHAPES + TEXTURES))
 TARGET_CLASSES = ("sign", "wheel")
 SHARED = ("disc", "ring", "square", "triangle")

@@ -89,7 +89,8 @@ class TransferModel(nn.Module):
         return features, taps
 
     def _forward_streams(self, images: dict[str, Tensor]) -> dict[str, Output]:
-        inner = self._separate(images) if self.stream_batchnorm == "separate" else self._joint(images)
+        apart = self.stream_batchnorm == "separate" or len(images) == 1  # one stream needs no copy to be joined
+        inner = self._separate(images) if apart else self._joint(images)
         outputs = {name: Output(self.head_of(name)(f), f, taps) for name, (f, taps) in inner.items()}
         return self._tie_idle_heads(outputs)
 

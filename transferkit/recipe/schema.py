@@ -329,6 +329,7 @@ class Recipe(Section):
     repeat: Positive = Field(1, description="run with so many seeds: seed, seed + 1, …")
     deterministic: Flag = Field(True, description="on CUDA: deterministic kernels, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)

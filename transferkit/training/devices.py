@@ -23,6 +23,8 @@ def make_accelerator(
     A precision that the device cannot do is refused (fp16 on a CPU) or lowered aloud (bf16 on an old GPU).
     """
     device = _device(recipe.device)
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
     precision = _precision(stage.precision, device, warn)
     if device == "cuda" and recipe.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts

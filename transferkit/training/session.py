@@ -141,8 +141,12 @@ class Session(Workspace):
                 group = []
 
     def seed_step(self) -> None:
-        """Key torch's global generator to the step: what dropout draws does not depend on what came before."""
-        torch.manual_seed(key(self.seed, self.stage.name, "step", self.state.step, self.accelerator.process_index))
+        """Key torch's global generators to the step: what dropout draws does not depend on what came before."""
+        value = key(self.seed, self.stage.name, "step", self.state.step, self.accelerator.process_index)
+        # torch.manual_seed would also format a stack trace for every kind of device that is not in use: 0.1 ms
+        torch.default_generator.manual_seed(value)
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).manual_seed(value)
 
     def place(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Images and labels on the device, mixed where the recipe says so. Keyed by step."""
@@ -287,9 +291,7 @@ class Session(Workspace):
         during = {name: loader for name, loader in self.others.items() if name != "test"}
         return self._evaluate_on(self.best_model(), {"val": self.validation, **during})
 
-    def _evaluate_on(
-        self, model: TransferModel, loaders: Mapping[str, EvalLoader | None]
-    ) -> dict[str, Evaluation]:
+    def _evaluate_on(self, model: TransferModel, loaders: Mapping[str, EvalLoader | None]) -> dict[str, Evaluation]:
         found = {}
         for name, loader in loaders.items():
             if loader is None:
