@@ -52,11 +52,7 @@ def test_it_plans(name: str, folder: Path) -> None:
 
 
 # the thirty recipes of the BSS paper differ in data and method only: every data set once, every method once
-RUN = [
-    name
-    for name in NAMES
-    if "/" not in name or name.startswith("cub/")
-]
+RUN = [name for name in NAMES if "/" not in name or name.startswith("cub/")]
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -73,8 +69,11 @@ def test_it_runs_its_first_two_steps(name: str, folder: Path, tmp_path: Path) ->
         ]
         if stage.start == "pretrained":  # no network in tests: the same code path from a model folder
             overrides.append(f"stages.{stage.name}.start={source_model(recipe.model, tmp_path)}")
-        overrides += [f"stages.{stage.name}.regularizers.{use.instance_name}.attention_images=4"
-                      for use in stage.regularizers if use.use == "delta"]
+        overrides += [
+            f"stages.{stage.name}.regularizers.{use.instance_name}.attention_images=4"
+            for use in stage.regularizers
+            if use.use == "delta"
+        ]
     result = execute(load_recipe(ROOT / "recipes" / name, overrides), out=tmp_path / "runs", quiet=True)
     assert result.status == "done"
     assert all(entry["steps"] == 2 for entry in result.stages.values())

@@ -30,7 +30,9 @@ class Spread:
         return -features.var(dim=0).clamp(min=self.floor).mean()
 
 
-def module(name: str = "transferkit_spread", kind: str = "regularizer", cls: Any = Spread, **more: Any) -> types.ModuleType:
+def module(
+    name: str = "transferkit_spread", kind: str = "regularizer", cls: Any = Spread, **more: Any
+) -> types.ModuleType:
     made = types.ModuleType(name)
 
     def transferkit_register(register: Any) -> None:

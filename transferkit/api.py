@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import InputError
+from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
 from transferkit.recipe import Loaded, load_recipe
 
@@ -83,7 +83,9 @@ def execute(
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
     if main and new:
         (folder.path / "recipe.yaml").write_text(loaded.dump(), encoding="utf-8")
-        folder.write_environment(seed=loaded.recipe.seed, processes=processes.num_processes, device=str(processes.device))
+        folder.write_environment(
+            seed=loaded.recipe.seed, processes=processes.num_processes, device=str(processes.device)
+        )
     processes.wait_for_everyone()
     display.line(f"run folder: {folder.path}")
     try:
@@ -93,10 +95,15 @@ def execute(
         if new and main:
             remove_empty(folder)
         raise
+    except Interrupted as error:
+        error.add_note(f"go on with: transferkit resume {folder.path}")
+        raise
     return RunResult.of(content)
 
 
-def _seeds(loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, stop: Any, *, main: bool) -> dict[str, Any]:
+def _seeds(
+    loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, stop: Any, *, main: bool
+) -> dict[str, Any]:
     from transferkit.runner import Runner
 
     recipe = loaded.recipe
@@ -105,19 +112,26 @@ def _seeds(loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, s
         runner.result["wanted"] = wanted
         return runner.run(wanted)
     repeats: list[dict[str, Any]] = []
-    for seed in range(recipe.seed, recipe.seed + recipe.repeat):
-        one = RunFolder(folder.path / "repeats" / f"seed-{seed}")
-        single = replace(loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
-        if main and not (one.path / "recipe.yaml").is_file():
-            one.path.mkdir(parents=True)
-            (one.path / "recipe.yaml").write_text(single.dump(), encoding="utf-8")
-            one.write_environment(seed=seed)
-        display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
-        result = Runner(single, one, seed=seed, display=display, stop=stop, main=main).run(wanted)
-        repeats.append(result)
-        content = summarise(folder, repeats, done=len(repeats) == recipe.repeat) | {"wanted": wanted}
+    content = summarise(folder, repeats) | {"wanted": wanted}
+
+    def write(status: str) -> None:
+        content["status"] = status
         if main:
             folder.write_result(content)
+
+    write("running")
+    try:
+        for seed in range(recipe.seed, recipe.seed + recipe.repeat):
+            display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
+            single = replace(loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
+            one = _seed_folder(folder, single, main=main)
+            repeats.append(Runner(single, one, seed=seed, display=display, stop=stop, main=main).run(wanted))
+            content |= summarise(folder, repeats)
+            write("running")
+    except BaseException as error:
+        write("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
+        raise
+    write("done")
     if main:
         from transferkit.analysis.html import write_report
 
@@ -125,10 +139,20 @@ def _seeds(loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, s
     return content
 
 
-def summarise(folder: RunFolder, repeats: list[dict[str, Any]], *, done: bool) -> dict[str, Any]:
+def _seed_folder(folder: RunFolder, single: Loaded, *, main: bool) -> RunFolder:
+    """The folder of one seed, with its own resolved recipe: it can be compared and resumed by itself."""
+    one = RunFolder(folder.path / "repeats" / f"seed-{single.recipe.seed}")
+    if main and not (one.path / "recipe.yaml").is_file():
+        one.path.mkdir(parents=True, exist_ok=True)
+        (one.path / "recipe.yaml").write_text(single.dump(), encoding="utf-8")
+        one.write_environment(seed=single.recipe.seed)
+    return one
+
+
+def summarise(folder: RunFolder, repeats: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds, in the shape of a single run's result."""
     stages: dict[str, Any] = {}
-    for name in repeats[0]["stages"]:
+    for name in repeats[0]["stages"] if repeats else ():
         entries = [repeat["stages"][name] for repeat in repeats if name in repeat["stages"]]
         stages[name] = {
             "best": _mean([entry["best"] for entry in entries]),
@@ -139,14 +163,8 @@ def summarise(folder: RunFolder, repeats: list[dict[str, Any]], *, done: bool) -
             "seconds": sum(entry["seconds"] for entry in entries),
             "warnings": sorted({warning for entry in entries for warning in entry["warnings"]}),
         }
-    kept = ("run_dir", "seed", "stages")
-    return {
-        "status": "done" if done else "running",
-        "run_dir": str(folder.path),
-        "stages": stages,
-        "analyses": {},
-        "repeats": [{key: repeat[key] for key in kept} for repeat in repeats],
-    }
+    kept = [{key: repeat[key] for key in ("run_dir", "seed", "stages")} for repeat in repeats]
+    return {"status": "running", "run_dir": str(folder.path), "stages": stages, "analyses": {}, "repeats": kept}
 
 
 def _mean(entries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class RunFolder:
 
     def write_environment(self, **more: Any) -> None:
         """What the run ran on."""
-        versions = {}
+        versions: dict[str, str | None] = {}
         for package in PACKAGES:
             try:
                 versions[package] = version(package)

@@ -93,9 +93,7 @@ class RunHooks:
         """Before each step: {stream: share of the batch}. A function of its arguments alone."""
 
     @hookspec
-    def select(
-        self, labels: np.ndarray, classes: list[str], split: str, rng: np.random.Generator
-    ) -> Iterable[int]:
+    def select(self, labels: np.ndarray, classes: list[str], split: str, rng: np.random.Generator) -> Iterable[int]:
         """Once per data set and split: the indices to corrupt. Without it, every sample is."""
 
     @hookspec
@@ -105,9 +103,7 @@ class RunHooks:
         """In the data worker, after the geometric augmentation and before normalisation: the changed image."""
 
     @hookspec
-    def transform_batch(
-        self, images: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def transform_batch(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Before the forward pass: new images and (soft) labels. For mixup and its relatives."""
 
     @hookspec
@@ -117,9 +113,7 @@ class RunHooks:
         """After the optimizer's step: metrics to log, or nothing."""
 
     @hookspec
-    def epoch_end(
-        self, session: Session, epoch: int, metrics: Mapping[str, Any]
-    ) -> Mapping[str, float] | None:
+    def epoch_end(self, session: Session, epoch: int, metrics: Mapping[str, Any]) -> Mapping[str, float] | None:
         """After the evaluation and before the checkpoint: metrics to log, or nothing."""
 
     @hookspec

@@ -53,7 +53,7 @@ class Component:
         if isinstance(self.target, type):
             return self.target
         module, _, qualified = self.target.partition(":")
-        return functools.reduce(getattr, qualified.split("."), import_module(module))  # type: ignore[arg-type,return-value]
+        return functools.reduce(getattr, qualified.split("."), import_module(module))  # type: ignore[return-value]
 
     @functools.cached_property
     def options(self) -> type[BaseModel]:

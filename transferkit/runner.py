@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
-from transferkit.errors import InputError, Interrupted, TransferkitError
+from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin, RunPlugins
 from transferkit.recipe import Loaded, schema
@@ -29,11 +30,24 @@ class Runner:
     """One seed of one recipe in one run folder. Starting it again goes on where it stopped."""
 
     def __init__(
-        self, loaded: Loaded, folder: RunFolder, *, seed: int, display: Display, stop: StopSignal, main: bool = True
+        self,
+        loaded: Loaded,
+        folder: RunFolder,
+        *,
+        seed: int,
+        display: Display,
+        stop: StopSignal,
+        main: bool = True,
     ) -> None:
         self.loaded, self.folder, self.seed = loaded, folder, seed
         self.display, self.stop, self.main = display, stop, main
-        self.result: Result = {"status": "running", "run_dir": str(folder.path), "seed": seed, "stages": {}, "analyses": {}}
+        self.result: Result = {
+            "status": "running",
+            "run_dir": str(folder.path),
+            "seed": seed,
+            "stages": {},
+            "analyses": {},
+        }
         if (folder.path / "result.json").is_file():
             self.result |= {k: v for k, v in folder.result.items() if k in ("stages", "analyses")}
 
@@ -198,9 +212,7 @@ class Runner:
         from transferkit.analysis.session import AnalysisSession, Offer
         from transferkit.data.randomness import seeded
 
-        session = AnalysisSession.of_run(
-            self.loaded, self.folder, use, display=self.display, seed=self.seed, **live
-        )
+        session = AnalysisSession.of_run(self.loaded, self.folder, use, display=self.display, seed=self.seed, **live)
         with seeded(self.seed, "analysis", use.instance_name):
             report: Report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
         report.write(
@@ -217,10 +229,9 @@ class Runner:
 
         try:
             write_report(self.folder.path)
-        except Exception as error:  # the run's results are safe; a report that fails must not hide them
+        except Exception as error:  # the results are safe on disk; a picture of them must not take them away
             self.display.warn(f"report.html could not be written: {type(error).__name__}: {error}")
-            if not isinstance(error, TransferkitError | OSError):
-                raise
+            self.display.record(traceback.format_exc())
 
 
 def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 
 import pytest
 
@@ -13,7 +14,8 @@ from transferkit.registry import discover
 
 from .pages import DOCS, ROOT
 
-SHIPPED = "bss,delta,l2,l2_sp"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SHIPPED = ",".join(sorted(PROJECT["entry-points"]["transferkit"]))
 MADE_BY = f"TRANSFERKIT_PLUGINS={SHIPPED} transferkit schema --out docs/transferkit.schema.json"
 
 

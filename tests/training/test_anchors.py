@@ -24,9 +24,13 @@ def test_the_pull_is_the_gradient_that_autograd_finds(with_targets: bool, with_i
     importance = [torch.rand_like(w) for w in weights] if with_importance else None
     before = [w.grad.clone() for w in weights]
 
-    penalty = 0.7 * 0.5 * sum(
-        ((importance[i] if importance else 1) * (w - (targets[i] if targets else 0)) ** 2).sum()
-        for i, w in enumerate(weights)
+    penalty = (
+        0.7
+        * 0.5
+        * sum(
+            ((importance[i] if importance else 1) * (w - (targets[i] if targets else 0)) ** 2).sum()
+            for i, w in enumerate(weights)
+        )
     )
     expected = torch.autograd.grad(penalty, weights)
 

@@ -39,7 +39,11 @@ class Times:
 )
 def test_a_term_that_does_nothing_or_too_much_is_named(run, registry, kind: str, weight: float, says: str) -> None:
     offer(registry, "regularizer", "times", Times)
-    result = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-9}, regularizers=[{"use": "times", "kind": kind, "weight": weight}])
+    result = run(
+        epochs=1,
+        optimizer={"name": "momentum", "lr": 1e-9},
+        regularizers=[{"use": "times", "kind": kind, "weight": weight}],
+    )
     assert says in warnings(result)
 
 
@@ -58,7 +62,7 @@ def test_a_head_rate_above_its_limit_is_named(run) -> None:
 
 def test_one_class_that_takes_all_predictions_is_named(run) -> None:
     result = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-9})
-    assert 'takes 100% of the validation predictions' in warnings(result)
+    assert "takes 100% of the validation predictions" in warnings(result)
 
 
 def test_features_that_have_become_one_are_named(run, registry) -> None:
@@ -81,7 +85,12 @@ def test_an_anchor_on_frozen_parameters_is_named(run) -> None:
             "stages": [
                 stage | {"name": "first", "start": "scratch"},
                 stage
-                | {"name": "target", "start": "first", "freeze": ["[!f]*"], "regularizers": [{"use": "l2", "weight": 0.1}]},
+                | {
+                    "name": "target",
+                    "start": "first",
+                    "freeze": ["[!f]*"],
+                    "regularizers": [{"use": "l2", "weight": 0.1}],
+                },
             ]
         }
     )

@@ -44,7 +44,19 @@ class Everything:
         ]
 
     def penalty(
-        self, features, logits, labels, taps, reference_taps, reference_features, model, head, reference, step, epoch, progress
+        self,
+        features,
+        logits,
+        labels,
+        taps,
+        reference_taps,
+        reference_features,
+        model,
+        head,
+        reference,
+        step,
+        epoch,
+        progress,
     ):
         SEEN.append("penalty")
         (layer,) = taps

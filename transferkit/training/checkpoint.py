@@ -103,7 +103,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest valid checkpoint; a broken one is named, with what is used instead."""
-        broken = []
+        broken: list[tuple[str, str]] = []
         for folder in self._folders():
             problem = verify(folder)
             if problem is None:

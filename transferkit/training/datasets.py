@@ -77,9 +77,7 @@ def open_sources(plan: StagePlan) -> StageSources:
     return StageSources(train, indices, validation, given is None, others)
 
 
-def _evaluation_split(
-    name: str, datasets: dict[str, schema.Dataset], classes: list[str]
-) -> tuple[str, Source]:
+def _evaluation_split(name: str, datasets: dict[str, schema.Dataset], classes: list[str]) -> tuple[str, Source]:
     for split in ("val", "test"):
         source = open_split(name, datasets, split, classes)
         if source is not None:

@@ -54,7 +54,9 @@ def _device(wanted: str) -> str:
 
 def _precision(wanted: str, device: str, warn: Callable[[str], None]) -> str:
     if wanted == "fp16" and device != "cuda":
-        raise InputError(f"precision: fp16 needs a CUDA device and this is {device}; use precision=bf16 or precision=no")
+        raise InputError(
+            f"precision: fp16 needs a CUDA device and this is {device}; use precision=bf16 or precision=no"
+        )
     if wanted == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         warn("this GPU cannot do bf16; training in float32 instead")
         return "no"

@@ -91,9 +91,9 @@ def evaluate(
             module.training = mode
     confusion = accelerator.reduce(confusion, "sum").cpu().reshape(num_classes, num_classes)
     loss, top5 = accelerator.reduce(sums, "sum").tolist()
-    images = int(confusion.sum())
-    if images != len(loader.samples):
+    seen = int(confusion.sum())
+    if seen != len(loader.samples):
         raise TransferkitError(
-            f"evaluation saw {images} images, but the data set has {len(loader.samples)}: please report this"
+            f"evaluation saw {seen} images, but the data set has {len(loader.samples)}: please report this"
         )
-    return Evaluation(confusion, loss / max(images, 1), top5 / max(images, 1))
+    return Evaluation(confusion, loss / max(seen, 1), top5 / max(seen, 1))

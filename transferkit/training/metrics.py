@@ -191,4 +191,3 @@ def _later(line: str, stage: str, step: int) -> bool:
     except ValueError:
         return True  # a line cut short by a crash
     return bool(record["stage"] == stage and record["step"] > step)
-

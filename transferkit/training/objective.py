@@ -81,7 +81,7 @@ class Offers:
         if self.reference is None:
             raise InputError("this stage starts from scratch: there is no reference model to compare with")
         with torch.no_grad(), self.autocast():
-            output = self.reference(self.images)
+            output: Output = self.reference(self.images)
         taps = {name: tap.float() for name, tap in output.taps.items()}
         return output._replace(features=output.features.float(), logits=output.logits.float(), taps=taps)
 
@@ -137,11 +137,15 @@ class Losses:
     """What one micro-batch cost: the graph's scalar, and detached values for the logs."""
 
     total: Tensor
-    task: Tensor
+    task_graph: Tensor
     raw: dict[TermKey, Tensor] = field(default_factory=dict)
     weighted: dict[TermKey, Tensor] = field(default_factory=dict)
     graphs: dict[TermKey, Tensor] = field(default_factory=dict)  # the weighted terms with their graph
-    task_graph: Tensor | None = None
+
+    @property
+    def task(self) -> Tensor:
+        """The task's part, detached."""
+        return self.task_graph.detach()
 
 
 class Objective:
@@ -176,7 +180,7 @@ class Objective:
         share of the step. Gradients are averaged over processes, hence the factor `world`.
         """
         task = self._task(outputs, labels, step_total)
-        losses = Losses(task, task.detach(), task_graph=task)
+        losses = Losses(task, task)
         share = batch_total / step_total
         for penalty in self.penalties:
             for stream in outputs:

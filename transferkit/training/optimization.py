@@ -29,7 +29,8 @@ def parameter_groups(model: TransferModel, options: schema.Optimizer) -> list[di
     Biases and norm parameters are exempt from weight decay, as everywhere in timm. The scales take effect
     because every stage has a timm schedule, a constant one if need be: torch's schedules ignore `lr_scale`.
     """
-    skip = set(model.net.no_weight_decay()) if hasattr(model.net, "no_weight_decay") else set()
+    net: Any = model.net
+    skip = set(net.no_weight_decay()) if hasattr(net, "no_weight_decay") else set()
     if options.layer_decay is not None:
         groups = param_groups_layer_decay(
             model.net, options.weight_decay, no_weight_decay_list=skip, layer_decay=options.layer_decay
@@ -65,7 +66,7 @@ def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.opt
     if options.name.lower() not in names:
         raise InputError(f'no optimizer called "{options.name}"; {did_you_mean(options.name, names)}')
     try:
-        return create_optimizer_v2(
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
             parameter_groups(model, options),
             opt=options.name,
             lr=options.lr,
@@ -75,6 +76,7 @@ def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.opt
         )
     except (TypeError, ValueError, AssertionError, ImportError) as error:
         raise InputError(f'the optimizer "{options.name}" refused its options: {error}') from error
+    return optimizer
 
 
 def make_schedule(

@@ -115,7 +115,7 @@ def prepare(plan: StagePlan) -> Session:
         **vars(workspace),
         wrapped=wrapped,
         loader=loader,
-        validation=_eval_loader(plan, data.validation, accelerator),
+        validation=_eval_loader(plan, data.validation, accelerator) if data.validation is not None else None,
         others={name: _eval_loader(plan, samples, accelerator) for name, samples in data.others.items()},
         optimizer=prepared_optimizer,
         schedule=schedule,
@@ -250,9 +250,7 @@ def _workers(stage: schema.Stage) -> int:
     return min(4, max(0, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
 
 
-def _eval_loader(plan: StagePlan, samples: Samples | None, accelerator: Accelerator) -> EvalLoader | None:
-    if samples is None:
-        return None
+def _eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> EvalLoader:
     return EvalLoader(
         samples,
         batch_size=plan.stage.batch_size,
@@ -262,9 +260,7 @@ def _eval_loader(plan: StagePlan, samples: Samples | None, accelerator: Accelera
     )
 
 
-def _objective(
-    plan: StagePlan, data: StageData, streams: Mapping[str, Stream], accelerator: Accelerator
-) -> Objective:
+def _objective(plan: StagePlan, data: StageData, streams: Mapping[str, Stream], accelerator: Accelerator) -> Objective:
     stage = plan.stage
     uses = {use.instance_name: use for use in stage.regularizers}
     penalties = [

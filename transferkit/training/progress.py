@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -153,9 +152,9 @@ class Display:
             parts.append(f"{record['split']} {record['loss']:.4f} {record['top1']:.4f}{star}")
         for instance, entry in train["terms"].items():
             parts.append(f"{instance} {entry['weighted']:.3g}")
-        seconds = max(train["seconds"], 1e-9)
+        trained = max(train["images"] / max(train["images_per_second"], 1e-9), 1e-9)
         parts.append(f"lr {train['lr']:.1e}")
-        parts.append(f"{train['images_per_second']:.0f} img/s (data {100 * waited / seconds:.0f}%)")
+        parts.append(f"{train['images_per_second']:.0f} img/s (data {100 * waited / trained:.0f}%)")
         parts.append(f"{train['seconds']:.1f} s")
         self.line("  ".join(parts))
         self._printed = time.monotonic()

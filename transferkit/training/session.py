@@ -80,6 +80,7 @@ class Session(Workspace):
         self._transform_batch = self.plugins.calls("transform_batch")
         self._skipped = 0
         self._epoch_started = time.perf_counter()
+        self._trained_for = 0.0  # seconds of this epoch without evaluation
         self._waited_for_data = 0.0
         self._features: Tensor | None = None
 
@@ -280,11 +281,11 @@ class Session(Workspace):
             asked = int(self.accelerator.gather(flag).max())
         if asked:
             self.save()
-            run = self.out.parent.parent
-            raise Interrupted(f"stopped at step {self.state.step}; go on with: transferkit resume {run}", asked)
+            raise Interrupted(f"stopped at step {self.state.step} of stage {self.stage.name}", asked)
 
     def evaluate(self) -> dict[str, Evaluation]:
         """Evaluate on validation and on what `evaluate` names, never on test; empty between evaluations."""
+        self._trained_for = time.perf_counter() - self._epoch_started
         last = self.state.step >= self.total_steps
         if not last and (self.state.epoch + 1) % self.stage.evaluate_every:
             return {}
@@ -311,20 +312,8 @@ class Session(Workspace):
         """Write the epoch's records, remember the best, let plugins look, see whether patience ran out."""
         state = self.state
         self.totals.settle()
-        seconds = time.perf_counter() - self._epoch_started
-        state.seconds += seconds
-        train = self.totals.record(self.anchors, self.epochs_done, self.accelerator)
-        improved = self._remember(found.get("val"), train)
-        common = {"stage": self.stage.name, "epoch": state.epoch, "step": state.step}
-        rates = learning_rates(self.optimizer)
-        records = [
-            common
-            | {"split": "train", "lr": rates[0], "lr_head": rates[1]}
-            | train
-            | {"seconds": seconds, "images_per_second": self.totals.images / max(seconds, 1e-9)}
-        ]
-        for name, evaluation in found.items():
-            records.append(common | {"split": name, "lr": rates[0], "terms": {}} | evaluation.record(self.classes))
+        records = self._records(found)
+        improved = self._remember(found.get("val"), records[0])
         diagnostics.watch(self, found.get("val"), self._features)
         offer = EpochOffer(self, state.epoch, {record["split"]: record for record in records})
         for call in self._epoch_end:
@@ -340,6 +329,18 @@ class Session(Workspace):
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
         self.totals, self._features = Totals(), None
         state.epoch, state.batch = state.epoch + 1, 0
+
+    def _records(self, found: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl for this epoch: train first, then what was evaluated."""
+        seconds = time.perf_counter() - self._epoch_started
+        self.state.seconds += seconds
+        body, head = learning_rates(self.optimizer)
+        common = {"stage": self.stage.name, "epoch": self.state.epoch, "step": self.state.step}
+        train = {"split": "train", "lr": body, "lr_head": head}
+        train |= self.totals.record(self.anchors, self.epochs_done, self.accelerator)
+        train |= {"seconds": seconds, "images_per_second": self.totals.images / max(self._trained_for, 1e-9)}
+        evaluated = [{"split": name, "lr": body, "terms": {}} | e.record(self.classes) for name, e in found.items()]
+        return [common | record for record in (train, *evaluated)]
 
     def _remember(self, validation: Evaluation | None, train: Mapping[str, Any]) -> bool:
         """Keep the best by validation accuracy (ties: loss). Without a validation split the last is the best."""

@@ -58,7 +58,8 @@ class Workspace:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.accelerator.device
+        device: torch.device = self.accelerator.device
+        return device
 
     @property
     def classes(self) -> list[str]:
