@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import secrets
 import sys
@@ -17,6 +18,13 @@ from transferkit.errors import InputError
 from transferkit.report import finite
 
 PACKAGES = ("transferkit", "torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "pluggy")
+
+
+def cache_folder() -> Path:
+    """Where results that any run may use again are kept: TRANSFERKIT_CACHE, or the user's cache folder."""
+    given = os.environ.get("TRANSFERKIT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(given).expanduser() if given else Path(base).expanduser() / "transferkit"
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,7 @@ class Runner:
 
     def _run_stage(self, stage: schema.Stage) -> None:
         from transferkit.training.loop import train
-        from transferkit.training.offers import TeardownOffer
-        from transferkit.training.prepare import StagePlan, prepare
+        from transferkit.training.prepare import StagePlan, opened
         from transferkit.training.saving import restore
 
         plan = StagePlan(
@@ -107,9 +106,7 @@ class Runner:
             board=self.folder.path / "tb",
             scheduled=self._scheduled(stage),
         )
-        session = prepare(plan)
-        error: BaseException | None = None
-        try:
+        with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
@@ -119,14 +116,6 @@ class Runner:
             session.preview()
             train(session)
             self._finish_stage(session)
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            self.display.end()
-            for call in plan.plugins.calls("teardown"):
-                call(TeardownOffer(session, error))
-            session.close()
 
     def _start(self, stage: schema.Stage) -> Path | None:
         """The model folder a stage starts from: another stage's, or a path."""

@@ -28,7 +28,7 @@ def doctor(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    """Look at the machine; with a recipe also validate it, read all its images and train one step.
+    """Look at the machine; with a recipe also validate it, read all its images and train three steps.
 
     Exit code 2 when the recipe could not train.
     """
@@ -67,7 +67,7 @@ def examine(loaded: Loaded) -> dict[str, Any]:
 
 
 def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
-    """seconds, images_per_second, peak_memory_mb and loss of one step; or the error that it ended in."""
+    """seconds and images_per_second of a step, peak_memory_mb and loss; or the error that it ended in."""
     from transferkit.training.probe import one_step as train_one_step
 
     try:
@@ -159,9 +159,9 @@ def show_recipe(facts: dict[str, Any]) -> None:
 def _show_step(step: dict[str, Any]) -> None:
     say()
     if "error" in step:
-        say(f"One step of stage {step['stage']} failed")
+        say(f"The first steps of stage {step['stage']} failed")
         return
-    say(f"One step of stage {step['stage']}")
+    say(f"A step of stage {step['stage']}, mean of three")
     values = {
         "seconds": number(step.get("seconds"), 3),
         "images per second": number(step.get("images_per_second"), 3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stream:
-    """Samples, the head that classifies them (a name in the model's heads), and their loss.
+    """Samples, the head that classifies them (one of its own, or the target's), and their loss.
 
     Without a loss of its own a stream has the stage's.
     """
 
     samples: Samples
-    head: str = "target"
+    head: Literal["own", "target"] = "own"
     loss: Callable[..., Any] | None = None
 
     @property

@@ -11,6 +11,7 @@ from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.paths import STARTS, looks_like_path
 from transferkit.recipe.plugin_use import Use, requested
+from transferkit.recipe.schema import SPLITS
 from transferkit.recipe.stage_checks import check_stage
 from transferkit.recipe.tree import Node, Steps
 from transferkit.suggest import did_you_mean
@@ -61,6 +62,9 @@ def _check_references(draft: Draft, stage: StageDraft, index: int) -> None:
     evaluate = stage.node.child("evaluate")
     if evaluate is not None and isinstance(evaluate.value, list):
         for position, item in enumerate(evaluate.value):
+            if item.value in SPLITS:  # in the metrics, these names are the stage's own splits
+                message = f'a data set called "{item.value}" cannot be evaluated beside the split of that name'
+                draft.findings.add((*stage.path, "evaluate", position), message, "give the data set another name")
             _known(draft, (*stage.path, "evaluate", position), item, draft.datasets, "data set")
     start = stage.node.text("start")
     if start is None or start in STARTS or (looks_like_path(start) and not _is_stage(draft, start)):

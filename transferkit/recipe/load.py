@@ -22,7 +22,7 @@ from transferkit.recipe.schema import Dataset, Recipe, Stage
 from transferkit.recipe.tree import Node, Steps, item_label, shown
 from transferkit.registry import Registry, installed
 
-MODELINE = "# yaml-language-server: $schema=transferkit.schema.json"
+HEADER = "# Resolved by transferkit: every value is explicit. It runs again to the same result."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Loaded:
 
     def dump(self) -> str:
         """The resolved recipe as YAML: every value explicit, absolute paths, nothing extended."""
-        return f"{MODELINE}\n{yaml.dump(self.data())}"
+        return f"{HEADER}\n{yaml.dump(self.data())}"
 
     def data(self) -> dict[str, Any]:
         """The resolved recipe as plain data, with the keys of a recipe file."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from transferkit.data.randomness import seeded
 from transferkit.data.samples import Samples
 from transferkit.data.streams import Stream
 from transferkit.errors import InputError
+from transferkit.folder import cache_folder
 from transferkit.freezing import Freezing
 from transferkit.hooks import Call, RunPlugins
 from transferkit.model import SourceHead, TransferModel, build, reference_of
@@ -31,7 +33,7 @@ from transferkit.training.datasets import StageData, open_samples, open_sources,
 from transferkit.training.devices import make_accelerator
 from transferkit.training.metrics import MetricsLog
 from transferkit.training.objective import Objective, Penalty, TaskLoss, task_loss
-from transferkit.training.offers import MixOffer, SessionOffer
+from transferkit.training.offers import MixOffer, SessionOffer, TeardownOffer
 from transferkit.training.optimization import make_optimizer, make_schedule
 from transferkit.training.progress import Display
 from transferkit.training.session import Scheduled, Session
@@ -81,7 +83,7 @@ def prepare(plan: StagePlan) -> Session:
         stage=stage,
         seed=plan.seed,
         out=plan.out,
-        cache=plan.out.parent.parent / "cache",
+        cache=cache_folder(),
         accelerator=accelerator,
         model=model,
         reference=reference,
@@ -94,8 +96,13 @@ def prepare(plan: StagePlan) -> Session:
     )
     streams = _streams(plan.plugins, workspace)
     for name, stream in streams.items():
-        if name != "target":
+        if name != "target" and stream.head == "own":
             model.add_head(name, len(stream.classes))
+        elif len(stream.classes) != len(model.classes):
+            raise InputError(
+                f'the stream "{name}" shares the target\'s head, but has {len(stream.classes)} classes instead of '
+                f"{len(model.classes)}"
+            )
     model.to(accelerator.device)
     if stage.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -133,10 +140,27 @@ def prepare(plan: StagePlan) -> Session:
     )
     if plan.board is not None:
         accelerator.init_trackers(stage.name)
-    for call in plan.plugins.calls("setup"):
-        call(SessionOffer(session))
-    session.anchors = _anchors(plan.plugins, stage, model, reference)
     return session
+
+
+@contextmanager
+def opened(plan: StagePlan) -> Iterator[Session]:
+    """A session whose plugins are set up; whatever happens inside, they are torn down and everything is closed."""
+    session = prepare(plan)
+    error: BaseException | None = None
+    try:
+        for call in plan.plugins.calls("setup"):
+            call(SessionOffer(session))
+        session.anchors = _anchors(plan.plugins, plan.stage, session.model, session.reference)
+        yield session
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        plan.display.end()
+        for call in plan.plugins.calls("teardown"):
+            call(TeardownOffer(session, error))
+        session.close()
 
 
 @dataclass
@@ -203,7 +227,9 @@ def _reference(
         return None
     if not any(asked.values()) and not sessions:
         return None
-    return reference_of(model, source_head).to(accelerator.device)
+    reference = reference_of(model, source_head).to(accelerator.device)
+    # no gradient flows through it, so its layout is free: on a CPU convolutions are faster in this one
+    return reference.to(memory_format=torch.channels_last) if accelerator.device.type == "cpu" else reference
 
 
 def _streams(plugins: RunPlugins, workspace: Workspace) -> dict[str, Stream]:
@@ -262,12 +288,7 @@ def _eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) ->
 
 def _objective(plan: StagePlan, data: StageData, streams: Mapping[str, Stream], accelerator: Accelerator) -> Objective:
     stage = plan.stage
-    uses = {use.instance_name: use for use in stage.regularizers}
-    penalties = [
-        Penalty(uses[call.plugin.name], call)
-        for call in plan.plugins.calls("penalty")
-        if call.plugin.kind == "regularizer"
-    ]
+    penalties = [Penalty(_weighted(call, stage), call) for call in plan.plugins.calls("penalty")]
     losses = {name: stream.loss for name, stream in streams.items() if stream.loss is not None}
     others = {name: task_loss(stage.loss) for name in streams if name != "target" and name not in losses}
     return Objective(
@@ -291,14 +312,20 @@ def _task_loss(stage: schema.Stage, data: StageData, device: torch.device) -> Ta
 def _anchors(
     plugins: RunPlugins, stage: schema.Stage, model: TransferModel, reference: TransferModel | None
 ) -> list[WeightedAnchor]:
-    uses = {use.instance_name: use for use in stage.regularizers}
     found = []
     for call in plugins.calls("anchors"):
-        use = uses[call.plugin.name]
+        use = _weighted(call, stage)
         anchors = list(call(ModelOffer(model, reference)))
         check_terms(use, {anchor.term for anchor in anchors})
         found += [WeightedAnchor(use.instance_name, anchor, weight_of(use, anchor.term)) for anchor in anchors]
     return found
+
+
+def _weighted(call: Call, stage: schema.Stage) -> schema.RegularizerUse:
+    """The recipe's entry that gives a penalty or an anchor its weight: only regularizers have one."""
+    if call.plugin.kind != "regularizer":
+        raise InputError(f"the {call.plugin} has a {call.hook}, which only a regularizer may: it needs a weight")
+    return next(use for use in stage.regularizers if use.instance_name == call.plugin.name)
 
 
 def _mixup(stage: schema.Stage, num_classes: int) -> Mixup | None:

@@ -14,7 +14,7 @@ import torch
 from transferkit.folder import RunFolder
 from transferkit.recipe import Loaded
 from transferkit.training.loop import train
-from transferkit.training.prepare import StagePlan, prepare
+from transferkit.training.prepare import StagePlan, opened
 from transferkit.training.progress import Display
 from transferkit.training.signals import StopSignal
 
@@ -22,7 +22,7 @@ STEPS = 3
 
 
 def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
-    """Train a stage for a few steps and throw the result away.
+    """Train a stage for three steps and throw the result away.
 
     Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb` and `loss`.
     """
@@ -40,12 +40,9 @@ def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
             display=Display(quiet=True),
             stop=StopSignal(),
         )
-        session = prepare(plan)
-        session.validation, session.others = None, {}
-        try:
+        with opened(plan) as session:
+            session.validation, session.others = None, {}
             train(session)
-        finally:
-            session.close()
         record = json.loads((folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
     return {
         "seconds": record["seconds"] / STEPS,

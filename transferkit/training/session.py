@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ from transferkit.training.objective import Losses, Objective, Offers, refuse_non
 from transferkit.training.offers import BatchOffer, EpochOffer, StepOffer
 from transferkit.training.optimization import learning_rates
 from transferkit.training.pictures import log_batch
+from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
 from transferkit.training.workspace import Workspace
 
@@ -280,7 +282,8 @@ class Session(Workspace):
             flag = torch.tensor([float(asked)], device=self.device)
             asked = int(self.accelerator.gather(flag).max())
         if asked:
-            self.save()
+            if self.state.batch:  # otherwise the last epoch's end is on disk already
+                self.save()
             raise Interrupted(f"stopped at step {self.state.step} of stage {self.stage.name}", asked)
 
     def evaluate(self) -> dict[str, Evaluation]:
@@ -304,9 +307,15 @@ class Session(Workspace):
                     self.accelerator,
                     len(self.classes),
                     channels_last=self.stage.channels_last,
-                    each_batch=bar.advance,
+                    each_batch=partial(self._evaluated, bar),
                 )
         return found
+
+    def _evaluated(self, bar: Bar, images: int) -> None:
+        """After each batch of an evaluation. One process can leave here; several leave together, between steps."""
+        bar.advance(images)
+        if self.stop and self.accelerator.num_processes == 1:
+            self.stop_if_asked()
 
     def end_epoch(self, found: Mapping[str, Evaluation]) -> None:
         """Write the epoch's records, remember the best, let plugins look, see whether patience ran out."""

@@ -1,0 +1,145 @@
+"""A stranger's plugins, installed from another folder: one works, one breaks on import, all mistakes are answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+SPREAD = '''
+from dataclasses import dataclass
+import transferkit
+
+@dataclass
+class Spread:
+    """Reward features that vary across the batch."""
+    floor: float = 0.0
+
+    def penalty(self, features):
+        return -features.var(dim=0, unbiased=False).clamp(min=self.floor).mean()
+
+@transferkit.hookimpl
+def transferkit_register(register):
+    register.regularizer("spread", Spread)
+'''
+
+
+def install(site: Path, name: str, code: str) -> None:
+    """What pip leaves behind: a module, and metadata with an entry point."""
+    (site / f"{name}.py").write_text(code)
+    info = site / f"{name}-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[transferkit]\n{name.removeprefix('transferkit_')} = {name}\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    place = tmp_path / "site"
+    place.mkdir()
+    install(place, "transferkit_spread", SPREAD)
+    install(place, "transferkit_broken", "import a_module_that_nobody_has\n")
+    return place
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "third.yaml"
+    stage = {"name": "s", "start": "scratch", "dataset": "w", "steps": 2, "batch_size": 4, "workers": 0}
+    stage["regularizers"] = [{"use": "spread", "weight": 0.01, "floor": 0.1}]
+    content = {
+        "name": "third",
+        "device": "cpu",
+        "threads": 1,
+        "model": {"name": "test_resnet", "preprocessing": {"input_size": 32}},
+        "datasets": {"w": {"world": {"kind": "target", "train": 4, "val": 2, "size": 32}}},
+        "stages": [stage],
+    }
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def transferkit(site: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "transferkit", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=site, check=False, timeout=300
+    )
+
+
+def test_it_is_listed_and_the_broken_one_is_named(site: Path) -> None:
+    listed = transferkit(site, "plugins", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert "transferkit-spread" in listed.stdout
+    assert "a_module_that_nobody_has" in listed.stdout
+    shown = transferkit(site, "plugins", "show", "spread")
+    assert shown.returncode == 0
+    assert "Reward features that vary across the batch." in shown.stdout
+    assert "floor" in shown.stdout
+
+
+def test_it_works_in_a_recipe(site: Path, recipe: Path, tmp_path: Path) -> None:
+    done = transferkit(site, "run", recipe, "--out", tmp_path / "runs", "--json")
+    assert done.returncode == 0, done.stderr
+    run_dir = Path(json.loads(done.stdout)["run_dir"])
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    terms = lines[0]["terms"]["spread"]
+    assert terms["raw"] < 0
+    assert terms["weighted"] == pytest.approx(0.01 * terms["raw"])
+
+
+@pytest.mark.parametrize(
+    ("override", "answers"),
+    [
+        ("stages.s.regularizers.spread.flor=1", ["spread", "no such option", 'did you mean "floor"?']),
+        ("+stages.s.regularizers={use: spred, weight: 1}", ['no regularizer called "spred"', 'did you mean "spread"?']),
+        ("+stages.s.regularizers={use: broken, weight: 1}", ['no regularizer called "broken"', "a_module_that_nobody_has"]),
+    ],
+)
+def test_a_misspelt_option_or_name_is_answered(site: Path, recipe: Path, override: str, answers: list[str]) -> None:
+    planned = transferkit(site, "plan", recipe, override)
+    assert planned.returncode == 2
+    for answer in answers:
+        assert answer in planned.stderr
+    assert "Traceback" not in planned.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "answer"),
+    [
+        ("def penalty(self, featres)", "def penalty(self, features)", 'did you mean "features"'),
+        ("def penaltie(self, features)", "def penalty(self, features)", 'did you mean "penalty"'),
+        ("def transferkit_registre(", "def transferkit_register(", 'did you mean "transferkit_register"'),
+    ],
+)
+def test_a_misspelt_argument_or_hook_is_answered(
+    site: Path, recipe: Path, wrong: str, right: str, answer: str
+) -> None:
+    module = site / "transferkit_spread.py"
+    module.write_text(module.read_text().replace(right, wrong))
+    planned = transferkit(site, "plan", recipe)
+    assert planned.returncode == 2
+    assert answer in planned.stderr
+    assert "Traceback" not in planned.stderr
+
+
+def test_listing_and_planning_are_quick_and_leave_torch_alone(site: Path, recipe: Path) -> None:
+    code = (
+        "import sys; from transferkit.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: sys.exit(end.code or 3 * ('torch' in sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for arguments in (["--help"], ["plan", str(recipe)], ["plugins"]):
+        began = time.process_time()
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, (arguments, done.stderr)
+        assert time.process_time() - began < 1
