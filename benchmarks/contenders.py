@@ -26,9 +26,10 @@ from transferkit.data.batches import Batch
 from transferkit.folder import RunFolder
 from transferkit.recipe import load_recipe
 from transferkit.training.loop import train
-from transferkit.training.prepare import StagePlan, prepare
+from transferkit.training.prepare import prepare
 from transferkit.training.progress import Display
 from transferkit.training.signals import StopSignal
+from transferkit.training.stage_plan import StagePlan
 
 LR, MOMENTUM, CLASSES = 1e-4, 0.9, 10
 

@@ -68,9 +68,7 @@ def recipe(tmp_path: Path) -> Path:
 def transferkit(site: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(site)}
     command = [sys.executable, "-m", "transferkit", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=site, check=False, timeout=300
-    )
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=site, check=False, timeout=300)
 
 
 def test_it_is_listed_and_the_broken_one_is_named(site: Path) -> None:
@@ -99,7 +97,10 @@ def test_it_works_in_a_recipe(site: Path, recipe: Path, tmp_path: Path) -> None:
     [
         ("stages.s.regularizers.spread.flor=1", ["spread", "no such option", 'did you mean "floor"?']),
         ("+stages.s.regularizers={use: spred, weight: 1}", ['no regularizer called "spred"', 'did you mean "spread"?']),
-        ("+stages.s.regularizers={use: broken, weight: 1}", ['no regularizer called "broken"', "a_module_that_nobody_has"]),
+        (
+            "+stages.s.regularizers={use: broken, weight: 1}",
+            ['no regularizer called "broken"', "a_module_that_nobody_has"],
+        ),
     ],
 )
 def test_a_misspelt_option_or_name_is_answered(site: Path, recipe: Path, override: str, answers: list[str]) -> None:
@@ -118,9 +119,7 @@ def test_a_misspelt_option_or_name_is_answered(site: Path, recipe: Path, overrid
         ("def transferkit_registre(", "def transferkit_register(", 'did you mean "transferkit_register"'),
     ],
 )
-def test_a_misspelt_argument_or_hook_is_answered(
-    site: Path, recipe: Path, wrong: str, right: str, answer: str
-) -> None:
+def test_a_misspelt_argument_or_hook_is_answered(site: Path, recipe: Path, wrong: str, right: str, answer: str) -> None:
     module = site / "transferkit_spread.py"
     module.write_text(module.read_text().replace(right, wrong))
     planned = transferkit(site, "plan", recipe)

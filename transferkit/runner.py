@@ -90,8 +90,9 @@ class Runner:
 
     def _run_stage(self, stage: schema.Stage) -> None:
         from transferkit.training.loop import train
-        from transferkit.training.prepare import StagePlan, opened
+        from transferkit.training.prepare import opened
         from transferkit.training.saving import restore
+        from transferkit.training.stage_plan import StagePlan
 
         plan = StagePlan(
             recipe=self.loaded.recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from transferkit.data.sources import Source, open_split
 from transferkit.data.subsets import carve_validation, per_class_fraction
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
+from transferkit.folder import cache_folder
 from transferkit.recipe import schema
 
 if TYPE_CHECKING:
     from transferkit.model import Preprocessing
-    from transferkit.training.prepare import StagePlan
+    from transferkit.training.stage_plan import StagePlan
 
 
 @dataclass
@@ -54,12 +56,12 @@ class StageData:
 def open_sources(plan: StagePlan) -> StageSources:
     """Open every split the stage uses. A validation split is carved from train where there is none; never from test."""
     stage, datasets = plan.stage, plan.recipe.datasets
-    train = open_split(stage.dataset, datasets, "train")
+    train = open_split(stage.dataset, datasets, "train", cache=cache_folder())
     if train is None:
         raise InputError(f'the data set "{stage.dataset}" of stage "{stage.name}" has no train split')
     indices = np.arange(len(train), dtype=np.int64)
     validation: tuple[Source, NDArray[np.int64] | None] | None = None
-    given = open_split(stage.dataset, datasets, "val", train.classes)
+    given = open_split(stage.dataset, datasets, "val", train.classes, cache=cache_folder())
     if given is not None:
         validation = (given, None)
     elif stage.validation > 0:
@@ -69,12 +71,25 @@ def open_sources(plan: StagePlan) -> StageSources:
         chosen = per_class_fraction(train.labels[indices], stage.fraction, plan.seed, train.classes)
         indices = indices[chosen]
     others = {}
-    test = open_split(stage.dataset, datasets, "test", train.classes)
+    test = open_split(stage.dataset, datasets, "test", train.classes, cache=cache_folder())
     if test is not None:
         others["test"] = (stage.dataset, "test", test)
     for name in stage.evaluate:
         others[name] = (name, *_evaluation_split(name, datasets, train.classes))
+    _report_bad_images(plan, [train, given, test])
     return StageSources(train, indices, validation, given is None, others)
+
+
+def _report_bad_images(plan: StagePlan, sources: Sequence[Source | None]) -> None:
+    """What `on_bad_image: skip` left out, by name: in a warning, and in bad_images.csv of the stage."""
+    bad = [image for source in sources if source is not None for image in source.bad_images]
+    if bad:
+        path = plan.out / "bad_images.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["path", "class", "reason"])
+            rows.writerows([image.path, image.class_name, image.reason] for image in bad)
+        plan.display.warn(f"{len(bad)} images cannot be read and are left out; they are listed in {path}")
 
 
 def _evaluation_split(name: str, datasets: dict[str, schema.Dataset], classes: list[str]) -> tuple[str, Source]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from transferkit.model import TransferModel
     from transferkit.training.session import Session
     from transferkit.training.workspace import Workspace
 
@@ -19,6 +20,19 @@ class SessionOffer:
     """For `setup` and `streams`."""
 
     session: Workspace
+
+
+@dataclass
+class ModelOffer:
+    """What `taps` and `anchors` may ask for."""
+
+    model: TransferModel
+    reference: TransferModel | None
+
+    @property
+    def head(self) -> nn.Module:
+        """The target's head."""
+        return self.model.head
 
 
 @dataclass

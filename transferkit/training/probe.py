@@ -14,9 +14,10 @@ import torch
 from transferkit.folder import RunFolder
 from transferkit.recipe import Loaded
 from transferkit.training.loop import train
-from transferkit.training.prepare import StagePlan, opened
+from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
 from transferkit.training.signals import StopSignal
+from transferkit.training.stage_plan import StagePlan
 
 STEPS = 3
 

@@ -20,8 +20,10 @@ from transferkit.errors import Interrupted
 from transferkit.hooks import RunPlugins
 from transferkit.training import diagnostics, saving
 from transferkit.training.anchors import WeightedAnchor
+from transferkit.training.best import remember
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.evaluation import Evaluation, evaluate
+from transferkit.training.loaders import mixed
 from transferkit.training.metrics import MetricsLog, Totals
 from transferkit.training.objective import Losses, Objective, Offers, refuse_non_finite
 from transferkit.training.offers import BatchOffer, EpochOffer, StepOffer
@@ -162,20 +164,11 @@ class Session(Workspace):
             return images, labels  # a curriculum may leave the target out of a batch
         if self.mixup is not None and len(labels["target"]) > 1:
             with seeded(self.seed, self.stage.name, *parts):
-                images["target"], labels["target"] = self._mix(images["target"], labels["target"])
+                images["target"], labels["target"] = mixed(self.mixup, images["target"], labels["target"])
         for index, call in enumerate(self._transform_batch):
             offer = BatchOffer(images["target"], labels["target"], self.rng(*parts, index))
             images["target"], labels["target"] = call(offer)
         return images, labels
-
-    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.mixup is not None
-        even = len(labels) - len(labels) % 2  # timm's Mixup pairs images within the batch
-        mixed, soft = self.mixup(images[:even], labels[:even])
-        if even < len(labels):
-            rest = nn.functional.one_hot(labels[even:], soft.shape[1]).to(soft.dtype)
-            mixed, soft = torch.cat([mixed, images[even:]]), torch.cat([soft, rest])
-        return mixed, soft
 
     def gradients_meet(self, *, only: bool) -> AbstractContextManager[Any]:
         """Average gradients over processes only in the last micro-batch of a step."""
@@ -352,30 +345,11 @@ class Session(Workspace):
         return [common | record for record in (train, *evaluated)]
 
     def _remember(self, validation: Evaluation | None, train: Mapping[str, Any]) -> bool:
-        """Keep the best by validation accuracy (ties: loss). Without a validation split the last is the best."""
-        state = self.state
-        if validation is None:
-            if self.validation is not None:
-                return False
-            state.last = {
-                "epoch": state.epoch,
-                "top1": train["top1"],
-                "loss": train["loss"],
-                "split": "train",
-            }
-            state.best = dict(state.last)
-            return True
-        state.last = {"epoch": state.epoch, "top1": validation.top1, "loss": validation.loss, "split": "val"}
-        metric = self.stage.early_stopping.metric if self.stage.early_stopping else "top1"
-        improved = state.best is None or _better(state.last, state.best, metric)
-        if improved:
-            state.best, state.waited = dict(state.last), 0
-        else:
-            state.waited += 1
-            patience = self.stage.early_stopping.patience if self.stage.early_stopping else math.inf
-            if state.waited >= patience:
-                state.stopped_early = True
-                self.display.line(f"stopped early: no better {metric} in {state.waited} evaluations")
+        if validation is None and self.validation is not None:
+            return False  # an epoch without evaluation
+        improved = remember(self.state, self.stage.early_stopping, validation, train)
+        if self.state.stopped_early:
+            self.display.line(f"stopped early: nothing better in {self.state.waited} evaluations")
         return improved
 
     def best_model(self) -> TransferModel:
@@ -402,9 +376,3 @@ class Session(Workspace):
     def save(self) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""
         saving.save(self)
-
-
-def _better(new: Mapping[str, Any], old: Mapping[str, Any], metric: str) -> bool:
-    if metric == "loss":
-        return bool(new["loss"] < old["loss"])
-    return bool((new["top1"], -new["loss"]) > (old["top1"], -old["loss"]))

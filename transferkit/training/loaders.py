@@ -1,0 +1,120 @@
+"""Streams and their loaders, and what mixes images within a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from timm.data import Mixup
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from transferkit.data.batches import EvalLoader, TrainLoader
+from transferkit.data.samples import Samples
+from transferkit.data.streams import Stream
+from transferkit.errors import InputError
+from transferkit.hooks import Call, RunPlugins
+from transferkit.model import TransferModel
+from transferkit.recipe import schema
+from transferkit.training.offers import MixOffer, SessionOffer
+from transferkit.training.stage_plan import StagePlan
+from transferkit.training.workspace import Workspace
+
+MixFunction = Callable[[int, int, float], Mapping[str, float]]
+
+
+def open_streams(plugins: RunPlugins, workspace: Workspace) -> dict[str, Stream]:
+    """The target stream first, then what the curriculum adds."""
+    streams = {"target": Stream(workspace.train_samples)}
+    for call in plugins.calls("streams"):
+        given = dict(call(SessionOffer(workspace)))
+        streams["target"] = given.pop("target", streams["target"])
+        streams |= given
+    return streams
+
+
+def add_heads(model: TransferModel, streams: Mapping[str, Stream]) -> None:
+    """A head for every stream that wants one of its own. Raises InputError where a shared head does not fit."""
+    for name, stream in streams.items():
+        if name != "target" and stream.head == "own":
+            model.add_head(name, len(stream.classes))
+        elif len(stream.classes) != len(model.classes):
+            raise InputError(
+                f'the stream "{name}" shares the target\'s head, but has {len(stream.classes)} classes instead of '
+                f"{len(model.classes)}"
+            )
+
+
+def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Accelerator) -> TrainLoader:
+    """The training batches of all streams, mixed as the curriculum says."""
+    stage = plan.stage
+    labels = streams["target"].samples.labels
+    calls = plan.plugins.calls("mix")
+    if len(calls) > 1:
+        names = " and ".join(call.plugin.name for call in calls)
+        raise InputError(f"only one plugin can mix streams, but {names} both do")
+    sampling = stage.balance == "sampling"
+    return TrainLoader(
+        {name: stream.samples for name, stream in streams.items()},
+        batch_size=stage.batch_size,
+        seed=plan.seed,
+        mix=_mix(calls[0]) if calls else None,
+        total_epochs=stage.epochs or 1,
+        workers=_workers(stage),
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        weights=1.0 / np.bincount(labels)[labels] if sampling else None,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+
+
+def _mix(call: Call) -> MixFunction:
+    return lambda step, epoch, progress: call(MixOffer(step, epoch, progress))
+
+
+def eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> EvalLoader:
+    """The batches of an evaluation, every sample once."""
+    return EvalLoader(
+        samples,
+        batch_size=plan.stage.batch_size,
+        workers=_workers(plan.stage),
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+
+
+def _workers(stage: schema.Stage) -> int:
+    """Leave a core to the training itself."""
+    if stage.workers is not None:
+        return stage.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(0, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
+
+
+def make_mixup(stage: schema.Stage, num_classes: int) -> Mixup | None:
+    """timm's Mixup, if the recipe asks for it."""
+    options = stage.mixup
+    if options is None or (options.mixup == 0 and options.cutmix == 0):
+        return None
+    return Mixup(
+        mixup_alpha=options.mixup,
+        cutmix_alpha=options.cutmix,
+        prob=options.probability,
+        switch_prob=options.switch_probability,
+        mode=options.mode,
+        label_smoothing=0.0,  # the loss smooths, once
+        num_classes=num_classes,
+    )
+
+
+def mixed(mixup: Mixup, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch through timm's Mixup, which pairs images and so needs an even number: an odd one out stays as it is."""
+    even = len(labels) - len(labels) % 2
+    new, soft = mixup(images[:even], labels[:even])
+    if even < len(labels):
+        rest = one_hot(labels[even:], soft.shape[1]).to(soft.dtype)
+        new, soft = torch.cat([new, images[even:]]), torch.cat([soft, rest])
+    return new, soft
