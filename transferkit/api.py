@@ -87,13 +87,12 @@ def execute(
             seed=loaded.recipe.seed, processes=processes.num_processes, device=str(processes.device)
         )
     processes.wait_for_everyone()
-    display.line(f"run folder: {folder.path}")
     try:
         with StopSignal().watching() as stop:
             content = _seeds(loaded, folder, wanted, display, stop, main=main)
     except InputError:
         if new and main:
-            remove_empty(folder)
+            remove_empty(folder, out)
         raise
     except Interrupted as error:
         error.add_note(f"go on with: transferkit resume {folder.path}")

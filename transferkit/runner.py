@@ -113,6 +113,7 @@ class Runner:
                 restore(session, checkpoint)
                 self.display.line(f"stage {stage.name}: going on from {checkpoint.name}")
             else:
+                self.display.line(f"run folder: {self.folder.path}")
                 self.display.introduce(session)
             session.preview()
             train(session)
@@ -240,11 +241,12 @@ def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[st
     return [name for name in known if name in chosen]
 
 
-def remove_empty(folder: RunFolder) -> None:
-    """Take back a run folder in which nothing was done: wrong input leaves nothing behind."""
+def remove_empty(folder: RunFolder, out: Path) -> None:
+    """Take back a run folder in which nothing was done: wrong input leaves nothing behind, not even an empty `out`."""
     if not any((folder.path / "stages").glob("*/checkpoints/step-*")) and not any(
         (folder.path / "stages").glob("*/model")
     ):
         shutil.rmtree(folder.path, ignore_errors=True)
-        if folder.path.parent.is_dir() and not any(folder.path.parent.iterdir()):
-            folder.path.parent.rmdir()
+        for parent in (folder.path.parent, out):
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()

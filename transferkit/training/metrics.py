@@ -82,14 +82,13 @@ class Totals:
         self._pending, self._hits = [], []
 
     def running(self) -> dict[str, float]:
-        """The means so far: loss (everything together), task, and each plugin's weighted value."""
+        """The means so far: the task's loss, which is what validation reports too, and each plugin's weighted value."""
         means = {key: value / max(self.images, 1) for key, value in self._sums.items()}
-        task = means.get(("task", "", ""), 0.0)
         weighted: dict[str, float] = {}
         for (kind, instance, _), value in means.items():
             if kind == "weighted":
                 weighted[instance] = weighted.get(instance, 0.0) + value
-        return {"loss": task + sum(weighted.values()), "task": task, **weighted}
+        return {"loss": means.get(("task", "", ""), 0.0), **weighted}
 
     def record(self, anchors: Sequence[WeightedAnchor], epoch: float, accelerator: Accelerator) -> dict[str, Any]:
         """The epoch's `loss`, `top1` and `terms`, over all processes; anchors are valued now."""

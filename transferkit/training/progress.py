@@ -128,7 +128,7 @@ class Display:
         """How it stands within the epoch."""
         elapsed = max(time.monotonic() - self._began, 1e-9)
         rate = f"lr {lr[0]:.1e}" + (f"/{lr[1]:.1e}" if lr[1] != lr[0] else "")
-        shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items() if name != "task" or len(losses) > 2)
+        shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
         text = f"{shown}  {rate}  {images / elapsed:.0f} img/s  data {100 * waited / elapsed:.0f}%"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, text=text)
