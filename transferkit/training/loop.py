@@ -14,17 +14,13 @@ def train(session: Session) -> None:
     Raises NonFiniteError before a loss that is no number touches the weights, and Interrupted after a signal,
     when the state is safe on disk.
     """
-    accelerator, model, optimizer, state = (
-        session.accelerator,
-        session.wrapped,
-        session.optimizer,
-        session.state,
-    )
+    accelerator, optimizer, state = session.accelerator, session.optimizer, session.state
 
     while not session.finished:
         model = session.begin_epoch()  # gradual unfreezing, train mode
 
         for batches in session.steps():  # the micro-batches of one optimizer step
+            session.schedule.step_update(state.step)  # the learning rates of this step
             session.seed_step()  # dropout and its like: a function of (seed, step)
             losses: list[Losses] = []
             for batch in batches:
@@ -45,7 +41,6 @@ def train(session: Session) -> None:
             optimizer.zero_grad(set_to_none=True)
 
             state.step += 1
-            session.schedule.step_update(state.step)
             session.average_weights()
             session.end_step(losses, batches)  # plugins' step_end, logs, progress
             session.stop_if_asked()  # a signal: save, say how to resume, leave
