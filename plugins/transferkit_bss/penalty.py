@@ -115,7 +115,7 @@ class BSS:
         """The layer named by `tap`, if any."""
         if self.tap is None:
             return []
-        self._width = channels_of(model, self.tap)
+        self._width = model.tap_channels(self.tap)
         return [self.tap]
 
     def penalty(self, features: Tensor, taps: Mapping[str, Tensor]) -> Tensor:
@@ -134,10 +134,3 @@ class BSS:
             self._warned = True
             log.warning("bss skips batches of fewer than 2 images: their spectrum says nothing")
         return (matrix * 0.0).sum()
-
-
-def channels_of(model: TransferModel, layer: str) -> int | None:
-    """The number of channels of a layer, or of the stage it is in, where timm knows it."""
-    parts = layer.split(".")
-    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-    return next((found for found in map(model.tap_channels, names) if found), None)

@@ -44,7 +44,7 @@ class Delta:
     def taps(self, model: TransferModel) -> list[str]:
         """The named layers, or the last stages of the backbone."""
         layers = self.layers or model.default_taps()
-        self._channels = {layer: channels_of(model, layer) for layer in layers}
+        self._channels = {layer: model.tap_channels(layer) for layer in layers}
         return list(self._channels)
 
     def setup(self, session: Session) -> None:
@@ -67,10 +67,3 @@ class Delta:
             for maps in (taps, reference_taps)
         )
         return delta(ours, theirs, self._weights, self.normalise)
-
-
-def channels_of(model: TransferModel, layer: str) -> int | None:
-    """The number of channels of a layer, or of the stage it is in, where timm knows it."""
-    parts = layer.split(".")
-    names = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-    return next((found for found in map(model.tap_channels, names) if found), None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.cli.output import print_json, say, speaks, table
@@ -33,10 +36,10 @@ def show_result(result: RunResult) -> None:
             say(f"{name}: {warning}")
     run_dir, last = result.run_dir, next(reversed(result.stages), None)
     written = {"report": run_dir / "report.html", "metrics": run_dir / "metrics.jsonl", "curves": run_dir / "tb"}
-    commands = [f"transferkit compare {run_dir.parent}", f"tensorboard --logdir {run_dir / 'tb'}"]
+    commands = [f"{_here('transferkit')} compare {run_dir.parent}", f"{_here('tensorboard')} --logdir {run_dir / 'tb'}"]
     if last is not None:
         written["model"] = run_dir / result.stages[last]["model"]
-        commands.insert(0, f"transferkit predict {written['model']} PHOTO.jpg")
+        commands.insert(0, f"{_here('transferkit')} predict {written['model']} PHOTO.jpg")
     say()
     for what, path in written.items():
         if path.exists():
@@ -44,6 +47,14 @@ def show_result(result: RunResult) -> None:
     say("\nTry next:")
     for command in commands:
         say(f"  {command}")
+
+
+def _here(command: str) -> str:
+    """A command as it can be typed: by its path where it is beside this Python but not on the PATH."""
+    beside = Path(sys.executable).parent / command
+    if shutil.which(command) or not beside.is_file():
+        return command
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def _row(name: str, entry: dict[str, Any]) -> list[str]:

@@ -80,8 +80,11 @@ def default_taps(net: nn.Module) -> list[str]:
 
 
 def tap_channels(net: nn.Module, name: str) -> int | None:
-    """The number of channels of a stage's output, where timm's `feature_info` knows it."""
-    return next((channels for layer, channels, _ in feature_layers(net) if layer == name), None)
+    """The number of channels of a layer, or of the stage it is in, where timm's `feature_info` knows it."""
+    known = {layer: channels for layer, channels, _ in feature_layers(net)}
+    parts = name.split(".")
+    above = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next((known[layer] for layer in above if known.get(layer)), None)
 
 
 def install(net: nn.Module, names: Iterable[str], store: dict[str, Tensor]) -> dict[str, Tap]:
