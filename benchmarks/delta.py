@@ -61,6 +61,7 @@ def variants(attention):
             reference = ours.reference(ours.images)
         return GAMMA * plugin.penalty(output.taps, reference.taps)
 
+    ours.reference.to(memory_format=torch.channels_last)  # as the core does on a CPU
     net, source = Plain(theirs.model.net), Plain(theirs.reference.net)
 
     def plain_loss():

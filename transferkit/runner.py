@@ -139,6 +139,8 @@ class Runner:
         if best is not None:
             load_weights(session, best)
         model, stage, state = session.best_model(), session.stage, session.state
+        if state.best is not None and state.best["epoch"] < 0:
+            session.warn("no epoch beat the ridge head on the source's own features: the start was kept")
         entry: Result = {
             "best": state.best,
             "last": state.last,

@@ -205,6 +205,7 @@ def test_steps_instead_of_epochs(run) -> None:
         {"freeze": ["layer1.*"]},
         {"batchnorm": "eval"},
         {"channels_last": True},
+        {"compile": True, "regularizers": [{"use": "bss", "weight": 0.01}]},
         {"precision": "bf16"},
         {"clip": {"norm": 1.0}},
         {"clip": {"value": 0.1}},
@@ -232,6 +233,19 @@ def test_every_option_trains(run, stage: dict[str, Any]) -> None:
         first, last = weights(result.run_dir, "first"), weights(result.run_dir)
         changed = {name for name in last if not torch.equal(first[name], last[name])}
         assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_a_ridge_head_that_training_makes_worse_is_kept(run) -> None:
+    common = {"dataset": "tiny", "batch_size": 8, "workers": 0}
+    first = common | {"name": "first", "start": "scratch", "epochs": 8, "optimizer": {"name": "adamw", "lr": 3e-3}}
+    ruin = common | {"name": "target", "start": "first", "epochs": 2, "head_init": "ridge"}
+    result = run(top={"stages": [first, ruin | {"optimizer": {"name": "momentum", "lr": 3.0}, "clip": {"value": 1.0}}]})
+    entry = result.stages["target"]
+    assert entry["best"]["epoch"] == -1
+    assert entry["best"]["top1"] > entry["last"]["top1"]
+    assert entry["evaluations"]["val"]["top1"] == pytest.approx(entry["best"]["top1"])
+    assert [line["epoch"] for line in records(result.run_dir, "val") if line["stage"] == "target"] == [-1, 0, 1]
+    assert any("the start was kept" in warning for warning in entry["warnings"])
 
 
 def test_fp16_on_a_cpu_is_refused(run) -> None:

@@ -16,6 +16,8 @@ def train(session: Session) -> None:
     """
     accelerator, optimizer, state = session.accelerator, session.optimizer, session.state
 
+    session.evaluate_start()  # where the start is a result already, training has to beat it
+
     while not session.finished:
         model = session.begin_epoch()  # gradual unfreezing, train mode
 

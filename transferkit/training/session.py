@@ -108,6 +108,21 @@ class Session(Workspace):
         """Whether the last step is done, or patience ran out."""
         return self.state.step >= self.total_steps or self.state.stopped_early
 
+    def evaluate_start(self) -> None:
+        """A ridge head on the source's features classifies before any training: a candidate for the best, epoch -1."""
+        if self.stage.head_init != "ridge" or self.validation is None or self.state.best is not None:
+            return
+        state = self.state
+        state.epoch = -1
+        found = self._evaluate_on(self.model, {"val": self.validation})
+        remember(state, self.stage.early_stopping, found["val"], {})
+        common = {"stage": self.stage.name, "epoch": -1, "step": 0, "split": "val", "terms": {}}
+        rate = {"lr": learning_rates(self.optimizer)[0]}
+        self.log.epoch([common | rate | found["val"].record(self.classes)], {}, self.classes)
+        self.display.line(f"before training  val {found['val'].loss:.4f} {found['val'].top1:.4f}*")
+        state.epoch = 0
+        self.save()
+
     def begin_epoch(self) -> nn.Module:
         """Open what gradual unfreezing opens, put every module in the mode it trains in; the module to call."""
         if self.freezing.apply(self.model, self.state.epoch):
