@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from transferkit import testing
     from transferkit.api import RunResult, run
     from transferkit.data.streams import Stream
     from transferkit.hookspecs import hookimpl
@@ -30,6 +31,7 @@ _HOMES = {
     "hookimpl": "transferkit.hookspecs",
     "load": "transferkit.model_folder",
     "run": "transferkit.api",
+    "testing": "transferkit.testing",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "lazy",
     "load",
     "run",
+    "testing",
 ]
 
 
@@ -57,7 +60,8 @@ def lazy(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        home = import_module(homes[name])
+        return home if homes[name] == f"{package}.{name}" else getattr(home, name)
 
     return __getattr__
 
