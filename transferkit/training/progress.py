@@ -71,7 +71,7 @@ class Display:
         self.line(f"stage {stage.name}: {model.architecture} from {stage.start}", style="bold")
         self.line(f"  parameters  {sum(p.numel() for p in parameters):,}, of which {trainable:,} train")
         counts = dict(zip(samples.classes, np.bincount(samples.labels, minlength=len(samples.classes)), strict=True))
-        shown = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:8])
+        shown = ", ".join(f"{shortened(name)} {count}" for name, count in list(counts.items())[:8])
         more = f", … ({len(counts)} classes)" if len(counts) > 8 else ""
         self.line(f"  train       {len(samples)} images: {shown}{more}")
         if session.validation_samples is not None:
@@ -175,6 +175,11 @@ class Display:
             yield bar
         finally:
             bar.close()
+
+
+def shortened(name: str, width: int = 24) -> str:
+    """A class name that fits a line: ImageNet's are lists of synonyms."""
+    return name if len(name) <= width else name[: width - 1].rstrip(", ") + "…"
 
 
 class _Work:

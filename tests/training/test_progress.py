@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from transferkit.training import progress
+from transferkit.training.progress import Display, shortened
+
+
+def test_names_are_shortened_only_when_long() -> None:
+    assert shortened("ants") == "ants"
+    long = shortened("great white shark, white shark, man-eater, man-eating shark")
+    assert len(long) <= 24
+    assert long.endswith("…")
+
+
+def test_everything_said_is_in_the_log_even_when_quiet(tmp_path, capsys) -> None:
+    display = Display(tmp_path / "run.log", quiet=True)
+    display.line("hello")
+    display.warn("careful [not markup]")
+    text = (tmp_path / "run.log").read_text()
+    assert "hello" in text
+    assert "warning: careful [not markup]" in text
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_processes_say_and_write_nothing(tmp_path, capsys) -> None:
+    Display(tmp_path / "run.log", main=False).line("hello")
+    assert not (tmp_path / "run.log").exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_where_there_is_no_terminal_long_work_speaks_in_lines(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 0.01)
+    with Display(tmp_path / "run.log").task(10, "reading") as bar:
+        bar.advance(4)
+        time.sleep(0.02)
+        bar.advance(3)
+    assert "reading: 7/10" in capsys.readouterr().err
+
+
+def test_an_epochs_line_has_the_numbers_people_look_for(tmp_path, capsys) -> None:
+    display = Display(tmp_path / "run.log")
+    display.begin_epoch(1, 3, steps=4, done=0)
+    train = {
+        "epoch": 1,
+        "loss": 0.5,
+        "top1": 0.75,
+        "terms": {"bss": {"raw": 2.0, "weighted": 0.02}},
+        "lr": 0.001,
+        "images": 64,
+        "images_per_second": 32.0,
+        "seconds": 3.0,
+    }
+    display.end_epoch([train, {"split": "val", "loss": 0.4, "top1": 0.8}], improved=True, waited=0.5)
+    line = capsys.readouterr().err
+    for part in ("epoch   2/3", "loss 0.5000", "top1 0.750", "val 0.4000 0.8000*", "bss 0.02", "32 img/s (data 25%)"):
+        assert part in line
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_losses_are_looked_at_now_and_then_only(tmp_path, monkeypatch, due: bool) -> None:
+    monkeypatch.setattr(progress, "REFRESH", -1.0 if due else 1000.0)
+    assert Display(tmp_path / "run.log").due() is due
