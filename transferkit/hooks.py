@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -30,20 +29,6 @@ class Plugin:
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}' ({self.component.owner})"
-
-    def implements(self, hook: str) -> bool:
-        """Whether the class has a method of that name."""
-        return callable(getattr(type(self.instance), hook, None))
-
-
-@contextmanager
-def attributed(hook: str, plugin: Plugin) -> Iterator[None]:
-    """Add a note to any exception that passes: which plugin, which hook. Type and traceback stay."""
-    try:
-        yield
-    except BaseException as error:
-        error.add_note(f"in {hook} of the {plugin}")
-        raise
 
 
 @dataclass(frozen=True)

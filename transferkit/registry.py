@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pluggy
-from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
 from transferkit.errors import InputError, Problem
@@ -249,11 +249,3 @@ def path_options(component: Component) -> list[str]:
         if Path in inner:
             names.append(name)
     return names
-
-
-def schema_of(annotation: Any) -> dict[str, Any]:
-    """The JSON Schema of one annotation."""
-    return TypeAdapter(annotation).json_schema()
-
-
-Listing = Callable[[], Iterable[Component]]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transferkit.errors import InputError, NonFiniteError
 from transferkit.hooks import Call
 from transferkit.recipe import schema
-from transferkit.training.weights import WeightFunction, check_terms, weight_of
+from transferkit.training.term_weights import WeightFunction, check_terms, weight_of
 
 if TYPE_CHECKING:
     from transferkit.model import Output, TransferModel

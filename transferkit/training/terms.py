@@ -17,7 +17,7 @@ from transferkit.recipe import schema
 from transferkit.training.anchors import WeightedAnchor
 from transferkit.training.objective import Objective, Penalty, TaskLoss, task_loss
 from transferkit.training.offers import ModelOffer
-from transferkit.training.weights import check_terms, weight_of
+from transferkit.training.term_weights import check_terms, weight_of
 
 if TYPE_CHECKING:
     from transferkit.model import TransferModel

@@ -4,7 +4,7 @@ import pytest
 
 from transferkit.errors import InputError
 from transferkit.recipe.schema import RegularizerUse
-from transferkit.training.weights import check_terms, weight_of
+from transferkit.training.term_weights import check_terms, weight_of
 
 
 def test_a_number_holds_for_every_term() -> None:
