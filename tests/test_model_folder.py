@@ -102,10 +102,10 @@ def test_saving_again_replaces_the_whole_folder(built, folder):
 def test_a_failure_leaves_the_old_folder(built, folder, monkeypatch):
     before = (folder / "config.json").read_text()
 
-    def fail(folder) -> None:
+    def fail(path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(model_folder, "_flush", fail)
+    monkeypatch.setattr(model_folder, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_model(folder, *built, {"stage": "other"})
     assert (folder / "config.json").read_text() == before

@@ -9,8 +9,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from transferkit.atomic import sha256
 from transferkit.errors import InputError
-from transferkit.weights import load_weights, mismatches, read_weights, sha256, strip_prefixes
+from transferkit.weights import load_weights, mismatches, read_weights, strip_prefixes
 
 
 def net(**options):

@@ -103,7 +103,7 @@ def execute(
 def _seeds(
     loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, stop: Any, *, main: bool
 ) -> dict[str, Any]:
-    from transferkit.runner import Runner
+    from transferkit.runner import Runner, make_report
 
     recipe = loaded.recipe
     if recipe.repeat == 1:
@@ -132,9 +132,7 @@ def _seeds(
         raise
     write("done")
     if main:
-        from transferkit.analysis.html import write_report
-
-        write_report(folder.path)
+        make_report(folder, display)
     return content
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from transferkit.training.session import Session
 
 PROJECT = "transferkit"
+REFERENCE = {"reference", "reference_taps", "reference_features"}  # requests that need a model to start from
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

@@ -6,7 +6,6 @@ config.json is timm's, with one key of our own; tensors are safetensors; nothing
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from timm.models import filter_pretrained_cfg
 from torch import Tensor
 
 import transferkit
+from transferkit.atomic import fsync
 from transferkit.errors import InputError
 from transferkit.model.compatibility import check_forward
 from transferkit.model.origin import CONFIG, FolderConfig, known_fields, read_config
@@ -52,7 +52,8 @@ def save_model(
             save_file(_head_tensors(source_head), str(work / SOURCE_HEAD), metadata={"format": "pt"})
         content = _config(model, source_head, info or {})
         (work / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _flush(work)
+        for path in work.iterdir():  # on the disk before the folder gets its name
+            fsync(path)
         _put_in_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -173,13 +174,6 @@ def _config(model: TransferModel, source_head: SourceHead | None, info: Mapping[
         "pretrained_cfg": pretrained,
         KEY: own,
     }
-
-
-def _flush(folder: Path) -> None:
-    """Make sure the bytes are on the disk before the folder gets its name."""
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
 
 
 def _put_in_place(work: Path, folder: Path) -> None:

@@ -63,7 +63,7 @@ class Runner:
                 self._run_analyses()
         finally:
             if self.main:
-                self._write_report()
+                make_report(self.folder, self.display)
         return self.result
 
     @contextmanager
@@ -217,14 +217,16 @@ class Runner:
         )
         return report
 
-    def _write_report(self) -> None:
-        from transferkit.analysis.html import write_report
 
-        try:
-            write_report(self.folder.path)
-        except Exception as error:  # the results are safe on disk; a picture of them must not take them away
-            self.display.warn(f"report.html could not be written: {type(error).__name__}: {error}")
-            self.display.record(traceback.format_exc())
+def make_report(folder: RunFolder, display: Display) -> None:
+    """Write report.html. The results are safe on disk: a picture of them that fails must not take them away."""
+    from transferkit.analysis.html import write_report
+
+    try:
+        write_report(folder.path)
+    except Exception as error:
+        display.warn(f"report.html could not be written: {type(error).__name__}: {error}")
+        display.record(traceback.format_exc())
 
 
 def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[str]:

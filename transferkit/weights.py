@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -87,12 +86,6 @@ def mismatches(net: nn.Module, state: Mapping[str, Tensor], where: str = "") -> 
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     return [Problem(where, _listed(kind, names)) for kind, names in kinds.items() if names]
-
-
-def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file as hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _counters(net: nn.Module) -> dict[str, Tensor]:

@@ -11,8 +11,9 @@ import pytest
 
 from transferkit.cli.plan import as_data, plan, recipe_lines, show, stage_lines
 from transferkit.cli.schema import schema
+from transferkit.data.shares import rounded_share
 from transferkit.errors import InputError
-from transferkit.recipe.step_plan import after_carving, batches_per_epoch, rounded_share, step_plan
+from transferkit.recipe.step_plan import after_carving, batches_per_epoch, step_plan
 
 from .small_recipes import PLAIN, draw
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.data.randomness import numpy_rng
+from transferkit.data.shares import rounded_share
 from transferkit.errors import InputError
 
 Indices = NDArray[np.int64]
-
-
-def rounded_share(share: float, count: int) -> int:
-    """floor(share * count + 1/2), where 0.29 * 50 is 14.5 and not a little less."""
-    return math.floor(round(share * count, 9) + 0.5)
 
 
 def per_class_fraction(

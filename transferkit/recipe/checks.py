@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 
 from transferkit.hooks import RunPlugins
+from transferkit.hookspecs import REFERENCE
 from transferkit.recipe import schema
 from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.findings import Findings
@@ -15,8 +16,6 @@ from transferkit.recipe.schema import SPLITS
 from transferkit.recipe.stage_checks import check_stage
 from transferkit.recipe.tree import Node, Steps
 from transferkit.suggest import did_you_mean
-
-REFERENCE = {"reference", "reference_taps", "reference_features"}
 
 
 def check_recipe(draft: Draft) -> None:

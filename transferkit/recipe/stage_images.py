@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from transferkit.data.folders import class_names, read_labels
+from transferkit.data.shares import rounded_share
 from transferkit.recipe.counting import Counts, base
 from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.schema import Dataset, Stage
-from transferkit.recipe.step_plan import after_carving, rounded_share
+from transferkit.recipe.step_plan import after_carving
 from transferkit.recipe.tree import Steps
 from transferkit.suggest import did_you_mean
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from transferkit.data.shares import rounded_share
 from transferkit.recipe.counting import class_counts
 from transferkit.recipe.schema import Recipe, Stage
 
@@ -61,11 +62,6 @@ def batches_per_epoch(images: int, batch_size: int, *, mixed: bool = False) -> i
     """Forward passes per epoch: a last batch of a single image joins the one before it, unless streams are mixed."""
     batches = math.ceil(images / batch_size)
     return batches - 1 if batches > 1 and not mixed and 0 < images % batch_size < 2 else batches
-
-
-def rounded_share(share: float, count: int) -> int:
-    """floor(share * count + 1/2), where 0.29 * 50 is 14.5 and not a little less."""
-    return math.floor(round(share * count, 9) + 0.5)
 
 
 def after_carving(counts: Mapping[str, int], share: float) -> dict[str, int]:

@@ -62,7 +62,6 @@ def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Ac
         batch_size=stage.batch_size,
         seed=plan.seed,
         mix=_mix(calls[0]) if calls else None,
-        total_epochs=stage.epochs or 1,
         workers=_workers(stage),
         rank=accelerator.process_index,
         world=accelerator.num_processes,

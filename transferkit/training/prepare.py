@@ -62,7 +62,6 @@ def prepare(plan: StagePlan) -> Session:
     )
     streams = open_streams(plan.plugins, workspace)
     add_heads(model, streams)
-    model.to(accelerator.device)
     if stage.channels_last:
         model.to(memory_format=torch.channels_last)
 

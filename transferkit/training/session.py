@@ -274,10 +274,11 @@ class Session(Workspace):
         if self.display.due():
             self.totals.settle()
             state.last_losses = self.totals.recent
-            self.log.scalars(self.totals.running(), state.step, prefix="step/")
+            running = self.totals.running()
+            self.log.scalars(running, state.step, prefix="step/")
             self.display.step(
                 state.batch,
-                losses=self.totals.running(),
+                losses=running,
                 lr=learning_rates(self.optimizer),
                 images=self.totals.images,
                 waited=self._waited_for_data,

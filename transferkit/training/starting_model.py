@@ -11,10 +11,9 @@ from torch import Tensor
 from transferkit import head_init
 from transferkit.data.samples import Samples
 from transferkit.errors import InputError
+from transferkit.hookspecs import REFERENCE
 from transferkit.model import SourceHead, TransferModel, build, reference_of
 from transferkit.training.stage_plan import StagePlan
-
-NEEDS_REFERENCE = {"reference", "reference_taps", "reference_features"}
 
 
 def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, SourceHead | None]:
@@ -59,7 +58,7 @@ def reference_model(
     plan: StagePlan, model: TransferModel, source_head: SourceHead | None, accelerator: Accelerator
 ) -> TransferModel | None:
     """The frozen model the stage starts from, only if some plugin asks for it."""
-    asked = {hook: plan.plugins.requests(hook) & NEEDS_REFERENCE for hook in ("penalty", "anchors")}
+    asked = {hook: plan.plugins.requests(hook) & REFERENCE for hook in ("penalty", "anchors")}
     sessions = any("session" in plan.plugins.requests(hook) for hook in ("setup", "streams"))
     if source_head is None:
         if any(asked.values()):
