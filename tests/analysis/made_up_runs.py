@@ -1,11 +1,14 @@
-"""Made-up run folders."""
+"""Made-up folders of runs and audits."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+
+from transferkit.report import Report, Table
 
 RESULT = {
     "status": "done",
@@ -47,4 +50,50 @@ def write_run(folder: Path, result=None, recipe=None, lines=None, env=None) -> P
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE if recipe is None else recipe, sort_keys=False))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (lines or [])))
     (folder / "env.json").write_text(json.dumps(env or {"versions": {"torch": "2.5"}, "argv": ["a b", "c"]}))
+    return folder
+
+
+AUDIT = {
+    "name": "ants",
+    "seed": 7,
+    "models": {
+        "target": {"given": "runs/<ants>/target/model", "description": "resnet18, 2 classes"},
+        "baseline": {"given": "runs/ants/baseline/model", "description": "resnet18 from scratch"},
+        "source": {"given": "resnet18", "description": "resnet18, 1000 classes"},
+    },
+    "data": {
+        "target": {"given": "data/ants & bees", "description": "train 244, val 153 images"},
+        "source": {"given": "data/imagenet", "description": "50 classes of 1000"},
+    },
+    "parameters": {"k": 5, "v_lo": 0.001},
+}
+STRANGE = [
+    "<script>alert(1)</script>", 'a"onerror="x', "R&D &amp;", "🐜", "נמלה",
+    "\u202eevil", "a\x00b", "$x_{$ $", "=1+1",
+]  # fmt: skip
+
+
+BIAS = Report(
+    {"high": 0.213, "overdispersion": float("nan")},
+    {
+        "classes": Table(["class", "name", "share"], [[i, f"name {i}", i / 60] for i in range(60)], folded=True),
+        "groups": Table(["group", "classes"], [["high", 213]]),
+    },
+    verdict="213 of 1000 classes are called bees at least four times in five.",
+    notes=["50 images per class; chance is 50 %."],
+    gaps=["The overdispersion of the baseline: no baseline was given."],
+)
+
+
+def write_audit(folder: Path, reports: Mapping[str, Report] | None = None, audit=None, **result) -> Path:
+    """An audit's folder with these reports, named after their analyzers."""
+    reports = reports or {}
+    folder.mkdir(parents=True)
+    paths = {name: f"analyses/{name}/report.json" for name in reports}
+    status = {"status": "done", "stages": {}, "analyses": paths, **result}
+    (folder / "result.json").write_text(json.dumps(status))
+    (folder / "audit.json").write_text(json.dumps(AUDIT if audit is None else audit))
+    for name, report in reports.items():
+        facts = {"plugin": name, "version": "0.1.0", "parameters": {"seed": 7}}
+        report.write(folder / "analyses" / name, name=name, **facts)
     return folder

@@ -1,7 +1,6 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import pytest
 
@@ -10,41 +9,7 @@ from transferkit.errors import InputError
 from transferkit.report import Report, Table
 
 from .made_up_runs import RECIPE, RESULT, metrics, write_run
-
-VOID = {"meta", "img", "br", "line", "rect", "polyline", "circle"}
-
-
-class Balanced(HTMLParser):
-    """Fails on tags that are not closed in order; collects text and attributes."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.text, self.attributes, self.tags = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def parsed(path):
-    parser = Balanced()
-    parser.feed(path.read_text(encoding="utf-8"))
-    parser.close()
-    assert parser.open == []
-    parser.all_text = re.sub(r"\s+", " ", " ".join(parser.text))
-    return parser
+from .pages import parsed
 
 
 def test_says_the_result_in_sentences(run_folder):

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
+class Markup(str):
+    """A fragment that is escaped already."""
+
+
 def page(title: str, body: Iterable[str]) -> str:
     """The whole document; `title` is plain text, `body` escaped fragments."""
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
@@ -28,26 +32,28 @@ def paragraph(text: str, style: str = "") -> str:
 def heading(level: int, text: str, anchor: str = "") -> str:
     """A heading of plain text."""
     mark = f' id="{escape(anchor)}"' if anchor else ""
-    return f"<h{level}{mark}>{escape(text)}</h{level}>"
+    shown = escape(text).replace("/", "/<wbr>")  # a path breaks at its folders
+    return f"<h{level}{mark}>{shown}</h{level}>"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> str:
-    """A table of plain text; the columns whose numbers are in `right` are aligned right."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[int] = (), style: str = "") -> str:
+    """A table of plain text; the columns whose numbers are in `right` are aligned right.
+
+    In the style "facts" it is as wide as the page, and long texts wrap.
+    """
     numeric = set(right)
 
     def one(cell: Any, tag: str, index: int) -> str:
         style = ' class="n"' if index in numeric else ""
-        return f"<{tag}{style}>{cell if isinstance(cell, Markup) else escape(str(cell))}</{tag}>"
+        return f"<{tag}{style}>{_escaped(cell)}</{tag}>"
 
     def row(cells: Sequence[Any], tag: str) -> str:
         return f"<tr>{''.join(one(cell, tag, i) for i, cell in enumerate(cells))}</tr>"
 
     body = "\n".join(row(cells, "td") for cells in rows)
-    return f'<div class="scroll"><table><thead>{row(columns, "th")}</thead>\n<tbody>{body}</tbody></table></div>'
-
-
-class Markup(str):
-    """A fragment that is escaped already."""
+    around = f"scroll {style}".strip()
+    head = f"<thead>{row(columns, 'th')}</thead>\n" if any(columns) else ""
+    return f'<div class="{around}"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def bar(share: float) -> Markup:
@@ -68,14 +74,46 @@ def figure(title: str, keys: Iterable[str], picture: str) -> str:
     return f"<figure><figcaption><b>{escape(title)}</b> {''.join(keys)}</figcaption>{picture}</figure>"
 
 
+def picture(source: str, alt: str, caption: str = "") -> str:
+    """An image with its caption below; `source` is a data: URI."""
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure class="picture"><img alt="{escape(alt)}" src="{escape(source)}">{below}</figure>'
+
+
+def small_print(texts: Sequence[str]) -> str:
+    """Short remarks in small print; nothing when there are none."""
+    return f'<div class="notes">{"".join(paragraph(text) for text in texts)}</div>' if texts else ""
+
+
+def beside(*parts: str) -> str:
+    """Fragments side by side where there is room; the empty ones take none."""
+    shown = [part for part in parts if part]
+    return f'<div class="pair">{"".join(f"<div>{part}</div>" for part in shown)}</div>' if shown else ""
+
+
 def warning(title: str, items: Sequence[str]) -> str:
     """A box that lists warnings; nothing when there are none."""
+    return box(title, items, "warn")
+
+
+def box(title: str, items: Sequence[str], style: str) -> str:
+    """A titled list in a box, in the style "warn" or "note"; nothing when the list is empty."""
     if not items:
         return ""
-    listed = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<div class="warn"><strong>{escape(title)}</strong><ul>{listed}</ul></div>'
+    listed = "".join(f"<li>{_escaped(item)}</li>" for item in items)
+    return f'<div class="{style}"><strong>{escape(title)}</strong><ul>{listed}</ul></div>'
 
 
 def folded(summary: str, text: str) -> str:
     """Preformatted plain text that opens on a click."""
-    return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
+    return closed(summary, f"<pre>{escape(text)}</pre>")
+
+
+def closed(summary: str, content: str, style: str = "") -> str:
+    """Escaped content that opens on a click, and in print unless its style is "rows"."""
+    mark = f' class="{style}"' if style else ""
+    return f"<details{mark}><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def _escaped(text: Any) -> str:
+    return text if isinstance(text, Markup) else escape(str(text))

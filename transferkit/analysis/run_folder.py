@@ -1,6 +1,7 @@
 """A run folder as data: what `result.json`, `metrics.jsonl`, `recipe.yaml` and `env.json` say.
 
-Used by the report page and by `compare`; reads files and imports neither torch nor the recipe's plugins.
+An audit's folder has no stages, and `audit.json` in the place of the recipe. Used by the report page and by `compare`;
+reads files and imports neither torch nor the recipe's plugins.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,19 @@ Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The recorded facts of one run; missing files are empty."""
+    """The recorded facts of one run or audit; missing files are empty."""
 
     path: Path
     result: Mapping[str, Any]
     metrics: list[dict[str, Any]]
     recipe: Mapping[str, Any]
     env: Mapping[str, Any]
+    audit: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What people call it: run, or audit."""
+        return "audit" if (self.path / "audit.json").is_file() else "run"
 
     @property
     def stages(self) -> Mapping[str, Any]:
@@ -84,7 +91,12 @@ def read_run(folder: Path) -> RunFolder:
     if not isinstance(result, dict):
         raise InputError(f"{folder / 'result.json'} is damaged: it holds no object")
     return RunFolder(
-        folder, result, list(_metrics(folder / "metrics.jsonl")), _recipe(folder), _json(folder / "env.json")
+        folder,
+        result,
+        list(_metrics(folder / "metrics.jsonl")),
+        _recipe(folder),
+        _json(folder / "env.json"),
+        _json(folder / "audit.json"),
     )
 
 
@@ -136,7 +148,7 @@ def class_names(stage: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in stage.get("classes") or []]
 
 
-def wilson(share: float, total: int, z: float = Z95) -> tuple[float, float]:
+def wilson(share: float, total: float, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval for a share of `total` trials: (low, high) within 0..1."""
     if total <= 0:
         raise ValueError(f"the interval needs at least one trial, not {total}")

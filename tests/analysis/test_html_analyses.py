@@ -1,0 +1,204 @@
+"""The page about analyses and audits: verdict first, gaps marked, everything escaped, small enough to send."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from transferkit.analysis import plots
+from transferkit.analysis.html import write_report
+from transferkit.report import Report, Table
+
+from .made_up_runs import AUDIT, BIAS, STRANGE, metrics, write_audit, write_run
+from .pages import audit_page, in_order, parsed
+
+RETENTION = Report({"relative_retention": 0.6}, verdict="It kept 60.3 % of what the source could do.")
+
+
+def test_the_verdicts_come_first_then_gaps_then_numbers(tmp_path):
+    page = audit_page(tmp_path, {"retention": RETENTION, "bias": BIAS})
+    in_order(
+        page.all_text,
+        "Audit of runs/ <ants>/ target/ model",  # may break after each slash
+        "retention . It kept 60.3 % of",
+        "bias . 213 of 1000 classes",
+        "Could not be measured",
+        "bias: The overdispersion of the baseline: no baseline was given.",
+        "What was audited",
+        "Analysis retention",
+        "relative_retention 0.6",
+        "Analysis bias",
+        "overdispersion not measured",
+        "50 images per class; chance is 50",
+        "groups",
+        "classes: 60 rows",
+        "parameters of bias 0.1.0",
+    )
+
+
+def test_every_verdict_leads_to_its_section(tmp_path):
+    page = audit_page(tmp_path, {"retention": RETENTION, "bias": BIAS})
+    assert page.values("href") == ["#analysis-retention", "#analysis-bias"]
+    assert {"analysis-retention", "analysis-bias"} <= set(page.values("id"))
+
+
+def test_a_run_has_its_training_and_its_analyses(tmp_path):
+    run = write_run(tmp_path / "run", lines=metrics())
+    for name, report in (("bias", BIAS), ("retention", RETENTION)):
+        report.write(run / "analyses" / name, name=name, plugin=name, version="1", parameters={})
+    text = parsed(write_report(run)).all_text
+    in_order(
+        text, "reached a top-1", "bias . 213", "retention . It", "Could not be measured", "best top-1", "Stage target",
+        "Analysis bias", "recipe.yaml",
+    )  # fmt: skip
+
+
+def test_an_analysis_without_a_report_is_a_gap(tmp_path):
+    folder = write_audit(tmp_path / "a", {"bias": BIAS, "retention": RETENTION})
+    (folder / "analyses" / "retention" / "report.json").unlink()
+    (folder / "analyses" / "bias" / "report.json").write_text("[1]")
+    text = parsed(write_report(folder)).all_text
+    assert "retention: analyses/retention/report.json cannot be read: it is missing" in text
+    assert "bias: analyses/bias/report.json holds no object" in text
+    assert "Analysis bias" not in text
+
+
+def test_folded_tables_are_closed_and_come_last(tmp_path):
+    page = audit_page(tmp_path, {"bias": BIAS})
+    in_order(
+        page.all_text, "groups", "classes: 60 rows, analyses/bias/classes.csv", "name 49", "The first 50 of 60 rows"
+    )
+    assert "name 50" not in page.all_text and ("open", None) not in page.attributes
+    assert page.tags.count("details") == 3  # audit.json, the classes, the parameters
+
+
+def test_numbers_of_a_column_line_up(tmp_path):
+    rows = [[0.5, 1e-9, 3, 12.3456], [0.12345, 0.2, None, float("nan")], [1.0, 0.0, 7, 1.0]]
+    report = Report(tables={"t": Table(["share", "p", "images", "ratio"], rows)})
+    text = audit_page(tmp_path, {"x": report}).all_text
+    assert "0.5000 1e-09 3 12.35 0.1235 0.2000 – – 1.0000 0.0000 7 1.00" in text  # 0.12345 is above the half in binary
+
+
+def test_of_very_many_columns_the_middle_is_left_out(tmp_path):
+    columns = [f"c{i}" for i in range(200)]
+    report = Report(tables={"t": Table(columns, [[i / 1000 for i in range(200)], ["short row"]])})
+    text = audit_page(tmp_path, {"x": report}).all_text
+    assert "c19 … c180" in text and "c20 " not in text and "c199" in text
+    assert "160 of 200 columns, in the middle, are left out here" in text and "analyses/x/t.csv" in text
+
+
+def test_pictures_have_their_captions_and_galleries_are_columns(tmp_path):
+    figures = ["a.svg", "gallery-1.jpg", "gallery-2.jpg", "b.svg", "gone.svg"]
+    captions = {"a.svg": "What <a> shows.", "gallery-1.jpg": "ant on espresso & co", "b.svg": ""}
+    report = Report(figures=figures, captions=captions)
+    folder = write_audit(tmp_path / "a", {"x": report})
+    for name in figures[:-1]:
+        draw(folder / "analyses" / "x" / name, 10)
+    source = write_report(folder).read_text()
+    page = parsed(folder / "report.html")
+    assert page.values("alt") == ["What <a> shows.", "ant on espresso & co", "gallery-2", "b"]
+    assert [value.split(";")[0] for value in page.values("src")] == [
+        "data:image/svg+xml", "data:image/jpeg", "data:image/jpeg", "data:image/svg+xml",
+    ]  # fmt: skip
+    gallery = re.search(r'<div class="gallery">(.*?)</div>', source, flags=re.S)[1]
+    assert gallery.count("<img") == 2 and "<figcaption>ant on espresso &amp; co</figcaption>" in gallery
+    assert "gone.svg is missing" in page.all_text
+    data = base64.b64decode(page.values("src")[0].split(",")[1])
+    assert data == (folder / "analyses" / "x" / "a.svg").read_bytes()
+
+
+def test_pictures_that_no_longer_fit_are_named(tmp_path):
+    folder = write_audit(
+        tmp_path / "a", {"x": Report(figures=[f"{i}.png" for i in range(5)], captions={"3.png": "Lost."})}
+    )
+    for i in range(5):
+        (folder / "analyses" / "x" / f"{i}.png").write_bytes(bytes(1_500_000 if i < 4 else 100))
+    path = write_report(folder)
+    page = parsed(path)
+    assert len(page.values("src")) == 3  # two large ones and the small one
+    assert "The picture analyses/x/3.png is not shown: this page would become too large. Lost." in page.all_text
+    assert path.stat().st_size < 5_000_000
+
+
+def draw(path, count, seed=0):
+    """A picture with random contents: a row of tiles, or a scatter of `count` points."""
+    rng = np.random.default_rng(seed)
+    if path.suffix == ".jpg":
+        tiles = [rng.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in range(4)]
+        heat = rng.random((224, 224))
+        plots.tile_row(path, [tiles[0], *(plots.overlay_heat(tile, heat) for tile in tiles[1:])])
+        return
+    with plots.picture(path) as (_, axes):
+        axes.scatter(rng.random(count), rng.random(count), s=12, alpha=0.5)
+
+
+def strange_report():
+    text = " and ".join(STRANGE)
+    return Report(
+        dict.fromkeys(STRANGE, 1.0),
+        {"t": Table(STRANGE, [STRANGE], folded=True), "open": Table(["name"], [[name] for name in STRANGE])},
+        ["a.svg"],
+        text,
+        notes=STRANGE,
+        gaps=STRANGE,
+        captions={"a.svg": text},
+    )
+
+
+def test_names_are_only_ever_text(tmp_path):
+    audit = {**AUDIT, "name": STRANGE[0], "models": {name: {"given": name, "description": name} for name in STRANGE}}
+    facts = {"warnings": STRANGE, "findings": [{"expression": STRANGE[0], "value": 1, "holds": True}]}
+    folder = write_audit(tmp_path / "a", {'x<b>"': strange_report()}, audit=audit, **facts)
+    page = parsed(write_report(folder))
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    assert "script" not in page.tags and "b" not in page.tags and "<script" not in source
+    assert not [key for key, _ in page.attributes if key.startswith("on")]
+    assert page.all_text.count("<script>alert(1)</script>") > 8
+    assert "🐜" in source and "נמלה" in source
+    assert not re.search("[\x00\u202e\ud800-\udfff]", source)
+
+
+def test_one_file_without_scripts_or_addresses(tmp_path):
+    folder = write_audit(tmp_path / "a", {"bias": BIAS, "x": strange_report()})
+    draw(folder / "analyses" / "x" / "a.svg", 5)
+    page = parsed(write_report(folder))
+    assert {"script", "link", "iframe", "object", "base"}.isdisjoint(page.tags)
+    assert all(value.startswith("data:") for value in page.values("src"))
+    assert all(value.startswith("#") for value in page.values("href"))
+    assert "http" not in re.sub(r'src="data:[^"]*"', "", (folder / "report.html").read_text())
+    assert "url(" not in (folder / "report.html").read_text()
+
+
+def test_the_same_folder_gives_the_same_bytes(tmp_path):
+    pages = []
+    for name in ("one", "two"):
+        folder = write_audit(tmp_path / name / "stamp", {"bias": BIAS, "x": strange_report()})
+        draw(folder / "analyses" / "x" / "a.svg", 100)
+        pages.append(write_report(folder).read_bytes())
+        assert write_report(folder).read_bytes() == pages[-1]
+    assert pages[0] == pages[1] and b"\r" not in pages[0]
+
+
+def test_a_thousand_classes_and_sixty_heat_maps_stay_below_five_megabytes(tmp_path):
+    columns = ["class", "name", "prevalence", "images", "mean_probability", "relative_retention", "state"]
+    rows = [[i, f"a class called {i}", i % 9, 50, i / 1234, i / 2345, "lingering"] for i in range(1000)]
+    gallery = [f"gallery-{i:02d}.jpg" for i in range(15)]
+    charts = [f"{i}.svg" for i in range(8)]
+    reports = {name: Report({"a": 1.0}, {"classes": Table(columns, rows, folded=True)}) for name in ("one", "two")}
+    captions = dict.fromkeys(gallery, "ant on espresso, predicted bee (0.93), distraction 0.41")
+    reports["three"] = Report({"a": 1.0}, {"classes": Table(columns, rows)}, [*charts, *gallery], captions=captions)
+    folder = write_audit(tmp_path / "a", reports)
+    for i, name in enumerate([*charts, *gallery]):
+        draw(folder / "analyses" / "three" / name, 1000, seed=i)
+    path = write_report(folder)
+    page = parsed(path)
+    assert len(page.values("src")) == 23 and "not shown" not in page.all_text
+    assert path.stat().st_size < 5_000_000
+    largest = max((folder / "analyses" / "three" / name).stat().st_size for name in charts)
+    assert largest < 65_000
+    assert json.loads((folder / "analyses" / "one" / "report.json").read_text())["tables"]["classes"]["rows"][999]
+    ElementTree.parse(folder / "analyses" / "three" / "0.svg")
