@@ -6,14 +6,14 @@ import shutil
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
 from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
-from transferkit.hooks import Plugin, RunPlugins
+from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
 from transferkit.report import Report
 from transferkit.suggest import did_you_mean
@@ -21,6 +21,7 @@ from transferkit.training.progress import Display
 from transferkit.training.signals import StopSignal
 
 if TYPE_CHECKING:
+    from transferkit.analysis.of_run import Live, RunModels
     from transferkit.training.session import Scheduled
 
 Result = dict[str, Any]
@@ -62,6 +63,8 @@ class Runner:
                     self._run_stage(self.loaded.recipe.stage(name))
                 self._run_analyses()
         finally:
+            if "_models" in vars(self):
+                self._models.close()
             if self.main:
                 make_report(self.folder, self.display)
         return self.result
@@ -178,44 +181,72 @@ class Runner:
 
     # -- analyses ---------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _models(self) -> RunModels:
+        """The models that analyses look at, opened once for all of them."""
+        from transferkit.analysis.of_run import RunModels
+
+        return RunModels(self.loaded, self.folder, self.seed, self.display)
+
+    @cached_property
+    def _analyzers(self) -> list[tuple[schema.AnalyzerUse, Plugin]]:
+        return list(zip(self.loaded.recipe.analyses, self.loaded.analyses(), strict=True))
+
     def _run_analyses(self) -> None:
-        """Each analyzer sees finished models only, on the main process."""
-        for use, plugin in zip(self.loaded.recipe.analyses, self.loaded.analyses(), strict=True):
-            if self.main and self._target(use) in self.result["stages"]:
+        """Each analyzer sees finished models only, on the main process. One that fails does not stop the others."""
+        failures: list[Exception] = []
+        for use, plugin in self._analyzers if self.main else ():
+            if self._target(use) not in self.result["stages"]:
+                continue
+            self.display.line(f"analysis {use.instance_name}")
+            try:
                 self._analyze(use, plugin)
-                self.result["analyses"][use.instance_name] = f"analyses/{use.instance_name}/report.json"
-                self._write("running")
+            except (InputError, Interrupted):
+                raise
+            except Exception as error:
+                failures.append(error)
+                self.display.record(traceback.format_exc())
+                continue
+            self.result["analyses"][use.instance_name] = f"analyses/{use.instance_name}/report.json"
+            self._write("running")
+        if failures:
+            raise failures[0]
 
     def _scheduled(self, stage: schema.Stage) -> list[Scheduled]:
         """The analyses that also look at this stage's model while it trains."""
         from transferkit.training.session import Scheduled
 
-        pairs = zip(self.loaded.recipe.analyses, self.loaded.analyses(), strict=True)
         return [
             Scheduled(use.instance_name, use.every, partial(self._analyze, use, plugin))
-            for use, plugin in pairs
+            for use, plugin in self._analyzers
             if use.every is not None and self.main and self._target(use) == stage.name
         ]
 
     def _target(self, use: schema.AnalyzerUse) -> str:
         return use.stage or self.loaded.recipe.stages[-1].name
 
-    def _analyze(self, use: schema.AnalyzerUse, plugin: Plugin, **live: Any) -> Report:
-        """One analyzer, on saved models or on a copy of the live one; random generators are left as they were."""
-        from transferkit.analysis.session import AnalysisSession, Offer
-        from transferkit.data.randomness import seeded
+    def _analyze(
+        self, use: schema.AnalyzerUse, plugin: Plugin, *, live: Live | None = None, epoch: int | None = None
+    ) -> Report:
+        """One analyzer, on saved models or, after `epoch`, on a copy of the live one."""
+        from transferkit.analysis.perform import perform
 
-        session = AnalysisSession.of_run(self.loaded, self.folder, use, display=self.display, seed=self.seed, **live)
-        with seeded(self.seed, "analysis", use.instance_name):
-            report: Report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
-        report.write(
-            session.out,
-            name=use.instance_name,
-            plugin=plugin.component.name,
-            version=plugin.component.owner.version,
+        out = self.folder.analysis(use.instance_name)
+        if epoch is not None:
+            out = out / f"epoch-{epoch:04d}"
+        return perform(
+            self._models.workbench(use, live),
+            plugin,
+            out,
             parameters=use.model_dump(exclude={"use", "name"}),
+            peers=self._peers(use),
+            step=epoch,
         )
-        return report
+
+    def _peers(self, use: schema.AnalyzerUse) -> dict[str, Any]:
+        """The analyzers of this recipe by registered name; the one that looks at the same models comes first."""
+        alike = sorted(self._analyzers, key=lambda pair: (pair[0].stage, pair[0].dataset) == (use.stage, use.dataset))
+        return {plugin.component.name: plugin.instance for _, plugin in alike}
 
 
 def make_report(folder: RunFolder, display: Display) -> None:

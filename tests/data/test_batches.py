@@ -313,3 +313,22 @@ def test_workers_do_not_inherit_signal_handlers(make_samples):
         assert len(list(train_loader(samples, workers=1).epoch(0))) == 1
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_leaves_workers_open_still_ends() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import numpy as np\n"
+        "from transferkit.data.feed import Feed, Request\n"
+        "from transferkit.testing.tiny import tiny_session\n"
+        "import tempfile, pathlib\n"
+        "session = tiny_session(pathlib.Path(tempfile.mkdtemp()))\n"
+        "feed = Feed({'target': session.train_samples}, workers=1)\n"
+        "picks = {'target': (np.arange(2), np.zeros(2, dtype=np.int64))}\n"
+        "batches = feed.read([Request(picks, 2)] * 3)\n"
+        "print(len(next(batches).labels['target']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr

@@ -319,3 +319,15 @@ def test_real_folders(real_data):
     source = opened(folder=str(real_data / "imagenet"), labels=str(real_data / "imagenet_classes.csv"))
     assert len(source.classes) == 1000 and len(np.unique(source.labels)) == 868
     assert len(opened(npz=str(real_data / "cifar100_tasks" / "flowers.npz"))) == 1000
+
+
+def test_aliases_say_which_class_a_folder_is(tmp_path):
+    """Also where a folder is called as another class is."""
+    for name in ("a", "b"):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "d" / name / "0.png")
+    spec = {"d": Dataset(folder=str(tmp_path / "d"))}
+    source = open_split("d", spec, "train", ["b", "owl", "a"], aliases={"a": "owl", "b": "a"})
+    assert dict(zip(source.ids, source.labels.tolist(), strict=True)) == {"a/0.png": 1, "b/0.png": 2}
+    with pytest.raises(InputError, match='the class "b" is not in the class list'):
+        open_split("d", spec, "train", ["owl", "a"], aliases={"a": "owl"})

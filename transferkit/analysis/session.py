@@ -1,103 +1,167 @@
-"""What an analyzer sees: models by role, data sets, randomness and a folder. It never changes a run."""
+"""What an analyzer sees: models by role, data sets, cached predictions, maps, composites and a folder.
+
+The same object in a run, on a schedule while a model trains, and in an audit of saved models. It never
+changes a run: models are frozen copies in eval mode, and random numbers have keys of their own.
+"""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from transferkit.analysis.composites import Batches, Composites, compose
+from transferkit.analysis.digest import head_digest
+from transferkit.analysis.predictions import Predictions
+from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import numpy_rng
-from transferkit.data.samples import Samples, corruptions
-from transferkit.data.sources import open_split
-from transferkit.data.transforms import transforms
-from transferkit.errors import InputError
+from transferkit.data.samples import Samples
 from transferkit.model import SourceHead, TransferModel
-from transferkit.model_folder import open_model
-from transferkit.recipe import Loaded, schema
-from transferkit.training.progress import Bar, Display
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from transferkit.folder import RunFolder
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from transferkit.analysis.maps import ActivationMaps
+    from transferkit.training.progress import Bar
 
 
 @dataclass
 class AnalysisSession:
     """One analysis: its models, its data, where it writes."""
 
-    loaded: Loaded
+    workbench: Workbench
     out: Path
-    seed: int
-    display: Display
-    folders: dict[str, Path]  # {role: model folder}: target, and baseline where there is one
-    dataset: str | None = None
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _models: dict[str, tuple[TransferModel, SourceHead | None]] = field(default_factory=dict, repr=False)
+    name: str = "analysis"
+    peers: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of_run(
-        cls,
-        loaded: Loaded,
-        folder: RunFolder,
-        use: schema.AnalyzerUse,
-        *,
-        display: Display,
-        seed: int,
-        live: tuple[TransferModel, SourceHead | None] | None = None,
-        epoch: int | None = None,
-    ) -> AnalysisSession:
-        """The session of one entry of a recipe's analyses, on the saved models of a run.
+    @property
+    def seed(self) -> int:
+        """The seed of the run or audit."""
+        return self.workbench.seed
 
-        `live` is the model in training after `epoch`, of which a copy is looked at: the run stays as it is.
-        """
-        folders = {"target": folder.model(use.stage or loaded.recipe.stages[-1].name)}
-        if use.baseline is not None:
-            folders["baseline"] = folder.model(use.baseline)
-        out = folder.analysis(use.instance_name)
-        if epoch is not None:
-            out = out / f"epoch-{epoch:04d}"
-        out.mkdir(parents=True, exist_ok=True)
-        wanted = loaded.recipe.device
-        device = torch.device("cuda" if wanted in ("auto", "cuda") and torch.cuda.is_available() else "cpu")
-        session = cls(loaded, out, seed, display, folders, use.dataset, device)
-        if live is not None:
-            session._models["target"] = (_frozen(copy.deepcopy(live[0]), device), live[1])
-        return session
+    @property
+    def device(self) -> torch.device:
+        """Where models and batches are."""
+        return self.workbench.device
+
+    # -- models -----------------------------------------------------------------------------------------------
+
+    def has(self, role: str) -> bool:
+        """Whether there is a model in that role: source (M^s), target (M^t), baseline (M^b)."""
+        return role in self.workbench.models
 
     def model(self, role: str = "target") -> TransferModel:
-        """The model of a role: frozen, in eval mode. Raises InputError for a role this session does not have."""
-        return self._open(role)[0]
+        """The model of a role: frozen, in eval mode. Raises InputError for a role this analysis does not have."""
+        return self.workbench.model(role)
 
-    def source_head(self, role: str = "target") -> SourceHead | None:
-        """The head of the model that this role's model was fine-tuned from."""
-        return self._open(role)[1]
+    def describe(self, role: str) -> str:
+        """The model of a role in one line: what was given, architecture, input size."""
+        model = self.model(role)
+        height, width = model.preprocessing.input_size
+        return f"{self.workbench.given(role).label} ({model.architecture}, {height}x{width} pixels)"
 
-    def _open(self, role: str) -> tuple[TransferModel, SourceHead | None]:
-        if role not in self.folders:
-            raise InputError(f"this analysis has no {role} model; name one in the recipe (`{role}: STAGE`)")
-        if role not in self._models:
-            model, head = open_model(self.folders[role])
-            self._models[role] = (_frozen(model, self.device), head)
-        return self._models[role]
+    def source_head(self) -> SourceHead:
+        """H(M^s): the source's classifier, which on M^t's features makes the head swap M^st.
 
-    def samples(self, split: str = "val", *, dataset: str | None = None, role: str = "target") -> Samples:
-        """A split of a data set, with the preprocessing of a role's model and without augmentation."""
-        name = dataset or self.dataset
-        if name is None:
-            raise InputError("this analysis needs a data set: name one in the recipe (`dataset: NAME`)")
-        source = open_split(name, self.loaded.recipe.datasets, split)
-        if source is None:
-            raise InputError(f'the data set "{name}" has no {split} split')
-        spec = self.loaded.recipe.datasets[name]
-        splits = {use.instance_name: use.splits for use in spec.corruptions}
-        planted = corruptions(self.loaded.corruptions(name), split, splits)
-        pipeline = transforms(self.model(role).preprocessing, None)
-        return Samples(name, split, source, pipeline, seed=self.seed, corruptions=planted)
+        The source model's own; a ridge regression on its features where it has none; without a source model
+        the head kept beside the target. Raises InputError where there is none of these.
+        """
+        head = self.workbench.source_head
+        return SourceHead(head.weight.cpu(), None if head.bias is None else head.bias.cpu(), head.classes)
+
+    @property
+    def source_head_is_probe(self) -> bool:
+        """Whether the source model came without a classifier, so that one was fitted to its features."""
+        return self.workbench.source_head_is_probe
+
+    def digest(self, role: str) -> str:
+        """The content hash of a model: weights, architecture, preprocessing. `head_swap` adds H(M^s) to M^t."""
+        if role == "head_swap":
+            return f"{self.workbench.given('target').backbone}+{head_digest(self.source_head())}"
+        return self.workbench.given(role).digest
+
+    # -- data -------------------------------------------------------------------------------------------------
+
+    def has_data(self, data: str) -> bool:
+        """Whether this analysis has "source" or "target" images."""
+        return self.workbench.data.get(data) is not None
+
+    def samples(self, data: str = "source", split: str | None = None, *, role: str = "target") -> Samples:
+        """The images of a split with the preprocessing of a role's model, without augmentation.
+
+        `data` is "source", "target" or a data set's name; labels are classes of the source model, of the target
+        model, or of the data set itself. Without `split`: source images that are not for training if there are
+        any, and the target's training images. Corruptions of the recipe are planted; `samples.planted` says where.
+        """
+        return self.workbench.samples(data, split, role)
+
+    def predictions(
+        self, model: str | TransferModel = "target", data: str = "source", split: str | None = None
+    ) -> Predictions:
+        """Features and logits of all images of a split from one pass, or from the cache.
+
+        `model` is a role, or a model that the analyzer made (with the target's preprocessing).
+        """
+        return self.workbench.predictions(model, data, split)
+
+    def cached(self, facts: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Any tensors worth keeping, under the facts they follow from: JSON values that name everything.
+
+        Put `session.digest(role)` in for a model and `session.data_digest(data)` for images. Nothing of a model
+        that still trains is kept on disk.
+        """
+        live = any(given.live for given in self.workbench.models.values())
+        return self.workbench.cache.get({"analysis": self.name, **facts}, compute, keep=not live)
+
+    def data_digest(self, data: str = "source", split: str | None = None) -> str:
+        """The content hash of a split's images."""
+        return self.workbench.samples_digest(self.workbench.samples(data, split, "target"), data)
+
+    # -- images made for the analysis -------------------------------------------------------------------------
+
+    def composites(
+        self, classes: Iterable[int], *, pool: Sequence[int], scale: float = 0.4, total: int = 100
+    ) -> Composites:
+        """Target images pasted on the source images of these classes, about `total` of each class.
+
+        `pool` holds the overlays as indices into `samples("target", "val")` (or what stands in for it, see
+        `overlays`). Images are made when asked for; nothing is written.
+        """
+        backgrounds, overlays = self.samples("source"), self.overlays()
+        return compose(backgrounds, overlays, classes=classes, pool=pool, scale=scale, total=total, seed=self.seed)
+
+    def overlays(self) -> Samples:
+        """The target images that are pasted: validation images, or training images where there are no others."""
+        return self.samples("target", self.overlay_split())
+
+    def overlay_split(self) -> str:
+        """The split that `overlays` takes."""
+        return next(split for split in ("val", "test", "train") if self.workbench.source("target", split) is not None)
+
+    def batches(self, role: str) -> Batches:
+        """A function from 8-bit pictures (H, W, 3) to the input (n, C, h, w) of a role's model."""
+        return Batches(self.model(role).preprocessing, self.device)
+
+    def maps(self, role: str = "target", *, method: str = "gradcam", layer: str | None = None) -> ActivationMaps:
+        """Class-activation maps of a role's model. Raises InputError, with the reason, for models that have none."""
+        from transferkit.analysis.maps import ActivationMaps
+
+        return ActivationMaps(self.model(role), method=method, layer=layer)
+
+    # -- the rest ---------------------------------------------------------------------------------------------
+
+    def peer(self, name: str) -> Any | None:
+        """The analyzer of that registered name in the same run or audit, with its options; None if there is none."""
+        return self.peers.get(name)
 
     def rng(self, *parts: str | int) -> np.random.Generator:
         """A generator that depends on the seed and `parts` alone."""
@@ -105,13 +169,16 @@ class AnalysisSession:
 
     def progress(self, total: int, description: str) -> AbstractContextManager[Bar]:
         """A progress display: `with session.progress(n, "…") as bar: bar.advance(1)`."""
-        return self.display.task(total, description)
+        return self.workbench.display.task(total, description)
 
+    @contextmanager
+    def picture(self, name: str, width: float = 6.4, height: float = 4.0) -> Iterator[tuple[Figure, Axes]]:
+        """A matplotlib figure and its axes, saved as `out/NAME.svg` and shown in TensorBoard. Size in inches."""
+        from transferkit.analysis.plots import picture
 
-def _frozen(model: TransferModel, device: torch.device) -> TransferModel:
-    model.requires_grad_(False)
-    model.eval()
-    return model.to(device)
+        path = self.out / f"{name}.svg"
+        with picture(path, width, height, board=self.workbench.board, tag=f"{self.name}/{name}") as drawn:
+            yield drawn
 
 
 @dataclass

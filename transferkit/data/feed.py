@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import signal
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,7 +89,9 @@ class Feed:
     def _from_workers(self, loader: DataLoader[Any], requests: Iterable[Request]) -> Iterator[Batch]:
         self._queue.requests = requests
         try:
-            for item in loader:
+            iterator: Any = iter(loader)
+            _killed_at_exit().update(iterator._workers)
+            for item in iterator:
                 if isinstance(item, _Failure):
                     raise item.error
                 yield item
@@ -128,6 +133,17 @@ class _Queue(Sampler[Any]):
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self.requests)
+
+
+@functools.cache
+def _killed_at_exit() -> weakref.WeakSet[Any]:
+    """Worker processes that must not outlive this one.
+
+    Python ends its children by a signal that these ignore, and would then wait for one that was left open, for ever.
+    """
+    processes: weakref.WeakSet[Any] = weakref.WeakSet()
+    atexit.register(lambda: [process.kill() for process in list(processes) if process.is_alive()])
+    return processes
 
 
 def _start_worker(_: int) -> None:

@@ -155,6 +155,16 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
                 images, labels = self._stack(indices, np.zeros_like(indices), self.evaluation)
             yield images.to(device), labels.to(device)
 
+    def picture(self, index: int) -> Image.Image:
+        """The RGB image of the model's input size, before it becomes a tensor, as evaluation sees it. Raises BadImage."""
+        with preserved():
+            return self._picture(index, 0, self.evaluation)[0]
+
+    @property
+    def planted(self) -> dict[str, NDArray[np.bool_]]:
+        """{corruption: (n,) which samples it changes}: the ground truth of a planted corruption."""
+        return {c.name: mask.copy() for c, mask in zip(self.corruptions, self._corrupted, strict=True)}
+
     def fingerprint(self) -> str:
         """A hash of the source, the choice of samples and the corruptions: the same data, the same hash."""
         planted = [(c.name, _options(c.corrupt.plugin.instance)) for c in self.corruptions]
@@ -170,6 +180,10 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return torch.stack([item[0] for item in items]), torch.tensor([item[1] for item in items])
 
     def _get(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Tensor, int, int]:
+        image, label = self._picture(index, epoch, pipeline)
+        return pipeline.final(image), label, index
+
+    def _picture(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Image.Image, int]:
         origin = int(self.chosen[index])
         image, label = self.source.image(origin), int(self.labels[index])
         if self._random:
@@ -179,7 +193,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
             if changes[index]:
                 rng = numpy_rng(self.seed, corruption.name, self.name, self.split, origin)
                 image, label = corruption(image, label, rng)
-        return pipeline.final(image), label, index
+        return image, label
 
 
 def _options(instance: Any) -> Any:

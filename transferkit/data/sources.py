@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data.folders import LabelRow, class_names, read_labels
+from transferkit.data.folders import class_names, read_labels
 from transferkit.data.images import BadImage, find_bad_images
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
@@ -109,14 +109,16 @@ def open_split(
     split: str,
     classes: list[str] | None = None,
     *,
+    aliases: Mapping[str, str] | None = None,
     cache: Path | None = None,
     workers: int = CHECKING_THREADS,
 ) -> Source | None:
     """One split of the data set called `name`, or None when it has no such split.
 
     Labels follow `classes`: the class list of the recipe, taken from its training data. Without one the
-    list is that of the labels file, or of the data set's own train split. `cache` is the folder in which
-    the results of checking images (`on_bad_image: skip`) are kept.
+    list is that of the labels file, or of the data set's own train split. `aliases` says which entry of `classes`
+    a class folder is, instead of the labels file. `cache` is the folder in which the results of checking images
+    (`on_bad_image: skip`) are kept.
 
     Raises InputError when the data are missing or damaged, a class is not in the list, a class folder of the
     training split is empty, or a split that the recipe maps does not exist.
@@ -130,7 +132,10 @@ def open_split(
     strict = contents.strict and classes is None and not rows and split == "train"
     if classes is None:
         classes = class_names(rows) if rows else _own_classes(spec, split, contents)
-    labels = _labels(contents, classes, rows, where)
+    if aliases is None:
+        aliases = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
+        aliases |= {name: name for name in classes}  # a folder called as a class is that class
+    labels = _labels(contents, classes, aliases, where)
     source = Source(classes, labels, contents.ids, contents, np.arange(len(labels)))
     if spec.on_bad_image == "skip":
         source = _without(source, source.find_bad(workers, cache))
@@ -139,6 +144,11 @@ def open_split(
     if not len(source):
         raise InputError(Problem(where, "there is no image in this split"))
     return source
+
+
+def split_contents(name: str, datasets: Mapping[str, Dataset], split: str) -> Contents | None:
+    """What a reader finds for one split, with the data set's own classes; None when there is no such split."""
+    return _read(resolve(name, datasets), split)
 
 
 def resolve(name: str, datasets: Mapping[str, Dataset]) -> Dataset:
@@ -186,15 +196,13 @@ def _own_classes(spec: Dataset, split: str, contents: Contents) -> list[str]:
     return (train or contents).classes
 
 
-def _labels(contents: Contents, classes: Sequence[str], rows: Iterable[LabelRow], where: str) -> NDArray[np.int64]:
-    """Indices into `classes`, matched by class name, or by folder through the rows of the labels file."""
+def _labels(contents: Contents, classes: Sequence[str], aliases: Mapping[str, str], where: str) -> NDArray[np.int64]:
+    """Indices into `classes`, by class folder through the aliases, or else by class name."""
     position = {name: index for index, name in enumerate(classes)}
-    rows = list(rows)
-    aliases = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
-    found = [position.get(name, position.get(aliases.get(name, ""))) for name in contents.classes]
+    found = [position.get(aliases.get(name, name)) for name in contents.classes]
     unknown = [name for name, index in zip(contents.classes, found, strict=True) if index is None]
     if unknown:
-        hints = [did_you_mean(name, [*aliases, *classes], limit=6) for name in unknown[:LISTED_PROBLEMS]]
+        hints = [did_you_mean(name, {*aliases, *classes}, limit=6) for name in unknown[:LISTED_PROBLEMS]]
         problems = [
             Problem(where, f'the class "{name}" is not in the class list', hint)
             for name, hint in zip(unknown[:LISTED_PROBLEMS], hints, strict=True)

@@ -126,7 +126,7 @@ def _check_analyses(draft: Draft) -> None:
         if node is None:
             continue
         _known(draft, (*use.path, "dataset"), node.child("dataset"), draft.datasets, "data set")
-        for key in ("stage", "baseline"):
+        for key in ("stage", "source", "baseline"):
             _known(draft, (*use.path, key), node.child(key), draft.stage_names(), "stage")
 
 

@@ -119,6 +119,9 @@ class AnalyzerUse(PluginUse):
 
     stage: str | None = Field(None, description="the stage whose model is the target; default: the last one")
     dataset: str | None = Field(None, description="the data set it looks at, usually source images")
+    source: str | None = Field(
+        None, description="the stage whose model is the source; default: what the stage starts from"
+    )
     baseline: str | None = Field(None, description="the stage whose model is the baseline")
     every: Positive | None = Field(None, description="also run every so many epochs of the stage")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -143,29 +144,40 @@ def tiny_session(
 
 
 def tiny_analysis(folder: Path) -> AnalysisSession:
-    """What `analyze` sees: saved tiny models in the roles target and baseline, and two drawn data sets.
-
-    The data sets are called `target` (the default) and `source`.
-    """
+    """What `analyze` sees: tiny models in the roles source, target and baseline, and drawn images of both kinds."""
+    from transferkit.analysis.cache import Cache
     from transferkit.analysis.session import AnalysisSession
+    from transferkit.analysis.workbench import Given, Workbench
     from transferkit.data import world
-    from transferkit.model_folder import save_model
-    from transferkit.recipe import Loaded
-    from transferkit.recipe.schema import Recipe
-    from transferkit.registry import Registry
+    from transferkit.recipe.schema import Dataset
     from transferkit.training.progress import Display
 
-    datasets = {kind: {"world": {"kind": kind, "train": 2, "val": 2, "size": SIZE}} for kind in ("target", "source")}
-    stages = [{"name": role, "start": "scratch", "dataset": "target", "epochs": 1} for role in ("target", "baseline")]
-    content = {"name": "tiny", "model": {"name": "test_resnet"}, "datasets": datasets, "stages": stages}
-    loaded = Loaded(Recipe.model_validate(content), Path("tiny.yaml"), {}, Registry())
-    folders = {}
+    datasets = {
+        kind: Dataset.model_validate({"world": {"kind": kind, "train": 2, "val": 2, "size": SIZE}})
+        for kind in ("target", "source")
+    }
+    source = tiny_model(world.SOURCE_CLASSES, seed=0)
+    roles = {"source": source}
     for seed, role in enumerate(("target", "baseline")):
-        model = tiny_model(world.TARGET_CLASSES, seed=seed)
-        folders[role] = save_model(folder / role / "model", model, tiny_source_head(model.num_features))
+        roles[role] = tiny_model(world.TARGET_CLASSES, seed=seed)
+    head = source.source_head()
+    workbench = Workbench(
+        models={role: Given(f"tiny {role}", partial(_given, model, head)) for role, model in roles.items()},
+        datasets=datasets,
+        source_data="source",
+        target_data="target",
+        seed=0,
+        display=Display(quiet=True),
+        device=torch.device("cpu"),
+        cache=Cache(),
+    )
     out = folder / "analysis"
     out.mkdir(parents=True)
-    return AnalysisSession(loaded, out, 0, Display(quiet=True), folders, dataset="target")
+    return AnalysisSession(workbench, out)
+
+
+def _given(model: TransferModel, head: SourceHead) -> tuple[TransferModel, SourceHead | None]:
+    return model, head
 
 
 def _move(model: TransferModel) -> None:
