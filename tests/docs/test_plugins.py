@@ -6,13 +6,17 @@ import inspect
 
 import pytest
 
-from transferkit.registry import Owner, Register, Registry
+from transferkit.registry import Owner, Register, Registry, installed
 from transferkit.testing import check_plugin
 
 from .pages import ROOT, blocks, classes, code, defined, page, sections
 
 EXAMPLES = [cls for block in blocks(page("plugins"), "python") for cls in classes(block)]
-SHIPPED = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "README.md").is_file())
+SHIPPED = sorted(
+    path.name
+    for path in (ROOT / "plugins").iterdir()
+    if (path / "README.md").is_file() and path.name.removeprefix("transferkit_") in installed().names("regularizer")
+)
 
 
 @pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)

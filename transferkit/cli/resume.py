@@ -23,4 +23,4 @@ def resume(
     from transferkit.api import resume as go_on
 
     result = go_on(run_dir, quiet=quiet)
-    present(result, json=json, quiet=quiet)
+    present(result, as_json=json, quiet=quiet)

@@ -31,4 +31,4 @@ def run(
 
     names = [name for given in stages or () for name in given.split(",") if name]
     result = execute(loaded, out=out, stages=names, quiet=quiet)
-    present(result, json=json, quiet=quiet)
+    present(result, as_json=json, quiet=quiet)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,11 @@ if TYPE_CHECKING:
     from transferkit.api import RunResult
 
 
-def present(result: RunResult, *, json: bool, quiet: bool) -> None:
+def present(result: RunResult, *, as_json: bool, quiet: bool) -> None:
     """Print a result as JSON or for people, by one process only; then let go of the others."""
     from accelerate import PartialState
 
-    if speaks() and json:
+    if speaks() and as_json:
         print_json(result.content)
     elif speaks() and not quiet:
         show_result(result)
@@ -34,6 +36,8 @@ def show_result(result: RunResult) -> None:
     for name, entry in result.stages.items():
         for warning in entry["warnings"]:
             say(f"{name}: {warning}")
+    for name, verdict in _verdicts(result):
+        say(f"\n{name}: {verdict}")
     run_dir, last = result.run_dir, next(reversed(result.stages), None)
     written = {"report": run_dir / "report.html", "metrics": run_dir / "metrics.jsonl", "curves": run_dir / "tb"}
     commands = [f"{_here('transferkit')} compare {run_dir.parent}", f"{_here('tensorboard')} --logdir {run_dir / 'tb'}"]
@@ -47,6 +51,16 @@ def show_result(result: RunResult) -> None:
     say("\nTry next:")
     for command in commands:
         say(f"  {command}")
+
+
+def _verdicts(result: RunResult) -> Iterator[tuple[str, str]]:
+    """What each analysis found, in sentences."""
+    for name, path in result.analyses.items():
+        try:
+            report = json.loads((result.run_dir / path).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        yield name, report.get("verdict") or "nothing could be measured; the report says why"
 
 
 def _here(command: str) -> str:

@@ -1,0 +1,47 @@
+"""Recall per source class and the histogram of paper 001, table 1, as pure functions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transferkit_lingering.classes import class_ids, counts, same_length
+
+BINS = ("≤ 50 %", "50 to 60 %", "60 to 70 %", "70 to 80 %", "80 to 90 %", "90 to 100 %")
+"""The bins of `recall_histogram`: exactly 50 % is in the first, any other lower edge in the bin it opens."""
+
+
+def recall(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """(n,) predicted and true classes -> (K,) float64: the share of each class's images that is recognised.
+
+    NaN for a class without images. Raises ValueError for ids out of range and for different lengths.
+    """
+    correct, total = recall_counts(predictions, labels, num_classes)
+    return correct.double() / total
+
+
+def recall_counts(predictions: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Per class how many of its images are recognised, and how many it has: two (K,) int64."""
+    true = class_ids(labels, num_classes, "recall: the labels")
+    predicted = class_ids(predictions, num_classes, "recall: the predictions", true.device)
+    same_length(predicted, true, "recall: predictions and labels")
+    correct = torch.bincount(true[predicted == true], minlength=num_classes)
+    return correct, torch.bincount(true, minlength=num_classes)
+
+
+def recall_histogram(correct: Tensor, total: Tensor) -> Tensor:
+    """(K,) recognised images and images per class -> (6,) int64: how many classes have a recall in each bin.
+
+    The bins are those of table 1, `BINS`: ≤50, (50, 60), [60, 70), [70, 80), [80, 90), [90, 100] percent. Whole
+    numbers are compared, so that 3 of 5 is exactly 60 %. Classes without images are left out. Raises ValueError
+    for counts that are negative, not whole, or larger than their total.
+    """
+    images = counts(total, "recall_histogram: the totals")
+    hits = counts(correct, "recall_histogram: the correct counts", images.device)
+    same_length(hits, images, "recall_histogram: correct and total")
+    if bool((hits > images).any()):
+        raise ValueError("recall_histogram: a class has more correct images than images")
+    hits, images = 100 * hits[images > 0], images[images > 0]
+    bins = (hits > 50 * images).long()
+    for edge in (60, 70, 80, 90):
+        bins += hits >= edge * images
+    return torch.bincount(bins, minlength=len(BINS))
