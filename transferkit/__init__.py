@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit import testing
+    from transferkit.analysis.audit import AuditResult, audit
     from transferkit.api import RunResult, run
     from transferkit.data.streams import Stream
     from transferkit.hookspecs import hookimpl
@@ -24,10 +25,12 @@ API_VERSION = "1"
 
 _HOMES = {
     "Anchor": "transferkit.training.anchors",
+    "AuditResult": "transferkit.analysis.audit",
     "LoadedModel": "transferkit.model_folder",
     "Report": "transferkit.report",
     "RunResult": "transferkit.api",
     "Stream": "transferkit.data.streams",
+    "audit": "transferkit.analysis.audit",
     "hookimpl": "transferkit.hookspecs",
     "load": "transferkit.model_folder",
     "run": "transferkit.api",
@@ -37,11 +40,13 @@ _HOMES = {
 __all__ = [
     "API_VERSION",
     "Anchor",
+    "AuditResult",
     "LoadedModel",
     "Report",
     "RunResult",
     "Stream",
     "__version__",
+    "audit",
     "hookimpl",
     "lazy",
     "load",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from transferkit.safetensors_header import read_header
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SHOWN = 10
+FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")  # timm's names for them
 # Old files lack these counters; batch norm uses them only with momentum=None, which timm never sets.
 OPTIONAL_SUFFIX = "num_batches_tracked"
 
@@ -92,11 +94,28 @@ def _counters(net: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in net.state_dict().items() if name.endswith(OPTIONAL_SUFFIX)}
 
 
+def in_names_of(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state in the model's own names where timm's filter for the family gives them, whatever the shapes."""
+    converted = None if _same_names(net, state) else _converted(net, state)
+    return converted if converted is not None and _same_names(net, converted) else state
+
+
+def _same_names(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    own = net.state_dict()
+    return all(name.endswith(OPTIONAL_SUFFIX) for name in own.keys() ^ state.keys())
+
+
 def _converted(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
     """timm's family filter (renaming, resampled position tables) and first-convolution channels applied."""
-    convert: Callable[..., Any] | None = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    module = sys.modules[type(net).__module__]
+    convert: Callable[..., Any] | None = next(
+        (getattr(module, name) for name in FILTERS if hasattr(module, name)), None
+    )
     try:
-        found = dict(convert(dict(state), net)) if convert else dict(state)
+        found = dict(state)
+        if convert is not None:
+            takes_model = len(inspect.signature(convert).parameters) > 1
+            found = dict(convert(found, net) if takes_model else convert(found))
         return _adapt_channels(net, found)
     except Exception:  # a filter meant for another format may stumble over anything; the mismatches are the answer
         return None

@@ -50,7 +50,7 @@ def test_a_class_list_of_another_length(tmp_path):
 
 def test_a_folder_that_the_class_list_does_not_have(tmp_path):
     spec = labels(tmp_path / "l.csv", ["0,cat,alpha", "1,dog,beta"])
-    with pytest.raises(InputError, match='"alpa": no such class in this list.*\n.*did you mean "alpha"'):
+    with pytest.raises(InputError, match=r'"alpa": no such class in this list.*\n.*did you mean "alpha"'):
         source_class_list(numbered(2), spec, ["alpa", "beta"])
 
 
@@ -116,7 +116,7 @@ def test_a_name_of_two_imagenet_classes_is_refused():
 
 
 def test_an_id_that_is_not_among_the_thousand():
-    with pytest.raises(InputError, match='"n00000001": not among the 1000 classes of ImageNet.*--source-labels'):
+    with pytest.raises(InputError, match=r'"n00000001": not among the 1000 classes of ImageNet.*--source-labels'):
         source_class_list(IMAGENET, PLAIN, ["n01440764", "n00000001"])
 
 
@@ -133,7 +133,7 @@ def test_numbers_whose_order_as_text_is_another_are_an_assumption():
 
 
 def test_a_number_beyond_the_models_classes():
-    with pytest.raises(InputError, match='"12": .*the classes 0 to 11 only'):
+    with pytest.raises(InputError, match=r'"12": .*the classes 0 to 11 only'):
         source_class_list(numbered(12), PLAIN, ["3", "12"])
 
 
@@ -152,7 +152,7 @@ def test_no_evidence_names_folders_classes_and_the_way_out():
 
 
 def test_a_misspelt_folder_of_a_named_model():
-    with pytest.raises(InputError, match='is the folder "ow1".*such as "cat", "dog", "owl"(.|\n)*did you mean "owl"'):
+    with pytest.raises(InputError, match=r'is the folder "ow1".*such as "cat", "dog", "owl"(.|\n)*did you mean "owl"'):
         source_class_list(["cat", "dog", "owl"], PLAIN, ["cat", "ow1"])
 
 

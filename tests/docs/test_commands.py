@@ -10,6 +10,7 @@ import typer.main
 
 from transferkit import errors
 from transferkit.cli import app
+from transferkit.registry import installed
 
 from .pages import ROOT, blocks, page, sections
 
@@ -26,6 +27,7 @@ def commands(group, prefix=""):
     return found
 
 
+installed().manager.hook.transferkit_commands(cli=app)  # plugins that ship have verbs too
 VERBS = commands(typer.main.get_command(app))
 
 

@@ -222,8 +222,23 @@ def test_a_source_without_a_classifier(tmp_path):
     model, source = make(f"local-dir:{tmp_path}", weights="pretrained")
     assert source.weight.shape == (0, model.num_features)
     assert model.head.weight.shape[0] == 2
-    with pytest.raises(InputError, match="no classifier of its own"):
-        make(f"local-dir:{tmp_path}", weights="pretrained", classes=None)
+    backbone, source = make(f"local-dir:{tmp_path}", weights="pretrained", classes=None)
+    assert backbone.classes == [] == source.classes and source.weight.shape == (0, backbone.num_features)
+    images = probe_batch(backbone, 2)
+    assert torch.equal(backbone.eval()(images).features, model.eval()(images).features)
+
+
+def test_a_file_without_the_classifier_alone_is_a_backbone(tmp_path):
+    net = timm.create_model("test_resnet", num_classes=7)
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("fc.")}
+    save_file(state, str(tmp_path / "w.safetensors"))
+    model, source = make(weights=tmp_path / "w.safetensors", classes=None)
+    assert model.classes == [] and source.weight.shape == (0, model.num_features)
+    assert torch.equal(model.net.layer4[0].conv1.weight, net.layer4[0].conv1.weight)
+    del state["layer4.0.conv1.weight"]
+    save_file(state, str(tmp_path / "w.safetensors"))
+    with pytest.raises(InputError, match="3 tensors missing"):
+        make(weights=tmp_path / "w.safetensors", classes=None)
 
 
 @pytest.mark.real_data

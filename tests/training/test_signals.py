@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from transferkit.training.signals import StopSignal
+from transferkit.training.signals import Interrupting, StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -43,3 +43,11 @@ def test_other_threads_leave_the_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_work_without_a_loop_of_ours_is_interrupted_at_once(number: int) -> None:
+    with Interrupting().watching() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        assert stop.number == number

@@ -28,10 +28,10 @@ def write_report(run_dir: Path) -> Path:
 
 
 def title_of(run: RunFolder) -> str:
-    """The recipe's name, or the folder's; for an audit, what was audited."""
+    """The title that result.json gives, the recipe's name, or the folder's; for an audit, what was audited."""
     if run.kind == "audit":
         return audit_title(run.audit)
-    return str(run.recipe.get("name") or run.path.resolve().parent.name)
+    return str(run.result.get("title") or run.recipe.get("name") or run.path.resolve().parent.name)
 
 
 def _body(run: RunFolder) -> Iterator[str]:
@@ -68,8 +68,8 @@ def _facts(run: RunFolder) -> Iterator[str]:
 
 
 def _stage_table(run: RunFolder) -> str:
-    if not run.stages:
-        return page.paragraph("No stage has been recorded yet.")
+    if not run.stages:  # a finished folder without stages is of analyses alone
+        return "" if run.result.get("status") == "done" else page.paragraph("No stage has been recorded yet.")
     columns = [
         "stage",
         "best top-1",

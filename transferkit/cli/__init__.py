@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 import transferkit
+from transferkit.cli.audit import audit
 from transferkit.cli.compare import compare
 from transferkit.cli.doctor import doctor
 from transferkit.cli.evaluate import evaluate
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, plan, resume, evaluate, predict, compare, schema, doctor):
+for verb in (run, plan, resume, evaluate, predict, audit, compare, schema, doctor):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.models import find_model
 from transferkit.cli.output import note, print_json, progress, say, table
 from transferkit.errors import InputError, Problem
 from transferkit.formats import number, percent
+from transferkit.model_place import find_model
 from transferkit.suggest import did_you_mean
 
 NAMED = 8

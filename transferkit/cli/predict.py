@@ -10,10 +10,10 @@ from typing import IO, Annotated
 
 import typer
 
-from transferkit.cli.models import find_model
 from transferkit.cli.output import console, note, progress
 from transferkit.cli.predictions import CsvWriter, JsonWriter, TableWriter, Writer, answers, image_files
 from transferkit.errors import InputError
+from transferkit.model_place import find_model
 
 
 def predict(

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from transferkit.errors import InputError, Problem, TransferkitError
 from transferkit.model import preprocessing as prep
 from transferkit.model.compatibility import check_forward, require_one_head
+from transferkit.model.filling import fill_from_file
 from transferkit.model.origin import Origin, hub_reachable, locate
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.suggest import closest
-from transferkit.weights import fill, read_weights
 
 if TYPE_CHECKING:
     from transferkit.recipe import schema
@@ -37,20 +37,27 @@ COMMON = ["in_chans", "img_size", "drop_rate", "drop_path_rate", "global_pool", 
 
 
 def build(
-    spec: schema.Model, *, weights: Start, source_classes: list[str] | None, classes: list[str] | None
+    spec: schema.Model,
+    *,
+    weights: Start,
+    source_classes: list[str] | None,
+    classes: list[str] | None,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[TransferModel, SourceHead]:
     """The model of a stage and the head of the model it starts from.
 
     The model is created with the source's classes, filled, and only then given a new head: some families
     initialise a head of few classes so widely that its first gradients ruin the features.
-    `classes=None` keeps the source's head as the target's. Raises InputError for unknown names, bad
-    options, weights that do not fit or cannot be had, and models whose logits are not one linear
-    layer over their pooled features.
+    `classes=None` keeps the source's head as the target's; a source without one (a file that lacks exactly the
+    classifier, a self-supervised backbone) stays without. `say` gets a sentence where weights of another library
+    were understood. Raises InputError for unknown names, bad options, weights that do not fit or cannot be had,
+    and models whose logits are not one linear layer over their pooled features.
     """
     origin = locate(spec.name)
     options = {**origin.args, **_allowed(spec.options)}
     net, options = _create(origin, spec, options, weights, source_classes)
-    source_count = _fill_from_file(net, origin, weights)
+    path = weights if isinstance(weights, Path) else origin.weights if weights == "pretrained" else None
+    source_count = None if path is None else fill_from_file(net, path, origin.label, say)
     require_one_head(net, origin.label)
     model = TransferModel(
         net,
@@ -59,7 +66,7 @@ def build(
         architecture=net.pretrained_cfg["architecture"],
         options=options,
     )
-    source = _swap(model, classes, origin.label)
+    source = _swap(model, classes)
     check_forward(model, origin.label)
     net.pretrained_cfg = {**net.pretrained_cfg, **model.preprocessing.to_timm(), "num_classes": len(model.classes)}
     return model, source
@@ -194,27 +201,6 @@ def _plain(size: prep.Size) -> int | list[int]:
     return size[0] if size[0] == size[1] else list(size)
 
 
-def _fill_from_file(net: Any, origin: Origin, weights: Start) -> int | None:
-    """Load a local file after giving the model as many classes as the file has. Returns that number."""
-    path = weights if isinstance(weights, Path) else origin.weights if weights == "pretrained" else None
-    if path is None:
-        return None
-    state = read_weights(path)
-    count = _classes_in(net, state)
-    if count is not None and count != net.num_classes:
-        net.reset_classifier(count)
-    fill(net, state, str(path), origin.label)
-    return count
-
-
-def _classes_in(net: Any, state: dict[str, Tensor]) -> int | None:
-    name = (getattr(net, "pretrained_cfg", None) or {}).get("classifier")
-    for layer in (name,) if isinstance(name, str) else tuple(name or ()):
-        if f"{layer}.weight" in state:
-            return int(state[f"{layer}.weight"].shape[0])
-    return None
-
-
 def _source_names(net: Any, in_file: int | None, given: Sequence[str] | None, label: str) -> list[str]:
     count = in_file if in_file is not None else int(net.num_classes)
     if given is not None:
@@ -225,12 +211,11 @@ def _source_names(net: Any, in_file: int | None, given: Sequence[str] | None, la
     return [str(name) for name in names] if len(names) == count else [str(index) for index in range(count)]
 
 
-def _swap(model: TransferModel, classes: list[str] | None, label: str) -> SourceHead:
+def _swap(model: TransferModel, classes: list[str] | None) -> SourceHead:
     """The source's head, after the target's has taken its place. A headless source gives an empty one."""
     if isinstance(model.net.get_classifier(), nn.Linear):  # type: ignore[operator]
         return model.swap_head(classes)
-    if classes is None:
-        raise InputError(f"{label} has no classifier of its own; it can only start a stage that has classes")
-    model.net.reset_classifier(len(classes))  # type: ignore[operator]
-    model.classes = list(classes)
+    if classes is not None:
+        model.net.reset_classifier(len(classes))  # type: ignore[operator]
+        model.classes = list(classes)
     return SourceHead(torch.zeros(0, model.num_features), None, [])

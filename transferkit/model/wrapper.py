@@ -134,8 +134,12 @@ class TransferModel(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """The width d of the features: the head's input."""
-        return self.head.in_features
+        """The width d of the features: the head's input, or what a head would get where there is none."""
+        net: Any = self.net
+        head = net.get_classifier()
+        if isinstance(head, nn.Linear):
+            return head.in_features
+        return int(getattr(net, "head_hidden_size", None) or net.num_features)
 
     @property
     def tap_names(self) -> list[str]:

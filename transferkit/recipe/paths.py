@@ -25,7 +25,10 @@ def resolve_paths(root: Node) -> None:
 
 
 def resolve(node: Node | None) -> None:
-    """Make one path absolute, in place; `local-dir:` stays in front."""
+    """Make one path, or each of a list of them, absolute, in place; `local-dir:` stays in front."""
+    if node is not None and isinstance(node.value, list):
+        for item in node.value:
+            resolve(item)
     if node is None or not isinstance(node.value, str) or not node.value:
         return
     prefix = LOCAL if node.value.startswith(LOCAL) else ""

@@ -22,7 +22,7 @@ def make_accelerator(
 
     A precision that the device cannot do is refused (fp16 on a CPU) or lowered aloud (bf16 on an old GPU).
     """
-    device = _device(recipe.device)
+    device = available_device(recipe.device)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     precision = _precision(stage.precision, device, warn)
@@ -41,7 +41,8 @@ def make_accelerator(
     )
 
 
-def _device(wanted: str) -> str:
+def available_device(wanted: str) -> str:
+    """cpu, cuda or mps for what a recipe or an option says, `auto` included. Raises InputError for one not there."""
     has_mps = torch.backends.mps.is_available()
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("device: cuda was asked for, but torch sees no CUDA device; use device=auto or device=cpu")

@@ -36,3 +36,11 @@ class StopSignal:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+class Interrupting(StopSignal):
+    """For work that has no loop of ours to look at the flag: the first signal raises KeyboardInterrupt at once."""
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        super()._receive(number, frame)
+        raise KeyboardInterrupt

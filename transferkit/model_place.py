@@ -1,11 +1,21 @@
-"""Which model folder a user means: a model folder itself, `local-dir:…`, or a stage of a run folder."""
+"""Which model folder a user means: a model folder itself, `local-dir:…`, or a stage of a run folder. No torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """A model folder; where it is a stage's, also the run and the stage it belongs to."""
+
+    folder: Path
+    run: Path | None = None
+    stage: str | None = None
 
 
 def find_model(given: str, stage: str | None = None) -> Path:
@@ -13,24 +23,43 @@ def find_model(given: str, stage: str | None = None) -> Path:
 
     Raises InputError when there is none.
     """
+    return model_place(given, stage).folder
+
+
+def model_place(given: str, stage: str | None = None) -> ModelPlace:
+    """The same, with the run and stage that the folder belongs to. Raises InputError when there is no model."""
     path = Path(given.removeprefix("local-dir:")).expanduser()
     if (path / "config.json").is_file():
         if stage is not None:
             raise InputError(f"{path} is one model, so there is no stage to choose; leave out --stage")
-        return path
+        return _with_run(path)
     if (path / "model" / "config.json").is_file():
-        return path / "model"
+        return _with_run(path / "model")
     if (path / "result.json").is_file():
-        return _of_run(path, stage)
+        return _with_run(_of_run(path, stage))
     if not path.exists():
         raise InputError(f"{path} does not exist; give a model folder or a run folder")
     raise InputError(f"{path} is neither a model folder (config.json) nor a run folder (result.json)")
+
+
+def _with_run(folder: Path) -> ModelPlace:
+    """runs/…/stages/NAME/model belongs to the stage NAME of the run that holds its recipe."""
+    parts = folder.absolute().parts
+    if len(parts) > 3 and parts[-1] == "model" and parts[-3] == "stages":
+        run = Path(*parts[:-3])
+        if (run / "recipe.yaml").is_file():
+            return ModelPlace(folder, run, parts[-2])
+    return ModelPlace(folder)
 
 
 def _of_run(path: Path, stage: str | None) -> Path:
     from transferkit.analysis.run_folder import read_run
 
     run = read_run(path)
+    if run.kind == "audit":
+        raise InputError(
+            f"{path} is the folder of an audit, which has no model of its own; give the model it looked at"
+        )
     folders = {name: path / str((entry or {}).get("model") or "") for name, entry in run.stages.items()}
     finished = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
     if stage is not None and stage not in finished:

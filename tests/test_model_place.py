@@ -1,10 +1,22 @@
+"""Which model folder is meant: by itself, as a stage of a run, and what is neither."""
+
+from __future__ import annotations
+
 import json
 import shutil
 
 import pytest
 
-from transferkit.cli.models import find_model
 from transferkit.errors import InputError
+from transferkit.model_folder import save_model
+from transferkit.model_place import ModelPlace, find_model, model_place
+from transferkit.testing import tiny_model
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    return save_model(folder, tiny_model(["ants", "bees"]), None, {})
 
 
 @pytest.fixture
@@ -41,3 +53,20 @@ def test_refusals(run, model_folder, tmp_path):
     shutil.rmtree(run / "stages")
     with pytest.raises(InputError, match="no stage of"):
         find_model(str(run))
+
+
+def test_the_run_and_the_stage_of_a_model(run, model_folder):
+    folder = run / "stages" / "second" / "model"
+    assert model_place(str(run)) == ModelPlace(folder)  # a folder that only looks like a run
+    (run / "recipe.yaml").write_text("name: x\n")
+    for given in (run, run / "stages" / "second", folder, f"local-dir:{folder}"):
+        assert model_place(str(given)) == ModelPlace(folder, run, "second")
+    assert model_place(str(run), "first").stage == "first"
+    assert model_place(str(model_folder)) == ModelPlace(model_folder)
+
+
+def test_the_folder_of_an_audit_has_no_model(tmp_path):
+    for name in ("result.json", "audit.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match="folder of an audit"):
+        find_model(str(tmp_path))

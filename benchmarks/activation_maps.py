@@ -1,0 +1,111 @@
+"""GradCAM: ours against the package grad-cam used plainly, on the layers its users name, in forward passes.
+
+Random weights. Exits with 1 when a target is missed. Run: python benchmarks/activation_maps.py [rounds] [--only NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import timm
+import torch
+from interleaved import measure, ratio, table
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from transferkit.analysis.maps import ActivationMaps, Wanted, upsample
+from transferkit.model import Preprocessing, SourceHead, TransferModel
+
+BATCH, CLASSES, SOURCE_CLASSES = 4, 10, 1000
+DEAREST, LARGEST_DIFFERENCE = 1.5, 1e-4
+
+
+def channels_last(output):
+    return output.permute(0, 3, 1, 2)
+
+
+def tokens(output):
+    return output[:, 1:].transpose(1, 2).reshape(len(output), -1, 14, 14)
+
+
+# what the manual of the package has its users write for each model
+PLACES = {
+    "resnet18": (lambda net: net.layer4[-1], None),
+    "mobilenetv2_100": (lambda net: net.bn2, None),
+    "convnext_tiny": (lambda net: net.stages[-1], None),
+    "vit_small_patch16_224": (lambda net: net.blocks[-1].norm1, tokens),
+    "swin_tiny_patch4_window7_224": (lambda net: net.norm, channels_last),
+}
+
+
+def model_of(name):
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=CLASSES).eval()
+    preprocessing = Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3, 1.0, "center", "bicubic")
+    model = TransferModel(net, classes=[str(i) for i in range(CLASSES)], preprocessing=preprocessing, architecture=name)
+    return model.eval()
+
+
+def scaled(maps):
+    maps = maps - maps.amin(dim=(1, 2), keepdim=True)
+    return maps / (1e-7 + maps.amax(dim=(1, 2), keepdim=True))
+
+
+def run(name, rounds):
+    """Whether the targets hold for one model."""
+    model = model_of(name)
+    images, classes = torch.randn(BATCH, 3, 224, 224), torch.arange(BATCH) % CLASSES
+    head = SourceHead(
+        torch.randn(SOURCE_CLASSES, model.num_features) / 30, None, [str(i) for i in range(SOURCE_CLASSES)]
+    )
+    place, reshape = PLACES[name]
+    theirs = GradCAM(model.net, [place(model.net)], reshape_transform=reshape)
+    targets = [ClassifierOutputTarget(int(c)) for c in classes]
+    expected = torch.from_numpy(theirs(images, targets))
+    model.net.requires_grad_(True)
+    ours = ActivationMaps(model)
+    output = ours(images, Wanted(classes))
+    found = scaled(upsample(scaled(output.maps[0]), (224, 224)))
+    difference = float((found - expected).abs().max())
+    three = (Wanted(classes), Wanted(classes, of="margin"), Wanted("predicted", head))
+
+    def forward():
+        with torch.no_grad():
+            return model(images)
+
+    def one_by_one():
+        return [theirs(image[None], [target]) for image, target in zip(images, targets, strict=True)]
+
+    variants = {
+        "forward pass": forward,
+        "ours": lambda: ours(images, Wanted(classes)),
+        "ours, three maps by two heads": lambda: ours(images, *three),
+        "grad-cam, a batch": lambda: theirs(images, targets),
+        "grad-cam, one by one": one_by_one,
+    }
+    print(
+        f"{name}, {BATCH} images: at {ours.layer}, {'closed form' if ours.closed_form else 'backward from there'}; ",
+        end="",
+    )
+    print(f"normalised maps differ by {difference:.1e}, {int(output.empty[0].sum())} of {BATCH} are empty")
+    times = measure(variants, rounds, warmup=1)
+    table(times, "forward pass")
+    return difference <= LARGEST_DIFFERENCE and ratio(times, "ours", "forward pass") <= DEAREST
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=10)
+    parser.add_argument("--only", choices=list(PLACES))
+    given = parser.parse_args()
+    held = {name: run(name, given.rounds) for name in ([given.only] if given.only else PLACES)}
+    missed = [name for name, good in held.items() if not good]
+    target = f"at most {DEAREST} forward passes and {LARGEST_DIFFERENCE:.0e} apart"
+    print(f"target, {target}: " + (f"missed by {', '.join(missed)}" if missed else "holds"))
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the run of a target says of it, and what wins over it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transferkit.errors import InputError
+from transferkit.recipe import yaml
+
+from .audit_world import NOT_GIVEN, SOURCE, images
+
+
+@pytest.fixture
+def run_folder(world, tmp_path):
+    """A run: `pre` on the source images, `target` from it, `control` from scratch."""
+    run = tmp_path / "run"
+    for stage, model in {"pre": "source", "target": "target", "control": "baseline"}.items():
+        (run / "stages" / stage).mkdir(parents=True)
+        (run / "stages" / stage / "model").symlink_to(world / model)
+    stage = {"epochs": 1, "dataset": "insects"}
+    recipe = {
+        "name": "r",
+        "model": {"name": "test_resnet"},
+        "datasets": {
+            "colours": {"folder": str(world / "source-images")},
+            "insects": {"folder": str(world / "target-images")},
+        },
+        "stages": [
+            {"name": "pre", **stage, "dataset": "colours", "start": "scratch"},
+            {"name": "control", **stage, "start": "scratch"},
+            {"name": "target", **stage, "start": "pre"},
+        ],
+    }
+    return run, recipe
+
+
+def write_run(run, recipe):
+    (run / "recipe.yaml").write_text(yaml.dump(recipe))
+    stages = {entry["name"]: {"model": f"stages/{entry['name']}/model"} for entry in recipe["stages"]}
+    (run / "result.json").write_text(json.dumps({"status": "done", "stages": stages, "analyses": {}}))
+    return run
+
+
+def test_a_run_says_what_is_not_given(audit, run_folder, world):
+    run = write_run(*run_folder)
+    for target in (run, run / "stages" / "target", run / "stages" / "target" / "model"):
+        result = audit(target, **NOT_GIVEN, analyses=["counting"])
+        assert result.analyses["counting"]["images"] == 9 and result.analyses["counting"]["models"] == 3
+    record = json.loads((result.run_dir / "audit.json").read_text())
+    assert record["models"]["source"]["given"] == "stage pre (from the run's recipe)"
+    assert record["models"]["baseline"]["given"] == "stage control (from the run's recipe)"
+    assert record["data"]["source"]["given"] == "colours (from the run's recipe)"
+    assert record["data"]["target"]["given"] == "insects (from the run's recipe)"
+
+
+def test_what_is_given_wins_over_the_run(audit, run_folder, tmp_path):
+    few = images(tmp_path / "few", SOURCE[1:3], 2)
+    result = audit(write_run(*run_folder), **{**NOT_GIVEN, "source_data": few}, analyses=["counting"])
+    assert result.analyses["counting"]["images"] == 4
+
+
+def test_the_recipes_analyses_say_which_images_and_which_baseline(audit, run_folder, tmp_path):
+    run, recipe = run_folder
+    recipe["datasets"]["few"] = {"folder": str(images(tmp_path / "few", SOURCE[1:3], 2))}
+    recipe["analyses"] = [{"use": "whatever", "dataset": "few", "baseline": "control"}]
+    result = audit(write_run(run, recipe), **NOT_GIVEN, analyses=["counting"])
+    assert result.analyses["counting"]["images"] == 4
+
+
+def test_a_class_list_for_the_source_images_of_a_run(audit, run_folder, tmp_path):
+    rows = [f"{index},{name},{name}" for index, name in enumerate(SOURCE)]
+    (tmp_path / "l.csv").write_text("\n".join(["index,name,folder", *rows]))
+    result = audit(write_run(*run_folder), **NOT_GIVEN, source_labels=tmp_path / "l.csv", analyses=["counting"])
+    record = json.loads((result.run_dir / "audit.json").read_text())
+    assert "l.csv" in record["class_mapping"]
+
+
+def test_a_stage_from_scratch_has_no_source(audit, run_folder, tmp_path):
+    run = write_run(*run_folder)
+    with pytest.raises(InputError, match=r'"control".*trained from scratch.*--source MODEL'):
+        audit(run / "stages" / "control", **NOT_GIVEN)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_recipe_names_no_source_images(audit, run_folder, world, tmp_path):
+    run, recipe = run_folder
+    recipe["stages"][2]["start"] = str(world / "source")
+    with pytest.raises(InputError, match="names no source images; give them with --source-data"):
+        audit(write_run(run, recipe), **NOT_GIVEN)
+    result = audit(run, **{**NOT_GIVEN, "source_data": world / "source-images"}, analyses=["counting"])
+    assert result.analyses["counting"]["models"] == 3

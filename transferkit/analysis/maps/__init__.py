@@ -1,0 +1,8 @@
+"""Class-activation maps of any timm model at the price of a forward pass: where in an image a class was seen."""
+
+from __future__ import annotations
+
+from transferkit.analysis.maps.activation import ActivationMaps, MapsOutput, upsample
+from transferkit.analysis.maps.wanted import Wanted
+
+__all__ = ["ActivationMaps", "MapsOutput", "Wanted", "upsample"]
