@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from transferkit.api import execute
@@ -17,28 +18,45 @@ RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.par
 NAMES = [path.relative_to(ROOT / "recipes").as_posix() for path in RECIPES]
 
 
+SOURCE = ["a", "b", "c"]  # the classes of the source model in these tests
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes, six training and two validation images each."""
+    """`target`: two classes, six training and two validation images each. `imagenet`: two of the source's classes."""
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("val", 2)):
         for name in ("left", "right"):
-            (root / split / name).mkdir(parents=True)
+            (root / "target" / split / name).mkdir(parents=True)
             for index in range(count):
-                pixels = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+                noise(rng, root / "target" / split / name / f"{index}.png")
+    for name in SOURCE[:2]:
+        (root / "imagenet" / name).mkdir(parents=True)
+        for index in range(2):
+            noise(rng, root / "imagenet" / name / f"{index}.png")
     return root
+
+
+def noise(rng: np.random.Generator, path: Path) -> None:
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(path)
 
 
 def smaller(recipe: str, folder: Path) -> list[str]:
     """Overrides that put data in place and make a recipe small: the same plugins, schedules and stages."""
     overrides = ["device=cpu"]
+    content = yaml.safe_load((ROOT / "recipes" / recipe).read_text(encoding="utf-8"))
+    own = [use["use"] for use in content.get("analyses") or []]
+    overrides += [f"analyses.distraction.{one}" for one in ("composites=4", "gallery=1") if "distraction" in own]
+    overrides += ["analyses.confusion.limit=4"] if "confusion" in own else []
     if recipe == "quickstart.yaml":
         return overrides
-    dataset = "ants_bees" if recipe == "ants_bees.yaml" else "images"
-    overrides += [f"datasets.{dataset}.folder={folder}", "model.preprocessing.input_size=64", "model.weights=null"]
-    if recipe != "ants_bees.yaml":
+    names = {"cats_vs_dogs.yaml": ["cats_dogs", "imagenet"]}.get(recipe, ["images"])
+    names = ["ants_bees", "imagenet"] if recipe.startswith("ants_bees") else names
+    for name in names:
+        overrides.append(f"datasets.{name}.folder={folder / ('imagenet' if name == 'imagenet' else 'target')}")
+    overrides += ["model.preprocessing.input_size=64", "model.weights=null"]
+    if not recipe.startswith("ants_bees"):
         overrides += ["model.name=resnet10t"]
     return overrides
 
@@ -83,7 +101,7 @@ def source_model(spec, tmp_path: Path) -> Path:
     from transferkit.model import build
     from transferkit.model_folder import save_model
 
-    model, head = build(spec, weights="scratch", source_classes=["a", "b", "c"], classes=None)
+    model, head = build(spec, weights="scratch", source_classes=SOURCE, classes=None)
     return save_model(tmp_path / "source", model, head)
 
 

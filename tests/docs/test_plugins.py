@@ -46,3 +46,13 @@ def test_every_kind_is_named():
 def test_every_regularizer_that_ships_has_its_card(package):
     assert f"../plugins/{package}/README.md" in page("regularizers")
     assert package.removeprefix("transferkit_") in code(page("regularizers"))
+
+
+@pytest.mark.parametrize("package", sorted(path.parent.name for path in (ROOT / "plugins").glob("*/README.md")))
+def test_every_card_is_on_a_page(package):
+    assert any(f"../plugins/{package}/README.md" in page(name) for name in ("regularizers", "audit"))
+
+
+@pytest.mark.parametrize("name", installed().names("analyzer"))
+def test_every_analyzer_is_introduced(name):
+    assert name in code(page("audit"))

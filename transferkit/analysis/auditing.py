@@ -21,6 +21,7 @@ from transferkit.analysis.perform import perform_all
 from transferkit.analysis.sanity import check
 from transferkit.analysis.target_classes import agree_on_classes
 from transferkit.analysis.workbench import Workbench
+from transferkit.data.images import BadImage
 from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
 from transferkit.report import Report
@@ -68,7 +69,9 @@ class Auditing:
                     self._analyze(list(warnings))
                 except KeyboardInterrupt as error:
                     raise self._stopped(stop) from error
-        except InputError:
+        except InputError as error:
+            if isinstance(error, BadImage):
+                error.add_note("    here: --skip-bad-images leaves unreadable images out, and the report counts them")
             raise
         except Interrupted:
             self._end("stopped")
