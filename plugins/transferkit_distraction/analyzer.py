@@ -1,0 +1,71 @@
+"""The analyzer `distraction`: does the fine-tuned model look at what only the source model should care about?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from transferkit.analysis import AnalysisSession
+    from transferkit.report import Report
+
+
+@dataclass
+class Distraction:
+    """Paste target images on source images and compare where the models look outside the pasted part."""
+
+    classes: Annotated[int, Field(ge=1, description="how many source classes serve as backgrounds")] = 30
+    composites: Annotated[int, Field(ge=1, description="composite images per source class; the paper's 100")] = 40
+    scale: Annotated[
+        float, Field(gt=0, le=0.9, description="side of the pasted image as a share of the picture's side")
+    ] = 0.4
+    percentile: Annotated[float, Field(gt=0, lt=100, description="pixels above it are where a model looks")] = 80
+    scope: Annotated[
+        Literal["zeroed", "region"],
+        Field(description="percentile of the map with the pasted part set to zero, or of the background alone"),
+    ] = "zeroed"
+    of: Annotated[
+        Literal["logit", "margin"],
+        Field(description="maps of a class's logit, or of it minus the mean of the others'"),
+    ] = "logit"
+    target_class: Annotated[
+        Literal["overlay", "predicted"],
+        Field(description="the target class whose map is taken: the pasted image's, or the one predicted"),
+    ] = "overlay"
+    method: Annotated[str, Field(description="gradcam, or any method of the package grad-cam by its name")] = "gradcam"
+    layer: Annotated[
+        str | None, Field(description="the layer of the maps; by default found by looking at the model")
+    ] = None
+    gallery: Annotated[int, Field(ge=0, le=99, description="how many of the most distracted pictures are shown")] = 12
+    write_composites: Annotated[bool, Field(description="keep all composites as PNG files with a manifest")] = False
+
+    metrics: ClassVar[tuple[str, ...]] = (
+        "target_mean",
+        "baseline_mean",
+        "shared_target_mean",
+        "unrelated_target",
+        "unrelated_baseline",
+        "chance",
+        "classes",
+        "classes_above_diagonal",
+        "p_value",
+        "composites",
+        "flip_rate_target",
+        "flip_rate_baseline",
+        "accuracy_target",
+        "accuracy_baseline",
+        "recovered",
+        "recovered_control",
+        "empty_maps_target",
+        "empty_maps_baseline",
+        "empty_maps_source",
+    )
+    standard_audit: ClassVar[int] = 40
+
+    def analyze(self, session: AnalysisSession) -> Report:
+        """Equation 4 of paper 000 for M^t and M^b per source class, with flips, occlusion, pictures and a gallery."""
+        from transferkit_distraction.report import report
+
+        return report(session, self)

@@ -1,0 +1,195 @@
+"""What one model makes of composites: its maps and predictions, class by class, from the cache where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transferkit.analysis import AnalysisSession, Composites, Wanted
+from transferkit.analysis.class_mapping import nameless
+from transferkit.errors import InputError
+
+if TYPE_CHECKING:
+    from transferkit.training.progress import Bar
+    from transferkit_distraction.analyzer import Distraction
+
+Pixels = NDArray[np.uint8]
+BATCH = {"cpu": 16}
+LARGE_BATCH = 64
+
+
+@dataclass(eq=False)
+class Part:
+    """The composites of one source class; their pixels are made once, when a model first asks for them."""
+
+    number: int
+    composites: Composites
+    indices: list[int]
+
+    @cached_property
+    def pixels(self) -> list[Pixels]:
+        """(H, W, 3) each."""
+        return [self.composites.pixels(index) for index in self.indices]
+
+    def forget(self) -> None:
+        """Let the pixels go: 6 MB of 40 composites at 224 pixels."""
+        self.__dict__.pop("pixels", None)
+
+    @property
+    def items(self) -> list[Any]:
+        """What each composite is."""
+        return [self.composites.items[index] for index in self.indices]
+
+    @property
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(top, left, bottom, right) of each pasted image."""
+        return [item.box for item in self.items]
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64: the target class of each pasted image."""
+        return torch.tensor([item.overlay_class for item in self.items], dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One model's answers on n composites. Classes are those of M^t, -1 for one that M^t does not have."""
+
+    maps: Tensor
+    """(n, h, w) float32, of low resolution."""
+    empty: Tensor
+    """(n,) bool: the map is zero everywhere."""
+    predicted: Tensor
+    """(n,) int64."""
+    probability: Tensor
+    """(n,) float32, of the predicted class."""
+    on_colour: Tensor
+    """(n,) int64: predicted with the same overlay at the same place on one colour; empty for the source model."""
+
+
+@dataclass(eq=False)
+class Viewer:
+    """A model in a role together with what is asked of it."""
+
+    session: AnalysisSession
+    role: str
+    options: Distraction
+    known: list[int] = field(default_factory=list)
+    """The model's own number of each of M^t's classes; empty for the source model."""
+
+    def __post_init__(self) -> None:
+        self.model = self.session.model(self.role)
+        target = self.session.model("target")
+        self.canvas = target.preprocessing.to_json()
+        same = self.role != "baseline" or self.model.architecture == target.architecture
+        self.maps = self.session.maps(self.role, method=self.options.method, layer=self.options.layer if same else None)
+        self.batches = self.session.batches(self.role)
+        probe = self.role == "source" and self.session.source_head_is_probe
+        self.head = self.session.source_head() if probe else None
+        self.colour = mean_colour(self.model.preprocessing.mean)
+        self.batch_size = BATCH.get(self.session.device.type, LARGE_BATCH)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes per composite."""
+        return 1 if self.role == "source" else 2
+
+    def facts(self, part: Part) -> dict[str, Any]:
+        """All that its view of a part follows from."""
+        return {
+            "what": "views of composites",
+            "model": self.session.digest(self.role),
+            "head": None if self.head is None else self.session.digest("head_swap"),
+            "canvas": self.canvas,
+            "images": [self.session.data_digest("source"), self._overlays()],
+            "items": [list(astuple(item)) for item in part.items],
+            "maps": [self.options.method, self.maps.layer, self.options.of],
+            "asked": "source" if self.role == "source" else [self.options.target_class, self.known],
+            "device": self.session.device.type,
+        }
+
+    def _overlays(self) -> str:
+        return self.session.data_digest("target", self.session.overlay_split())
+
+    def view(self, part: Part, bar: Bar) -> View:
+        """Its maps and predictions of a part."""
+        found = self.session.cached(self.facts(part), lambda: self._look(part))
+        bar.advance(self.passes * len(part.indices))
+        return View(**{name: found[name] for name in ("maps", "empty", "predicted", "probability", "on_colour")})
+
+    def _look(self, part: Part) -> dict[str, Tensor]:
+        starts = range(0, len(part.indices), self.batch_size)
+        rows = [self._look_at(part, slice(start, start + self.batch_size)) for start in starts]
+        return {name: torch.cat([row[name].cpu() for row in rows]) for name in rows[0]}
+
+    def _look_at(self, part: Part, chunk: slice) -> dict[str, Tensor]:
+        output = self.maps(
+            self.batches(part.pixels[chunk]), Wanted(self._wanted(part, chunk), self.head, self.options.of)
+        )
+        best = output.logits.float().softmax(dim=1).max(dim=1)
+        colour = torch.zeros(len(best.values), dtype=torch.int64)
+        if self.role != "source":
+            colour = self.predict([part.composites.on_colour(i, self.colour) for i in part.indices[chunk]])
+        return {
+            "maps": output.maps[0],
+            "empty": output.empty[0],
+            "predicted": self._named(best.indices.cpu()),
+            "probability": best.values,
+            "on_colour": colour,
+        }
+
+    def _wanted(self, part: Part, chunk: slice) -> Any:
+        if self.role == "source":
+            return torch.full((len(part.indices[chunk]),), part.number, dtype=torch.int64)
+        if self.options.target_class == "predicted":
+            return "predicted"
+        return torch.tensor(self.known)[part.labels[chunk]]
+
+    def predict(self, pictures: Sequence[Pixels]) -> Tensor:
+        """(n,) int64: the target class predicted for each picture, on the CPU."""
+        if not pictures:
+            return torch.empty(0, dtype=torch.int64)
+        with torch.no_grad():
+            found = [self.model(self.batches(some)).logits.argmax(dim=1).cpu() for some in self._pieces(pictures)]
+        return self._named(torch.cat(found))
+
+    def _pieces(self, pictures: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
+        return (pictures[start : start + self.batch_size] for start in range(0, len(pictures), self.batch_size))
+
+    def _named(self, predicted: Tensor) -> Tensor:
+        """The model's own class numbers as M^t's."""
+        if self.role == "source":
+            return predicted
+        numbers = torch.full((len(self.model.classes),), -1, dtype=torch.int64)
+        numbers[torch.tensor(self.known)] = torch.arange(len(self.known))
+        return numbers[predicted]
+
+
+def mean_colour(mean: Sequence[float]) -> tuple[int, int, int]:
+    """A model's mean in 8 bits: the colour that it sees as nothing."""
+    values = mean if len(mean) == 3 else [mean[0]] * 3
+    red, green, blue = (min(max(round(255 * value), 0), 255) for value in values)
+    return red, green, blue
+
+
+def shared_numbers(target: Sequence[str], other: Sequence[str]) -> list[int]:
+    """The other model's number of each of M^t's classes: by name, or by order where one of them has no names.
+
+    Raises InputError where they have different classes.
+    """
+    if set(target) <= set(other):
+        return [list(other).index(name) for name in target]
+    if len(target) == len(other) and (nameless(target) or nameless(other)):
+        return list(range(len(target)))
+    missing = ", ".join(f'"{name}"' for name in target if name not in set(other))
+    raise InputError(
+        f"the baseline has other classes than the target ({missing} not among its {len(other)}); "
+        "give a baseline that was trained on the same task"
+    )
