@@ -4,7 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import types
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distribution
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,8 +128,12 @@ def test_a_plugin_that_fails_harms_nobody_who_does_not_use_it(tmp_path: Path, mo
 def test_what_ships_is_what_the_folder_holds() -> None:
     root = Path(__file__).resolve().parents[1]
     folders = {path.name for path in (root / "plugins").iterdir() if (path / "__init__.py").is_file()}
-    owners = {c.target.split(".")[0].split(":")[0] for c in discover().components.values() if isinstance(c.target, str)}
-    assert folders <= owners
+    shipped = [entry.value for entry in distribution("transferkit").entry_points if entry.group == "transferkit"]
+    assert folders == set(shipped)
+    found = discover()
+    assert not found.failures
+    owners = {c.target.split(".")[0].split(":")[0] for c in found.components.values() if isinstance(c.target, str)}
+    assert owners <= folders
     for folder in folders:
         assert (root / "plugins" / folder / "README.md").is_file(), f"{folder} has no method card"
 

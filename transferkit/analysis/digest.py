@@ -80,4 +80,4 @@ def _hash(start: str, tensors: Iterable[tuple[str, Any]]) -> str:
 
 def _bytes(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data

@@ -156,7 +156,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
             yield images.to(device), labels.to(device)
 
     def picture(self, index: int) -> Image.Image:
-        """The RGB image of the model's input size, before it becomes a tensor, as evaluation sees it. Raises BadImage."""
+        """The RGB picture of the model's input size that evaluation turns into a tensor. Raises BadImage."""
         with preserved():
             return self._picture(index, 0, self.evaluation)[0]
 

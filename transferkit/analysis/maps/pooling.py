@@ -31,7 +31,7 @@ def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layou
 
     `head` takes the layer's output (b, …) to features (b, d). It is a mean pooling if the gradient at every
     position, of every probe input and for every probe direction is the same to 1e-4 of its largest value. The probe
-    inputs go beyond what the layer gives, to negative values too, so that no activation function goes unseen.
+    inputs go far beyond what the layer gives, to negative values too, so that no activation function goes unseen.
     """
     inputs = _probe_inputs(output)
     leaf = inputs.clone().requires_grad_()
@@ -53,10 +53,11 @@ def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layou
 
 
 def _probe_inputs(output: Tensor) -> Tensor:
-    scale = output.abs().mean().clamp_min(torch.finfo(output.dtype).tiny)
+    """What the layer gives, its negative, and waves of its own size, of 1 and of 100: all curves are flat from near."""
     wave = torch.sin(0.9 * torch.arange(output.numel(), device=output.device, dtype=torch.float64))
-    wave = scale * wave.reshape(output.shape).to(output)
-    return torch.cat([output, -output, output + wave, 3 * wave])
+    wave = wave.reshape(output.shape).to(output)
+    own = output.abs().mean()
+    return torch.cat([output, -output, output + own * wave, 3 * own * wave, wave, 100 * wave])
 
 
 def _equal(found: Tensor, expected: Tensor) -> bool:
