@@ -107,6 +107,16 @@ def _out_of_place(model):
     return model
 
 
+@pytest.mark.parametrize("curve", [nn.Hardswish(), nn.Tanh(), nn.Softsign()])
+def test_a_curve_is_seen_where_small_maps_make_it_look_straight(curve):
+    class Faint(Pooled):
+        def forward_features(self, images):
+            return images * 1e-7
+
+    model = wrapped(Faint(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), curve), 3), (4, 6), 2)
+    assert not ActivationMaps(model).closed_form
+
+
 def test_several_heads_and_classes_share_one_pass():
     model = model_of("test_resnet", 64)
     source, images, classes = source_head(model), images_for(model, 3), torch.tensor([3, 0, 1])

@@ -33,7 +33,7 @@ def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layou
     position, of every probe input and for every probe direction is the same to 1e-4 of its largest value. The probe
     inputs go far beyond what the layer gives, to negative values too, so that no activation function goes unseen.
     """
-    inputs = _probe_inputs(output)
+    inputs = _probe_inputs(output, layout)
     leaf = inputs.clone().requires_grad_()
     with torch.enable_grad():
         features = head(leaf.clone())
@@ -52,12 +52,24 @@ def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layou
     return MeanPooling(jacobian) if same else None
 
 
-def _probe_inputs(output: Tensor) -> Tensor:
-    """What the layer gives, its negative, and waves of its own size, of 1 and of 100: all curves are flat from near."""
-    wave = torch.sin(0.9 * torch.arange(output.numel(), device=output.device, dtype=torch.float64))
-    wave = wave.reshape(output.shape).to(output)
+def _probe_inputs(output: Tensor, layout: Layout) -> Tensor:
+    """What the layer gives, its negative, and waves of its own size, of 1 and of 100: all curves are flat from near.
+
+    The waves differ between channels more than between positions, or they would average out.
+    """
+    maps = layout.spatial(output)
+    channels, positions = _wave(maps[:, :, :1, :1], 1.7), _wave(maps, 0.9)
+    wave = layout.restore(channels + 0.5 * positions, output)
     own = output.abs().mean()
-    return torch.cat([output, -output, output + own * wave, 3 * own * wave, wave, 100 * wave])
+    return torch.cat([output, -output, output + own * wave, 3 * own * wave, wave, 100 * wave, -100 * wave])
+
+
+def _wave(like: Tensor, step: float) -> Tensor:
+    return (
+        torch.sin(step * torch.arange(like.numel(), device=like.device, dtype=torch.float64))
+        .reshape(like.shape)
+        .to(like)
+    )
 
 
 def _equal(found: Tensor, expected: Tensor) -> bool:
