@@ -87,7 +87,7 @@ def _distribution(session: AnalysisSession, found: Memories) -> str:
         axes.axvline(found.p_lo, color=SOFT, linestyle="--", linewidth=1, label=f"threshold {found.p_lo:.3g}")
         axes.axvline(1 / len(found.names), color=SOFT, linestyle=":", linewidth=1, label="chance")
         axes.set_xscale("log")
-        axes.set_xlim(min(0.5 / len(found.names), found.p_lo / 2), 1)
+        axes.set_xlim(min(0.5 / len(found.names), found.p_lo / 2 or 1), 1)
         axes.set_ylim(0, 102)
         axes.set_xlabel("mean probability of a class on its own images")
         axes.set_ylabel("source-only classes, %")
