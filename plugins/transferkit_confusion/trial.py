@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from transferkit_confusion.analyzer import Confusion
 
 
+COMMON = 0.01  # share of the target images for which a class is the source model's first guess
+
+
 @dataclass
 class Trial:
     """What was shown to the models and what they answered; arrays are over the composites."""
@@ -141,9 +144,10 @@ def _eligible(
     if not options.source_only:
         return enough
     try:
-        from transferkit_lingering import memories
+        from transferkit_lingering import Lingering, memories
 
-        only = set(memories(session).source_only.tolist())
+        # a rule of its own: with other thresholds of `lingering` the same pictures serve again
+        only = set(memories(session, Lingering(k=1, v_lo=COMMON)).source_only.tolist())
     except InputError as error:
         gaps.append(
             f"Backgrounds that show a target class themselves could not be left out: {error}. Look at their names."
@@ -156,7 +160,10 @@ def _eligible(
             "were taken from all of them: some may show a target class themselves."
         )
         return enough
-    notes.append(f"{len(found)} of them do not show in the target images; only these were taken.")
+    notes.append(
+        f"{len(found)} of them are the source model's first guess for at most {COMMON:.0%} of the target images; only "
+        "these were taken."
+    )
     return found
 
 

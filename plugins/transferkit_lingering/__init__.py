@@ -8,14 +8,16 @@ import transferkit
 
 if TYPE_CHECKING:
     from transferkit.registry import Register
+    from transferkit_lingering.analyzer import Lingering
     from transferkit_lingering.memory import Memories, memories
     from transferkit_lingering.sets import lingering, prevalence, source_only
 
-__all__ = ["Memories", "lingering", "memories", "prevalence", "source_only"]
+__all__ = ["Lingering", "Memories", "lingering", "memories", "prevalence", "source_only"]
 
 __getattr__ = transferkit.lazy(
     __name__,
     {
+        "Lingering": "transferkit_lingering.analyzer",
         "Memories": "transferkit_lingering.memory",
         "lingering": "transferkit_lingering.sets",
         "memories": "transferkit_lingering.memory",

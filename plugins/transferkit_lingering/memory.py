@@ -74,13 +74,13 @@ class Evidence:
     n_target: int
 
 
-def memories(session: AnalysisSession) -> Memories:
-    """What is remembered, with the thresholds of the run's or audit's `lingering` analyzer, or the defaults.
+def memories(session: AnalysisSession, options: Lingering | None = None) -> Memories:
+    """What is remembered, with these thresholds; by default those of the run's or audit's `lingering` analyzer.
 
     Needs the source model, source images and target images, and uses cached predictions only.
     Raises InputError where one of them is missing.
     """
-    options = configured(session)
+    options = options if options is not None else configured(session)
     return judge(gather(session, options), options)
 
 

@@ -211,7 +211,7 @@ def test_source_classes_that_the_target_shows_are_left_out(images, tmp_path):
     shown = set(session.predictions("source", "target").predicted().tolist())
     assert shown
     assert not shown & set(column(report, "backgrounds", "class"))
-    assert any("do not show in the target images; only these were taken" in note for note in report.notes)
+    assert any("first guess for at most 1% of the target images; only these" in note for note in report.notes)
 
 
 def test_without_a_source_model_shared_classes_stay_and_that_is_said(images, tmp_path):
@@ -264,3 +264,14 @@ def test_importing_does_not_import_torch():
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_other_thresholds_of_lingering_find_the_same_pictures(images, tmp_path):
+    weights = [[c / 128 - 1 for c in colour] for colour in COLOURS.values()]
+    source = by_colour((30 * np.array(weights, dtype=np.float32)).tolist(), list(COLOURS))
+    session = session_of(images, tmp_path, redness(), source=source)
+    tables = []
+    for k, v_lo in ((1, 0), (5, 3)):
+        session.peers = {"lingering": Lingering(k=k, v_lo=v_lo)}
+        tables.append(analyze(session, source_only=True).tables["backgrounds"].rows)
+    assert tables[0] == tables[1]
