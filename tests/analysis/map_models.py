@@ -19,7 +19,10 @@ def wrapped(net, size, classes=3, name="made up"):
 
 
 def model_of(name, size=64, classes=3, *, sized=False, **options):
-    """A timm model whose layers all matter: scales that start at zero are set to a half."""
+    """A timm model whose layers all matter: scales that start at zero are set to a half.
+
+    No row of the head points along the mean feature: a random one mostly gives maps of one sign, hence empty ones.
+    """
     if sized:
         options["img_size"] = size
     with seeded("map model", name):
@@ -28,8 +31,13 @@ def model_of(name, size=64, classes=3, *, sized=False, **options):
         for key, parameter in net.named_parameters():
             if parameter.dim() == 1 and "bias" not in key and float(parameter.abs().max()) < 1e-3:
                 parameter.fill_(0.5)
-        net.get_classifier().reset_parameters()  # some families start it at zero
-    return wrapped(net, size, classes, name)
+        head = net.get_classifier()
+        with seeded("map head", name):
+            head.reset_parameters()  # some families start it at zero
+        model = wrapped(net, size, classes, name)
+        mean = model.eval()(images_for(model)).features.mean(dim=0)
+        head.weight.sub_(torch.outer(head.weight @ mean, mean) / mean.square().sum())
+    return model.train()
 
 
 def images_for(model, count=2, seed=0):

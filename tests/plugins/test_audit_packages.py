@@ -19,7 +19,7 @@ from transferkit.report import Report
 FUNCTIONS = {
     "bias": ["bias", "bias_histogram", "bias_index"],
     "interference": ["conformal_threshold", "interference_score"],
-    "lingering": ["Memories", "lingering", "memories", "prevalence", "source_only"],
+    "lingering": ["Lingering", "Memories", "lingering", "memories", "prevalence", "source_only"],
     "retention": ["recall", "recall_histogram"],
 }
 ANALYZERS = {"retention": 10, "lingering": 20, "bias": 30}
