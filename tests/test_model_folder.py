@@ -13,9 +13,10 @@ from PIL import Image
 
 import transferkit.model_folder as model_folder
 from transferkit.errors import InputError
+from transferkit.loaded import load
 from transferkit.model import build
 from transferkit.model.compatibility import probe_batch
-from transferkit.model_folder import load, open_model, read_info, save_model
+from transferkit.model_folder import open_model, read_info, save_model
 from transferkit.recipe.schema import Model
 
 INFO = {"stage": "target", "recipe": "ants", "source": {"name": "test_vit", "sha256": "0" * 64}}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transferkit.api import RunResult, run
     from transferkit.data.streams import Stream
     from transferkit.hookspecs import hookimpl
-    from transferkit.model_folder import LoadedModel, load
+    from transferkit.loaded import LoadedModel, load
     from transferkit.report import Report
     from transferkit.training.anchors import Anchor
 
@@ -26,13 +26,13 @@ API_VERSION = "1"
 _HOMES = {
     "Anchor": "transferkit.training.anchors",
     "AuditResult": "transferkit.analysis.audit",
-    "LoadedModel": "transferkit.model_folder",
+    "LoadedModel": "transferkit.loaded",
     "Report": "transferkit.report",
     "RunResult": "transferkit.api",
     "Stream": "transferkit.data.streams",
     "audit": "transferkit.analysis.audit",
     "hookimpl": "transferkit.hookspecs",
-    "load": "transferkit.model_folder",
+    "load": "transferkit.loaded",
     "run": "transferkit.api",
     "testing": "transferkit.testing",
 }

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from transferkit.atomic import fsync
 from transferkit.errors import InputError
 from transferkit.model.compatibility import check_forward
 from transferkit.model.origin import CONFIG, FolderConfig, known_fields, read_config
-from transferkit.model.preprocessing import Preprocess, Preprocessing, complete
+from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.weights import load_weights, read_weights
 
@@ -52,8 +51,9 @@ def save_model(
             save_file(_head_tensors(source_head), str(work / SOURCE_HEAD), metadata={"format": "pt"})
         content = _config(model, source_head, info or {})
         (work / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        for path in work.iterdir():  # on the disk before the folder gets its name
-            fsync(path)
+        for path in work.iterdir():
+            path.chmod(0o644)  # a server often runs as another user
+            fsync(path)  # on the disk before the folder gets its name
         _put_in_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -88,54 +88,13 @@ def read_info(folder: Path | str) -> dict[str, Any]:
     return _own(read_config(Path(folder)), Path(folder))
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to a batch of n images: logits (n, K), float32."""
-
-    logits: Tensor
-
-    @property
-    def probabilities(self) -> Tensor:
-        """(n, K): the softmax of the logits."""
-        return self.logits.softmax(dim=1)
-
-
-class LoadedModel:
-    """A model folder ready for use: call it with a preprocessed batch (n, C, H, W)."""
-
-    def __init__(self, model: TransferModel, source_head: SourceHead | None, info: Mapping[str, Any]) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.source_head = source_head
-        self.info = dict(info)
-        self.classes = list(model.classes)
-        self.preprocess = Preprocess(model.preprocessing)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.model.head.weight.device
-
-    def to(self, device: torch.device | str) -> LoadedModel:
-        """Move the model; images are moved to it when it is called."""
-        self.model.to(device)
-        return self
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Prediction:
-        """(n, C, H, W) -> Prediction. Raises InputError for another shape."""
-        channels = self.model.preprocessing.in_chans
-        if images.dim() != 4 or images.shape[1] != channels:
-            raise InputError(
-                f"the model takes a batch of images (n, {channels}, height, width), not {list(images.shape)}; "
-                "stack what `preprocess` returns"
-            )
-        return Prediction(self.model(images.to(self.device)).logits.float())
-
-
-def load(model_dir: Path | str) -> LoadedModel:
-    """Open a model folder for prediction: `load(folder)(images).probabilities`."""
-    model, source_head = open_model(model_dir)
-    return LoadedModel(model, source_head, read_info(model_dir))
+def read_source_head(path: Path, classes: Sequence[str] | None = None) -> SourceHead:
+    """A head on its own, from a safetensors file with `weight` (K, d) and perhaps `bias` (K,). Raises InputError."""
+    tensors = read_weights(path)
+    if "weight" not in tensors or tensors["weight"].dim() != 2:
+        raise InputError(f"{path}: a source head needs a tensor `weight` of shape (classes, features)")
+    names = classes or range(len(tensors["weight"]))
+    return SourceHead(tensors["weight"], tensors.get("bias"), [str(name) for name in names])
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -231,10 +190,4 @@ def _preprocessing(own: Mapping[str, Any], net: Any, config: FolderConfig, folde
 
 def _open_source_head(folder: Path, own: Mapping[str, Any]) -> SourceHead | None:
     path = folder / SOURCE_HEAD
-    if not path.exists():
-        return None
-    tensors = read_weights(path)
-    if "weight" not in tensors or tensors["weight"].dim() != 2:
-        raise InputError(f"{path}: a source head needs a tensor `weight` of shape (classes, features)")
-    classes = own.get("source_classes") or range(len(tensors["weight"]))
-    return SourceHead(tensors["weight"], tensors.get("bias"), [str(name) for name in classes])
+    return read_source_head(path, own.get("source_classes")) if path.exists() else None

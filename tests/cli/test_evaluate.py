@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from transferkit.errors import InputError
-from transferkit.model_folder import load
+from transferkit.loaded import load
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from PIL import Image
 
 from transferkit.cli.predictions import image_files
 from transferkit.errors import InputError
-from transferkit.model_folder import load
+from transferkit.loaded import load
 
 
 def test_agrees_with_one_image_at_a_time(cli, model_folder, images):

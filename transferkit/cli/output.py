@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,3 +104,30 @@ def progress(total: int | None, description: str) -> Iterator[Callable[[int], No
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextmanager
+def working(description: str) -> Iterator[Callable[[str], None]]:
+    """A function that names the present step, for work that cannot be counted.
+
+    On a terminal, work of more than two seconds shows its step and the time passed on stderr, also while
+    `sys.stderr` leads elsewhere.
+    """
+    if not err.is_terminal:
+        yield lambda text: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    terminal = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    shown = Progress(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = shown.add_task(description, total=None)
+    patience = threading.Timer(PATIENCE, shown.start)
+    patience.daemon = True
+    patience.start()
+    try:
+        yield lambda text: shown.update(task, description=text)
+    finally:
+        patience.cancel()
+        patience.join()
+        shown.stop()

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 import typer
 
 from transferkit.cli.output import console, note, progress
-from transferkit.cli.predictions import CsvWriter, JsonWriter, TableWriter, Writer, answers, image_files
+from transferkit.cli.predictions import WRITERS, Writer, answers, image_files
 from transferkit.errors import InputError
 from transferkit.model_place import find_model
 
@@ -27,12 +27,12 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write to this file; its ending chooses the format.")] = None,
 ) -> None:
     """Predict the classes of images. Unreadable ones are named and skipped."""
-    form = choose_format(json, csv, out)
+    form = WRITERS[choose_format(json, csv, out)]
     folder = find_model(model, stage)
 
     import torch
 
-    from transferkit.model_folder import load
+    from transferkit.loaded import load
 
     loaded = load(folder)
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,14 +59,14 @@ def predict(
         note(f"{done} images predicted, {len(bad)} unreadable" + (f"; written to {out}" if out is not None else ""))
 
 
-def choose_format(json: bool, csv: bool, out: Path | None) -> type[Writer]:
+def choose_format(json: bool, csv: bool, out: Path | None) -> Literal["json", "csv", "table"]:
     """The format that was asked for, else that of the file's ending, else a table. Raises InputError for two."""
     if json and csv:
         raise InputError("--json and --csv contradict each other; choose one")
     ending = out.suffix.lower() if out is not None else ""
     if json or (ending == ".json" and not csv):
-        return JsonWriter
-    return CsvWriter if csv or ending == ".csv" else TableWriter
+        return "json"
+    return "csv" if csv or ending == ".csv" else "table"
 
 
 def nothing(paths: list[Path], bad: list[Path]) -> InputError:

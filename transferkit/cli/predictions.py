@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +17,7 @@ from transferkit.formats import percent
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.model_folder import LoadedModel
+    from transferkit.loaded import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ def answers(
     model: LoadedModel, files: Iterable[Path], *, top: int, batch_size: int, bad: Callable[[Path, str], None]
 ) -> Iterator[list[Answer]]:
     """The answers for each batch of files; unreadable ones go to `bad(path, reason)`."""
+    for paths, images in read_batches(model, files, batch_size=batch_size, bad=bad):
+        yield [Answer(path, best) for path, best in zip(paths, best_classes(model, images, top), strict=True)]
+
+
+def read_batches(
+    model: LoadedModel, files: Iterable[Path], *, batch_size: int, bad: Callable[[Path, str], None]
+) -> Iterator[tuple[list[Path], Tensor]]:
+    """The readable files of each batch and their images, preprocessed (n, C, H, W); others go to `bad(path, why)`."""
     import torch
 
     waiting = iter(files)
@@ -61,7 +69,7 @@ def answers(
                     images.append(image)
                     readable.append(path)
             if images:
-                yield _best(model, torch.stack(images), readable, top)
+                yield readable, torch.stack(images)
 
 
 def _read(model: LoadedModel, path: Path) -> Tensor | str:
@@ -74,12 +82,17 @@ def _read(model: LoadedModel, path: Path) -> Tensor | str:
         return error.reason
 
 
-def _best(model: LoadedModel, images: Tensor, paths: Sequence[Path], top: int) -> list[Answer]:
-    best = model(images).probabilities.topk(min(top, len(model.classes)), dim=1)
-    rows = zip(paths, best.indices.tolist(), best.values.tolist(), strict=True)
+def best_classes(model: LoadedModel, images: Tensor, top: int) -> list[list[tuple[str, float]]]:
+    """For each image its most probable classes, best first."""
+    return named(model(images).probabilities, model.classes, top)
+
+
+def named(probabilities: Tensor, classes: Sequence[str], top: int) -> list[list[tuple[str, float]]]:
+    """(n, K) -> for each row its most probable classes with their probability, best first."""
+    best = probabilities.topk(min(top, len(classes)), dim=1)
     return [
-        Answer(path, [(model.classes[index], value) for index, value in zip(indices, values, strict=True)])
-        for path, indices, values in rows
+        [(classes[index], value) for index, value in zip(indices, values, strict=True)]
+        for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
 
 
@@ -97,7 +110,7 @@ class TableWriter:
         self._file.write(self._heading)
         self._heading = ""
         for one in found:
-            cells = [f"{_cut(name, self._width):{self._width}}  {percent(p):>7}" for name, p in one.classes]
+            cells = [f"{cut(name, self._width):{self._width}}  {percent(p):>7}" for name, p in one.classes]
             self._file.write("   ".join([*cells, str(one.path)]) + "\n")
         self._file.flush()
 
@@ -143,7 +156,9 @@ class JsonWriter:
 
 
 Writer = TableWriter | CsvWriter | JsonWriter
+WRITERS: Mapping[str, type[Writer]] = {"table": TableWriter, "csv": CsvWriter, "json": JsonWriter}
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
+    """The text, shortened to the width with an ellipsis."""
     return text if len(text) <= width else text[: width - 1] + "…"

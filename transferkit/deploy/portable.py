@@ -1,0 +1,184 @@
+"""The two file formats a traced graph is kept in, and how each is run again: ONNX, and torch.export's own (`pt2`).
+
+Written for one file without a second beside it; the same graph gives the same ONNX bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from transferkit.deploy.graph import INPUT, batch_range
+from transferkit.errors import InputError, TransferkitError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch.export import ExportedProgram
+
+Arrays = dict[str, "NDArray[Any]"]
+Runner = Callable[["NDArray[np.float32]"], Arrays]
+
+FORMATS = ("onnx", "pt2")
+FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
+LARGEST_ONNX = 2**31 - 2**20  # one protobuf message, less room for the graph
+OWN = "transferkit"  # the key of our own facts inside a file
+OLDEST_OPSET = 18  # of torch's exporter
+
+
+def check_packages(form: str) -> None:
+    """Raise InputError when a package that the format needs is missing."""
+    missing = [name for name in NEEDS[form] if find_spec(name) is None]
+    if missing:
+        raise InputError(f'{form} needs an extra ({", ".join(missing)} missing): pip install "transferkit[export]"')
+
+
+def versions(form: str) -> dict[str, str]:
+    """The installed versions of what writes and runs the format."""
+    found = {}
+    for name in ("transferkit", "torch", "timm", "numpy", *NEEDS[form]):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # another build of onnxruntime has another name
+            found[name] = "?"
+    return found
+
+
+def write_pt2(program: ExportedProgram, path: Path, facts: str) -> dict[str, Any]:
+    """Save the program as one file with `facts` inside (extra file `transferkit.json`)."""
+    torch.export.save(program, path, extra_files={f"{OWN}.json": facts})
+    return {"opset": None}
+
+
+def write_onnx(
+    program: ExportedProgram, path: Path, facts: str, *, outputs: Sequence[str], opset: int | None
+) -> dict[str, Any]:
+    """Convert the program to one ONNX file with `facts` inside (metadata `transferkit`); returns opset and IR version.
+
+    The batch dimension is called `batch`. Raises InputError for a model of more than 2 GB and for an unknown opset.
+    """
+    import onnx
+
+    check_size(program)
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and not OLDEST_OPSET <= opset <= newest:
+        raise InputError(f"opset {opset} cannot be written; choose one from {OLDEST_OPSET} to {newest}")
+    converted = torch.onnx.export(
+        program,
+        (),
+        None,
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=list(outputs),
+        opset_version=opset,
+        external_data=False,
+        verbose=False,
+    )
+    assert converted is not None
+    model = converted.model_proto
+    _tidy(model)
+    onnx.helper.set_model_props(model, {OWN: facts})
+    onnx.save(model, str(path))
+    check_onnx(model, outputs)
+    found = {one.domain: one.version for one in model.opset_import}
+    return {"opset": int(found[""]), "ir_version": int(model.ir_version)}
+
+
+def check_size(program: ExportedProgram) -> None:
+    """Raise InputError when the weights do not fit into one ONNX file."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())
+    if size > LARGEST_ONNX:
+        raise InputError(
+            f"the weights are {size / 1e9:.1f} GB and one ONNX file holds at most 2 GB; use --format pt2 for this model"
+        )
+
+
+def check_onnx(model: Any, outputs: Sequence[str]) -> None:
+    """Raise TransferkitError unless the names are ours, the batch is free and every other dimension is fixed."""
+    found = [[value.name for value in side] for side in (model.graph.input, model.graph.output)]
+    if found != [[INPUT], list(outputs)]:
+        raise TransferkitError(f"the ONNX graph has inputs and outputs {found} instead of {[[INPUT], list(outputs)]}")
+    for value in (*model.graph.input, *model.graph.output):
+        first, *rest = value.type.tensor_type.shape.dim
+        if first.dim_param != "batch" or any(not one.HasField("dim_value") for one in rest):
+            raise TransferkitError(f'the ONNX graph fixes the batch of "{value.name}", so it cannot be used')
+
+
+def _tidy(model: Any) -> None:
+    """Call the batch `batch`, and drop what only concerns the machine it was made on: paths and source lines."""
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    pattern = re.compile(rf"\b{re.escape(symbol)}\b") if symbol else None
+    for value in (*graph.input, *graph.output):
+        for one in value.type.tensor_type.shape.dim:
+            if pattern is not None and one.HasField("dim_param"):
+                one.dim_param = pattern.sub("batch", one.dim_param)
+    del graph.value_info[:]
+    for part in (model, graph, *model.functions, *graph.input, *graph.output, *graph.initializer):
+        _forget(part)
+    for nodes in (graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            _forget(node)
+
+
+def _forget(part: Any) -> None:
+    del part.metadata_props[:]
+    part.doc_string = ""
+
+
+def open_onnx(path: Path | str, *, threads: int = 1) -> Runner:
+    """Run an ONNX file on the CPU: images (n, C, H, W) float32 -> {output: array}."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+
+    def run(images: NDArray[np.float32]) -> Arrays:
+        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+
+    return run
+
+
+def open_pt2(path: Path | str, outputs: Sequence[str], max_batch: int) -> Runner:
+    """Run a pt2 file on the CPU. Raises TransferkitError when it takes other batches than 1 to `max_batch`."""
+    program = torch.export.load(str(path))
+    if batch_range(program) != (1, max_batch):
+        raise TransferkitError(f"{path}: takes batches of {batch_range(program)} images instead of 1 to {max_batch}")
+    module = program.module()
+
+    def run(images: NDArray[np.float32]) -> Arrays:
+        with torch.no_grad():
+            found = module(torch.from_numpy(images))
+        return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
+
+    return run
+
+
+def open_file(form: str, path: Path, outputs: Sequence[str], max_batch: int) -> Runner:
+    """Run an exported file of either format, with torch's number of threads."""
+    if form == "onnx":
+        return open_onnx(path, threads=torch.get_num_threads())
+    return open_pt2(path, outputs, max_batch)
+
+
+def facts_of(form: str, path: Path) -> str | None:
+    """Our own facts inside an exported file, as JSON text; None where there are none."""
+    if form == "onnx":
+        import onnx
+
+        props: Mapping[str, str] = {one.key: one.value for one in onnx.load(str(path)).metadata_props}
+        return props.get(OWN)
+    extra = {f"{OWN}.json": ""}
+    torch.export.load(str(path), extra_files=extra)
+    return extra[f"{OWN}.json"] or None
