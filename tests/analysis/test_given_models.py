@@ -65,6 +65,7 @@ def test_a_folder_that_plain_timm_wrote(tmp_path):
 def test_it_is_opened_when_it_is_needed(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "m")
     given = given_model(str(tmp_path / "m"))
+    assert given.folder == tmp_path / "m"
     (tmp_path / "m" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"damaged|truncated"):
         given.open()
@@ -73,6 +74,7 @@ def test_it_is_opened_when_it_is_needed(folder, tmp_path):
 def test_name_at_file(weights):
     file, state = weights
     given = given_model(f"test_resnet@{file}")
+    assert given.folder is None
     assert given.label == "test_resnet@w.safetensors"
     model, head = given.opened
     assert same_weights(model, state) and head is None

@@ -153,6 +153,16 @@ def test_missing_parts_are_sentences(tmp_path):
         session.samples("target", "test")
 
 
+def test_a_model_knows_the_folder_it_was_opened_from(tmp_path):
+    model = tiny_model(world.TARGET_CLASSES)
+    known = {"target": Given("t", lambda: (model, None), folder=tmp_path), "source": Given("s", lambda: (model, None))}
+    session = AnalysisSession(bench(tmp_path, models=known), tmp_path)
+    assert session.model_folder() == tmp_path
+    assert session.model_folder("source") is None
+    with pytest.raises(InputError, match="no baseline model"):
+        session.model_folder("baseline")
+
+
 def test_the_head_kept_beside_the_target_serves_without_a_source_model(tmp_path):
     source = tiny_model(world.SOURCE_CLASSES, seed=0)
     head = source.source_head()

@@ -107,7 +107,7 @@ def _from_folder(text: str) -> Given:
                 f"run code; {CONVERT}"
             )
         raise InputError(f"{folder} has no {WEIGHTS}, so there are no weights in it")
-    return Given(shown(folder), lambda: open_model(folder))
+    return Given(shown(folder), lambda: open_model(folder), folder=folder)
 
 
 def _from_spec(label: str, spec: schema.Model, weights: Start, say: Callable[[str], None]) -> Given:

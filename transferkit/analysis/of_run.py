@@ -90,7 +90,8 @@ class RunModels:
 
     def stage(self, name: str) -> Given:
         """The finished model of a stage."""
-        return self._remember(f"stage {name}", lambda: _opened(self.folder.model(name), name))
+        folder = self.folder.model(name)
+        return self._remember(f"stage {name}", lambda: _opened(folder, name), folder)
 
     def start(self, stage: schema.Stage) -> Given | None:
         """The model that a stage starts from; None where it starts from scratch."""
@@ -100,15 +101,15 @@ class RunModels:
             return self.stage(stage.start)
         if stage.start != "pretrained":
             path = Path(stage.start)
-            return self._remember(str(path), lambda: open_model(path))
+            return self._remember(str(path), lambda: open_model(path), path)
         spec = stage.model or self.loaded.recipe.model
         weights = Path(spec.weights) if spec.weights else None
         label = f"{spec.name}, {weights.name if weights else 'pretrained'}"
         start = weights or "pretrained"
         return self._remember(label, lambda: build(spec, weights=start, source_classes=None, classes=None))  # type: ignore[arg-type]
 
-    def _remember(self, label: str, opening: Callable[[], Live]) -> Given:
-        return self._given.setdefault(label, Given(label, opening))
+    def _remember(self, label: str, opening: Callable[[], Live], folder: Path | None = None) -> Given:
+        return self._given.setdefault(label, Given(label, opening, folder=folder))
 
 
 def _opened(folder: Path, stage: str) -> Live:

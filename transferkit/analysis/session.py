@@ -69,6 +69,10 @@ class AnalysisSession:
         height, width = model.preprocessing.input_size
         return f"{self.workbench.given(role).label} ({model.architecture}, {height}x{width} pixels)"
 
+    def model_folder(self, role: str = "target") -> Path | None:
+        """The folder that the model of a role was opened from; None for a weights file, a name or a live model."""
+        return self.workbench.given(role).folder
+
     def source_head(self) -> SourceHead:
         """H(M^s): the source's classifier, which on M^t's features makes the head swap M^st.
 

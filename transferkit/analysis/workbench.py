@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,11 +35,15 @@ the fine-tuning saw."""
 
 @dataclass(eq=False)
 class Given:
-    """A model as it was given, opened when first asked for. `live`: it still trains, so nothing of it is kept."""
+    """A model as it was given, opened when first asked for.
+
+    `live`: it still trains, so nothing of it is kept. `folder`: the model folder it is opened from, if there is one.
+    """
 
     label: str
     open: Callable[[], tuple[TransferModel, SourceHead | None]] = field(repr=False)
     live: bool = False
+    folder: Path | None = None
 
     @cached_property
     def opened(self) -> tuple[TransferModel, SourceHead | None]:

@@ -1,0 +1,228 @@
+"""The analyzer `interference` in a tiny world: what it reports, what it refuses, and the files it leaves."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from transferkit_interference import conformal_threshold, interference_score, refitted_head
+from transferkit_interference.analyzer import InterferenceDetector
+from transferkit_interference.attempts import pooled
+from transferkit_interference.fitting import enough
+from transferkit_interference.splits import calibration_share
+from transferkit_lingering.analyzer import Lingering
+
+import transferkit
+from transferkit.analysis.workbench import Given
+from transferkit.errors import InputError
+from transferkit.model_folder import open_model, save_model
+from transferkit.testing import check_plugin, tiny_analysis
+
+from .made_up_audit import column, written
+
+ROLES = ("target", "source")
+SMALL = {"alpha": 0.34, "composite_classes": 3, "composites_per_class": 2, "bootstrap": 20}
+
+
+@pytest.fixture
+def session(tmp_path):
+    """Everything lingers that does not show; two of four clean images calibrate."""
+    found = tiny_analysis(tmp_path / "run" / "analyses")
+    found.peers = {"lingering": Lingering(k=1, v_lo=0, p_lo=0.0)}
+    return found
+
+
+def in_folder(session, folder, role="target"):
+    """The same model, opened from a model folder."""
+    model, head = session.workbench.models[role].opened
+    save_model(folder, model, head)
+    session.workbench.models[role] = Given(f"{role} in a folder", partial(open_model, folder), folder=folder)
+    return folder
+
+
+def images(session, split="val"):
+    samples = session.samples("target", split)
+    return torch.stack([samples.get(i, 0)[0] for i in range(len(samples))]), samples.ids
+
+
+def test_everything_is_reported(session):
+    report = written(InterferenceDetector(**SMALL).analyze(session), session)
+    assert set(report.metrics) == set(InterferenceDetector.metrics)
+    table = report.tables["comparison"]
+    assert column(table, "detector") == [
+        "refitted source head, sum", "refitted source head, max", "swapped source head, sum",
+        "swapped source head, max", "separate source model, sum", "separate source model, max", "MSP", "max logit",
+        "energy", "entropy", "Mahalanobis", "relative Mahalanobis", "kNN (k = 1)", "ViM", "ReAct + energy",
+    ]  # fmt: skip
+    assert column(table, "passes") == [1] * 4 + [2] * 2 + [1] * 9
+    for name in ("auroc_presence", "aupr_presence", "fpr95_presence", "aurc_harm", "accuracy_at_90"):
+        assert all(0 <= value <= 1 for value in column(table, name)), name
+    assert report.metrics["auroc_presence"] == column(table, "auroc_presence")[0]
+    assert report.metrics["calibration_size"] == 2
+    assert len(report.tables["watched"].rows) == report.metrics["lingering"] > 0
+    assert "lingering source classes" in report.verdict
+    assert any("no detector was written" in note for note in report.notes)
+
+
+def test_pixels_are_shown_once(session, monkeypatch):
+    InterferenceDetector(**SMALL).analyze(session)
+    monkeypatch.setattr("transferkit.analysis.workbench.features_of", None)
+    monkeypatch.setattr("transferkit_interference.pasted._ask", None)
+    InterferenceDetector(**{**SMALL, "head": "swapped", "reduction": "max"}).analyze(session)
+
+
+def test_too_few_clean_images_are_refused_with_the_number(session):
+    with pytest.raises(
+        InputError, match=r"2 clean images cannot promise at most 5 % false alarms; 19 would do.*38 imag"
+    ):
+        InterferenceDetector().analyze(session)
+    with pytest.raises(InputError, match="with a confidence of 90 %; 22 would do"):
+        InterferenceDetector(alpha=0.1, confidence=0.9).analyze(session)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "confidence", "n"), [(0.05, None, 19), (0.01, None, 99), (0.05, 0.95, 59), (0.9, None, 1)]
+)
+def test_enough_is_the_smallest_number(alpha, confidence, n):
+    assert enough(alpha, confidence) == n
+    assert math.isinf(conformal_threshold(torch.arange(n - 1), alpha, confidence))
+
+
+def test_a_fixed_threshold_promises_nothing(session, tmp_path):
+    in_folder(session, tmp_path / "model")
+    report = InterferenceDetector(detect_p=0.01, composite_classes=0, install=True, bootstrap=0).analyze(session)
+    assert report.metrics["detect_p"] == 0.01
+    assert math.isnan(report.metrics["aurc_harm"]) and math.isnan(report.metrics["auroc_composites"])
+    guarantee = transferkit.load(tmp_path / "model").interference.guarantee
+    assert guarantee.alpha is None and "nothing is promised" in guarantee.text
+
+
+@pytest.mark.parametrize("head", ["refitted", "swapped", "separate"])
+@pytest.mark.parametrize("reduction", ["sum", "max"])
+def test_the_installed_detector_is_the_reported_one(session, tmp_path, head, reduction):
+    folder = in_folder(session, tmp_path / "model")
+    options = InterferenceDetector(**SMALL, head=head, reduction=reduction, install=True)
+    report = options.analyze(session)
+    guarded = transferkit.load(folder)
+    batch, ids = images(session)
+    found = guarded(batch)
+    calibrate, rest = calibration_share(ids, 0.5, session.seed)
+    assert guarded.interference.detect_p == report.metrics["detect_p"]
+    np.testing.assert_allclose(
+        sorted(found.score[torch.from_numpy(calibrate)].tolist()), guarded.interference.calibration.scores, atol=1e-5
+    )
+    flagged = (found.score[torch.from_numpy(rest)] > report.metrics["detect_p"] + 1e-6).float().mean()
+    assert float(flagged) == pytest.approx(report.metrics["false_alarm_rate"])
+    watched = column(report.tables["watched"], "class")
+    assert guarded.interference.indices == watched and set(found.source_class.tolist()) <= set(watched)
+    names = [guarded.interference.source_classes[c] for c in watched]
+    assert names == column(report.tables["watched"], "name")
+    assert guarded.interference.score.model == head and guarded.interference.source_model["sha256"]
+
+
+def test_the_score_is_equation_5_of_the_refitted_head(session, tmp_path):
+    folder = in_folder(session, tmp_path / "model")
+    InterferenceDetector(**SMALL, install=True).analyze(session)
+    guarded, (batch, _) = transferkit.load(folder), images(session)
+    both = [session.predictions(role, *data) for data in (("source", None), ("target", "train")) for role in ROLES]
+    inputs, outputs = (torch.cat([both[i].features, both[i + 2].features]) for i in (0, 1))
+    head = refitted_head(inputs, outputs, session.source_head())
+    logits = head.logits(session.predictions("target", "target", "val").features)
+    expected = interference_score(logits, torch.tensor(guarded.interference.indices), "sum")
+    torch.testing.assert_close(guarded(batch).score.float(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_stage_of_the_same_run_is_guarded(session, tmp_path):
+    folder = in_folder(session, tmp_path / "run" / "stages" / "target" / "model")
+    (tmp_path / "run" / "recipe.yaml").write_text("name: x")
+    report = InterferenceDetector(**SMALL).analyze(session)
+    assert (folder / "interference.json").is_file() and "written into the model's folder" in report.notes[0]
+    assert not (session.out / "detector").exists()
+
+
+@pytest.mark.parametrize("head", ["refitted", "separate"])
+def test_a_foreign_folder_is_left_alone_and_gets_a_copy(session, tmp_path, head):
+    folder = in_folder(session, tmp_path / "model")
+    before = sorted(path.name for path in folder.iterdir())
+    report = InterferenceDetector(**SMALL, head=head).analyze(session)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert "install: true" in report.notes[0]
+    assert not any(path.is_dir() and path.name != "detector" for path in session.out.iterdir())
+    shutil.copytree(session.out / "detector", folder, dirs_exist_ok=True)
+    assert transferkit.load(folder).guarded
+
+
+def test_install_false_keeps_out_of_the_own_run(session, tmp_path):
+    folder = in_folder(session, tmp_path / "run" / "stages" / "target" / "model")
+    (tmp_path / "run" / "recipe.yaml").write_text("name: x")
+    InterferenceDetector(**SMALL, install=False).analyze(session)
+    assert not (folder / "interference.json").exists() and (session.out / "detector" / "interference.json").is_file()
+
+
+def test_the_source_model_is_identified_by_its_weights(session, tmp_path):
+    from transferkit.atomic import sha256
+
+    in_folder(session, tmp_path / "model")
+    source = in_folder(session, tmp_path / "source", "source")
+    InterferenceDetector(**SMALL, install=True).analyze(session)
+    assert transferkit.load(tmp_path / "model").interference.source_model["sha256"] == sha256(
+        source / "model.safetensors"
+    )
+
+
+def test_nothing_lingers(session):
+    session.peers = {"lingering": Lingering(k=12)}
+    report = written(InterferenceDetector(**SMALL).analyze(session), session)
+    assert report.metrics["lingering"] == 0 and math.isnan(report.metrics["detect_p"])
+    assert set(report.metrics) == set(InterferenceDetector.metrics) and "nothing to detect" in report.verdict
+
+
+def test_a_separate_model_must_see_the_same_pixels(session):
+    model, head = session.workbench.models["source"].opened
+    model.preprocessing = replace(model.preprocessing, crop_pct=0.5)
+    session.workbench.models["source"] = Given("other pixels", lambda: (model, head))
+    with pytest.raises(InputError, match=r"crop_pct is 0\.5"):
+        InterferenceDetector(**SMALL, head="separate").analyze(session)
+
+
+def test_only_training_images_cannot_calibrate(session):
+    session.workbench._sources[("target", "val")] = session.workbench._sources[("target", "test")] = None
+    with pytest.raises(InputError, match="val split"):
+        InterferenceDetector(**SMALL).analyze(session)
+
+
+def test_attempts_have_a_cost_and_the_first_is_the_refitted_head(session):
+    report = written(InterferenceDetector(**SMALL, attempts=True).analyze(session), session)
+    table, others = report.tables["attempts"], report.tables["comparison"]
+    assert len(table.rows) == 9
+    assert column(table, "auroc_presence")[0] == pytest.approx(column(others, "auroc_presence")[0], abs=1e-6)
+    assert column(table, "specificity")[-1] == pytest.approx(column(others, "specificity")[4], nan_ok=True)
+    assert all(1 < cost <= 2 for cost in column(table, "cost"))
+
+
+def test_pooling_maps_and_tokens():
+    maps = torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(pooled(maps, 3), maps.mean(dim=(2, 3)))
+    torch.testing.assert_close(pooled(maps, 5), maps.mean(dim=(1, 2)))
+    torch.testing.assert_close(pooled(maps[:, 0], 5), maps[:, 0].mean(dim=1))
+
+
+def test_the_guarantee_over_a_thousand_splits():
+    """200 clean scores, half of them calibrating by key: the other half is flagged at most at the promised rate."""
+    scores = np.random.default_rng(0).beta(0.5, 3, 200)
+    ids, rates = [f"{i}.jpg" for i in range(200)], []
+    for seed in range(1000):
+        calibrate, rest = calibration_share(ids, 0.5, seed)
+        threshold = conformal_threshold(torch.from_numpy(scores[calibrate]), 0.1)
+        rates.append((scores[rest] > threshold).mean())
+    assert np.mean(rates) <= 0.1 + 3 * np.std(rates) / math.sqrt(1000)
+    assert np.mean(rates) == pytest.approx(0.1, abs=0.015)
+
+
+def test_as_a_plugin():
+    check_plugin(InterferenceDetector, **SMALL)
