@@ -1,0 +1,93 @@
+"""`transferkit export`: a model and its detector as one file for ONNX Runtime, Triton or plain torch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferkit.cli.output import note, print_json, say, working
+from transferkit.errors import InputError
+from transferkit.formats import number
+from transferkit.model_place import find_model
+
+if TYPE_CHECKING:
+    from transferkit.deploy.export_record import ExportedFile, ExportRecord, Tensor
+
+
+class Format(StrEnum):
+    """The file formats."""
+
+    onnx = "onnx"
+    pt2 = "pt2"
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    format: Annotated[
+        Format | None, typer.Option(help="onnx or pt2 (torch.export). Default: onnx.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write into this folder. Default: exports/ of the model.")] = None,
+    max_batch: Annotated[int, typer.Option(min=2, help="The largest batch the file is for.")] = 64,
+    opset: Annotated[int | None, typer.Option(min=1, help="ONNX operator set. Default: the exporter's own.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check what was exported before; write nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the content of export.json.")] = False,
+) -> None:
+    """Export a model with its detector as one file that answers exactly as the model does.
+
+    The file is compared with the model on batches of several sizes; if it differs nothing is written.
+    """
+    if check and opset is not None:
+        raise InputError("--check reads what is there, so --opset has no meaning; leave it out")
+    folder = find_model(model, stage)
+    form = None if format is None else format.value
+    with working("starting") as step:
+        from transferkit.deploy.export import export_model, verify_export
+        from transferkit.deploy.export_record import FOLDER
+
+        if check:
+            record = verify_export(out or folder / FOLDER, form, model_dir=folder, step=step)
+            place, notes = out or folder / FOLDER, []
+        else:
+            done = export_model(folder, form or "onnx", out=out, max_batch=max_batch, opset=opset, step=step)
+            record, place, notes = done.record, done.path.parent, done.notes
+            form = done.form
+    for text in notes:
+        note(text)
+    if not record.guarded:
+        note("the model has no interference detector, so logits are the only output")
+    if json:
+        print_json(record.model_dump())
+        return
+    for name, entry in record.exports.items():
+        if form in (None, name):
+            show(place, record, entry)
+
+
+def show(place: Path, record: ExportRecord, entry: ExportedFile) -> None:
+    """The answer for people."""
+    opset = "" if entry.opset is None else f", opset {entry.opset}"
+    say(f"{place / entry.file}   {entry.bytes / 1e6:.1f} MB{opset}, batches of {entry.batch.min} to {entry.batch.max}")
+    say(f"input    {_listed(record.inputs)}")
+    say(f"outputs  {_listed(record.outputs)}")
+    sizes = ", ".join(str(one["batch"]) for one in entry.parity.batches)
+    score = "" if entry.parity.score is None else f", score by {number(entry.parity.score, 2)}"
+    say(
+        f"agrees   with the model on {entry.parity.rows} images in batches of {sizes}: the same classes{_ties(entry)}, "
+        f"logits differ by at most {number(entry.parity.logits, 2)}{score}"
+    )
+    if not entry.batch.enforced:
+        say(f"         the file itself takes larger batches too; {place / 'config.pbtxt'} limits them in Triton")
+
+
+def _ties(entry: ExportedFile) -> str:
+    """How many rows were too close to a tie to compare their classes."""
+    count = sum(one[key] for one in entry.parity.batches for key in ("class_ties", "source_class_ties"))
+    return f" ({count} near ties left out)" if count else ""
+
+
+def _listed(tensors: list[Tensor]) -> str:
+    return "; ".join(f"{one.name} {one.dtype} ({', '.join(map(str, one.shape))})" for one in tensors)
