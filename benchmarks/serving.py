@@ -1,0 +1,196 @@
+"""Requests per second of `transferkit serve` against a plain FastAPI handler around the same graph.
+
+Both are processes of their own behind loopback, loaded in turn by the same clients; the ratio is the median over pairs.
+Prints the server's CPU time per request too, which other programs on the machine change less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from fastapi import FastAPI, UploadFile  # annotations are looked up here
+from PIL import Image
+
+BOUNDARY = "b"
+
+
+def plain(folder: Path) -> None:
+    """The handler anyone would write first: a function, which FastAPI runs in its threads."""
+    import uvicorn
+
+    from transferkit.data.images import open_image
+    from transferkit.serving.server import listen
+    from transferkit.serving.settings import Settings
+    from transferkit.serving.start import open_engine
+
+    loaded, _, engine = open_engine(folder, Settings(device="cpu"), print)
+    app = FastAPI()
+
+    @app.post("/predict")
+    def predict(images: UploadFile) -> dict:
+        outputs = engine(loaded.preprocess(open_image(images.file))[None])
+        logits = outputs.logits[0].astype(np.float64)
+        probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        best = int(probabilities.argmax())
+        score = float(outputs.score[0])
+        return {
+            "class": loaded.classes[best],
+            "probability": float(probabilities[best]),
+            "score": score,
+            "p_value": loaded.interference.calibration.p_value(score),
+            "flag": score > loaded.interference.detect_p,
+            "source_class": loaded.source_classes[int(outputs.source_class[0])],
+        }
+
+    bound = listen("127.0.0.1", 0)
+    print(f"http://127.0.0.1:{bound.getsockname()[1]} ({engine.name})", file=sys.stderr, flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[bound])
+
+
+class Contender:
+    """A server process."""
+
+    def __init__(self, *command: str) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if found := re.search(r"http://127\.0\.0\.1:(\d+) \((\w+)", line):
+                self.port, self.engine = int(found[1]), found[2]
+                break
+        else:
+            raise SystemExit("the server did not start")
+        self.facts = psutil.Process(self.process.pid)
+
+    def cpu(self) -> float:
+        """Seconds of CPU time so far."""
+        times = self.facts.cpu_times()
+        return times.user + times.system
+
+
+def load(server: Contender, bodies: list[bytes], clients: int, seconds: float) -> tuple[float, float, list[float]]:
+    """(requests per second, CPU milliseconds per request, milliseconds of each request)."""
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+
+    def ask(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        turn = number
+        while (began := time.perf_counter()) < end:
+            connection.request("POST", "/predict", bodies[turn % len(bodies)], headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status == 200, text
+            latencies.append(1e3 * (time.perf_counter() - began))
+            turn += clients
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]
+    began, cpu = time.perf_counter(), server.cpu()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(latencies) / (time.perf_counter() - began), 1e3 * (server.cpu() - cpu) / len(latencies), latencies
+
+
+def photographs(count: int) -> list[bytes]:
+    """Multipart bodies with JPEGs of 640 x 480."""
+    rng, bodies = np.random.default_rng(0), []
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+        file = io.BytesIO()
+        coarse.resize((640, 480), Image.Resampling.BICUBIC).save(file, "JPEG", quality=85)
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="{number}.jpg"\r\n\r\n'
+        bodies.append(head.encode() + file.getvalue() + f"\r\n--{BOUNDARY}--\r\n".encode())
+    return bodies
+
+
+def model(folder: Path, name: str) -> None:
+    """A guarded model with random weights, and its graph."""
+    from transferkit.deploy.export import export_model
+    from transferkit.deploy.interference_file import Score, write_interference
+    from transferkit.model import Preprocessing
+    from transferkit.model_folder import save_model
+    from transferkit.testing.detector import tiny_detector, tiny_detector_head
+    from transferkit.testing.tiny import tiny_model
+
+    made = tiny_model([f"class {number}" for number in range(37)], name=name)
+    made.preprocessing = Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3, 0.875, "center", "bicubic")
+    save_model(folder, made, None, {})
+    write_interference(folder, tiny_detector(made, Score("refitted", "sum")), tiny_detector_head(made.num_features))
+    export_model(folder, "onnx")
+
+
+def main() -> None:
+    """Print both, and exit with 1 under --check when ours is slower."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=6)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.plain is not None:
+        plain(given.plain)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        model(folder, given.model)
+        ours = Contender("-m", "transferkit", "serve", str(folder), "--port", "0", "--device", "cpu")
+        theirs = Contender(__file__, "--plain", str(folder))
+        try:
+            ratio = compare({"transferkit serve": ours, "plain FastAPI": theirs}, given)
+        finally:
+            for one in (ours, theirs):
+                one.process.terminate()
+                one.process.wait(20)
+    sys.exit(1 if given.check and ratio < 1 else 0)
+
+
+def compare(servers: dict[str, Contender], given: argparse.Namespace) -> float:
+    """The median ratio of requests per second."""
+    bodies = photographs(32)
+    for server in servers.values():
+        load(server, bodies, given.clients, 1.0)
+    rates: dict[str, list[float]] = {name: [] for name in servers}
+    costs: dict[str, list[float]] = {name: [] for name in servers}
+    waits: dict[str, list[float]] = {name: [] for name in servers}
+    for turn in range(given.rounds):
+        for name in list(servers)[:: 1 if turn % 2 else -1]:
+            rate, cost, latencies = load(servers[name], bodies, given.clients, given.seconds)
+            rates[name].append(rate)
+            costs[name].append(cost)
+            waits[name] += latencies
+    for name, server in servers.items():
+        p50, p95 = np.percentile(waits[name], [50, 95])
+        print(
+            f"{name:20} {statistics.median(rates[name]):7.1f} requests/s   {statistics.median(costs[name]):6.1f} ms CPU"
+            f"   p50 {p50:5.0f} ms   p95 {p95:5.0f} ms   ({server.engine})"
+        )
+    ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
+    cpu = [ours / theirs for ours, theirs in zip(*costs.values(), strict=True)]
+    low, high = np.percentile(ratios, [25, 75])
+    print(
+        f"ratio of requests/s {statistics.median(ratios):.3f} ({low:.3f}-{high:.3f}), "
+        f"of CPU {statistics.median(cpu):.3f}"
+    )
+    return statistics.median(ratios)
+
+
+if __name__ == "__main__":
+    main()

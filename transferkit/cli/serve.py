@@ -1,0 +1,91 @@
+"""`transferkit serve`: the model and its detector behind HTTP."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferkit.cli.output import note
+from transferkit.errors import InputError, TransferkitError
+from transferkit.model_place import find_model
+from transferkit.serving.settings import MIB, Settings, read_api_key
+
+NEEDS = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    engine: Annotated[str, typer.Option(help="auto, torch, onnx or ray.")] = "auto",
+    device: Annotated[str, typer.Option(help="Of torch: auto, cpu, cuda or mps.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Passes side by side; default: cores of a CPU, 1 on a GPU.")
+    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Images per pass; default: 1 on a CPU, 32 on a GPU.")] = None,
+    max_wait_ms: Annotated[float | None, typer.Option(help="How long a batch waits to fill; default 5.")] = None,
+    queue: Annotated[int, typer.Option(help="Requests that may wait or be worked on; more get 503.")] = 256,
+    max_bytes: Annotated[int, typer.Option(help="Of a request.")] = 10 * MIB,
+    max_pixels: Annotated[int, typer.Option(help="Of an image, before it is decoded.")] = 16_000_000,
+    max_images: Annotated[int, typer.Option(help="In a request.")] = 32,
+    read_timeout: Annotated[float, typer.Option(help="Seconds for a request to arrive.")] = 30,
+    api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the API key.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Append a JSON line per answered image to this file.")] = None,
+) -> None:
+    """Serve a model and its detector over HTTP until SIGTERM or Ctrl-C, which answer what was accepted."""
+    settings = Settings(
+        engine=engine,
+        device=device,
+        workers=workers,
+        max_batch=max_batch,
+        max_wait_ms=max_wait_ms,
+        queue=queue,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        max_images=max_images,
+        read_timeout=read_timeout,
+        api_key=read_api_key(api_key_env),
+        log=log,
+    )
+    folder = find_model(model, stage)
+    check_packages(engine)
+    if settings.api_key is None and host not in LOOPBACK:
+        note(f"anyone who reaches {host} may use this server; --api-key-env asks for a key")
+    if engine == "ray":
+        from transferkit.serving.ray_app import serve_with_ray
+
+        serve_with_ray(folder, settings, host, port, note)
+        return
+
+    from transferkit.serving import server
+    from transferkit.serving.app import create_app
+    from transferkit.serving.start import open_service
+
+    service = open_service(folder, settings, note)
+    bound = server.listen(host, port)
+    address = f"[{host}]" if ":" in host else host
+
+    def listening() -> None:
+        note(
+            f"{folder} on http://{address}:{bound.getsockname()[1]} ({service.backend.name}, {service.backend.device})"
+        )
+
+    if not server.serve(create_app(service), service, bound, listening):
+        raise TransferkitError("stopped before every accepted request was answered")
+
+
+def check_packages(engine: str) -> None:
+    """Raise InputError when an extra is missing."""
+    extra = "ray" if engine == "ray" else "serve"
+    needed = (*NEEDS, "ray") if engine == "ray" else NEEDS
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f'transferkit serve needs the extra "{extra}" ({", ".join(missing)} missing): '
+            f'pip install "transferkit[{extra}]"'
+        )

@@ -1,0 +1,167 @@
+"""The same service as a Ray Serve application: replicas of the model, with batches, behind one front.
+
+The front is the application of `transferkit serve`, with its intake, limits, metrics and log; only passes of the model
+happen elsewhere. On a cluster: `serve run transferkit.serving.ray_app:application model=/shared/model replicas=4`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.errors import InputError
+from transferkit.serving.engine import Outputs
+from transferkit.serving.settings import Settings, batching, cpus
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferkit.serving.service import Service
+
+NAME = "transferkit"
+MODEL = "Model"
+
+
+class RayBackend:
+    """Sends images to the replicas."""
+
+    name = "ray"
+    failed = False
+
+    def __init__(self, handle: Any, device: str) -> None:
+        self._handle = handle
+        self.device = device
+
+    async def answer(self, image: Tensor) -> Outputs:
+        """From whichever replica is free."""
+        try:
+            found: Outputs = await self._handle.answer.remote(image.numpy())
+        except Exception:
+            self.failed = True
+            raise
+        self.failed = False
+        return found
+
+    def expected_wait(self) -> int:
+        """Ray does not say how long its queues are."""
+        return 1
+
+    def stop(self) -> None:
+        """Ray ends its own processes."""
+
+
+class Model:
+    """One replica: the model, called with batches of what arrived together."""
+
+    def __init__(self, folder: str, settings: Settings, device: str) -> None:
+        from transferkit.serving.start import open_engine
+
+        _, _, self._engine = open_engine(Path(folder), settings, print)
+        if self._engine.device != device:
+            raise InputError(f"a replica was given {self._engine.device} instead of {device}")
+
+    def compute(self, images: list[Any]) -> list[Outputs]:
+        """Images (C, H, W), each as an array -> a batch of one for each."""
+        import numpy as np
+        import torch
+
+        outputs = self._engine(torch.from_numpy(np.stack(images)))
+        return [outputs.row(place) for place in range(len(images))]
+
+
+def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = "cpu") -> Any:
+    """The application, to be given to `ray.serve.run`. Every node must see the folder under the same path."""
+    from ray import serve
+
+    sizes = batching(settings, device)
+
+    class Batched(Model):
+        @serve.batch(max_batch_size=sizes.max_batch, batch_wait_timeout_s=sizes.max_wait)  # type: ignore[untyped-decorator]
+        async def answer(self, images: list[Any]) -> list[Outputs]:
+            return await asyncio.to_thread(self.compute, images)
+
+    def front() -> Any:
+        from transferkit.serving.app import create_app
+
+        handle = serve.get_deployment_handle(MODEL, app_name=serve.get_replica_context().app_name)
+        return create_app(front_service(folder, settings, RayBackend(handle, device)))
+
+    model = serve.deployment(Batched).options(
+        name=MODEL,
+        num_replicas=replicas,
+        max_ongoing_requests=4 * sizes.max_batch,
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(device == "cuda")},
+    )
+    waiting = 2 * settings.queue + 16  # the front itself refuses what is too much
+    ingress = serve.deployment(serve.ingress(front)()).options(
+        name="Front", max_ongoing_requests=waiting, ray_actor_options={"num_cpus": 0}
+    )
+    return ingress.bind(model.bind(str(folder), settings, device))
+
+
+def front_service(folder: Path, settings: Settings, backend: RayBackend) -> Service:
+    """The service without a model of its own: it keeps the answers that replicas must give."""
+    import torch
+
+    from transferkit.loaded import load
+    from transferkit.serving.parity import Parity
+    from transferkit.serving.predictor import Predictor, model_id
+    from transferkit.serving.service import Service
+    from transferkit.serving.start import intake_of, metrics_of
+
+    torch.set_num_threads(1)
+    loaded = load(folder)
+    predictor = Predictor(model_id(folder), loaded.classes, loaded.interference)
+    metrics = metrics_of(predictor, backend.name)
+    return Service(settings, predictor, intake_of(loaded, settings), backend, Parity(loaded), metrics)
+
+
+def application(arguments: dict[str, str]) -> Any:
+    """For Ray's own command line and configuration files: `model`, `replicas`, `device`, and names of settings."""
+    known = {"queue": int, "max_bytes": int, "max_pixels": int, "max_images": int, "max_batch": int}
+    wrong = set(arguments) - {"model", "replicas", "device", *known}
+    if wrong or "model" not in arguments:
+        raise InputError(f"give model=FOLDER and at most replicas, device, {', '.join(known)}; not {sorted(wrong)}")
+    device = arguments.get("device", "cpu")
+    limits: dict[str, Any] = {name: kind(arguments[name]) for name, kind in known.items() if name in arguments}
+    settings = Settings(engine="auto", device=device, **limits)
+    return build(Path(arguments["model"]), settings, replicas=int(arguments.get("replicas", 1)), device=device)
+
+
+def serve_with_ray(folder: Path, settings: Settings, host: str, port: int, note: Callable[[str], None]) -> None:
+    """Start Ray (or join the cluster of RAY_ADDRESS), serve until SIGTERM or Ctrl-C, and stop."""
+    if port == 0:
+        raise InputError("--engine ray needs a --port other than 0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    import torch
+    from ray import serve
+
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = replace(settings, engine="auto", device=device, log=settings.log and settings.log.absolute())
+    replicas = settings.workers or 1
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init()
+    else:
+        ray.init(num_cpus=max(cpus(), replicas), include_dashboard=False, log_to_driver=False)
+    try:
+        serve.start(http_options={"host": host, "port": port})
+        # in a replica a pass has one thread, and workers are replicas
+        app = build(folder.absolute(), replace(settings, workers=None), replicas=replicas, device=device)
+        serve.run(app, name=NAME, route_prefix="/")
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):  # only now: Ray has put handlers of its own
+            signal.signal(number, lambda *_: stop.set())
+        note(f"{folder} on http://{host}:{port} (ray, {replicas} of {device})")
+        stop.wait()
+    finally:
+        serve.shutdown()
+        ray.shutdown()

@@ -1,0 +1,70 @@
+"""One JSON line per answered image, for `transferkit detect --summary`: what was said, never what was sent."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+from transferkit.errors import InputError
+from transferkit.report import finite
+from transferkit.serving.predictor import Verdict
+
+
+class RequestLog:
+    """Appends lines from a thread of its own, so that a slow disk delays no answer.
+
+    Raises InputError where the file cannot be opened. Later trouble is counted by `failed(lines)`; nobody waits for it.
+    """
+
+    def __init__(self, path: Path, failed: Callable[[int], None]) -> None:
+        try:
+            self._file: IO[str] = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--log {path} cannot be written: {error.strerror}") from error
+        self._failed = failed
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="request-log", daemon=True)
+        self._thread.start()
+
+    def write(self, model_id: str, verdict: Verdict) -> None:
+        """Note one answer; returns at once."""
+        name, probability = verdict.top[0]
+        entry = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "model": model_id,
+            "class": name,
+            "probability": probability,
+            "score": verdict.score,
+            "p_value": verdict.p_value,
+            "flag": verdict.flag,
+            "source_class": verdict.source_class,
+        }
+        self._lines.put(json.dumps(finite(entry), ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Return when every line is in the file."""
+        self._lines.put(None)
+        self._thread.join(timeout=10)
+        self._file.close()
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            lines, last = [line], False
+            while not self._lines.empty() and len(lines) < 1000:
+                more = self._lines.get()
+                if more is None:
+                    last = True
+                    break
+                lines.append(more)
+            try:
+                self._file.write("".join(lines))
+                self._file.flush()
+            except OSError:
+                self._failed(len(lines))
+            if last:
+                return
