@@ -13,8 +13,10 @@ import typer
 import transferkit
 from transferkit.cli.audit import audit
 from transferkit.cli.compare import compare
+from transferkit.cli.detect import detect
 from transferkit.cli.doctor import doctor
 from transferkit.cli.evaluate import evaluate
+from transferkit.cli.export import export
 from transferkit.cli.output import speaks
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
@@ -22,6 +24,7 @@ from transferkit.cli.predict import predict
 from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
+from transferkit.cli.serve import serve
 from transferkit.errors import TransferkitError
 from transferkit.registry import installed
 
@@ -33,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, plan, resume, evaluate, predict, audit, compare, schema, doctor):
+for verb in (run, plan, resume, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
 

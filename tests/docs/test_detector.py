@@ -1,0 +1,54 @@
+"""detector.md: the example runs, its summary is what is said of such counts, every key of the file is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from PIL import Image
+
+from transferkit.deploy.interference import Calibration, Guarantee
+from transferkit.deploy.interference_file import read_interference
+from transferkit.deploy.summary import summarise
+from transferkit.deploy.tally import Tally
+from transferkit.testing import tiny_guarded
+
+from .pages import blocks, code, page, sections
+
+PAGE = page("detector")
+
+
+def test_the_example_says_either_thing(tmp_path, monkeypatch, capsys):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    for detect_p in (0.0, 1.0):
+        folder = tiny_guarded(tmp_path / f"model-{detect_p}", detect_p=detect_p)
+        exec(blocks(PAGE, "python")[0].replace("runs/…/stages/target/model", folder.as_posix()), {})
+    flagged, answered = capsys.readouterr().out.splitlines()
+    assert flagged.startswith("do not trust the answer: ") and answered in ("ants", "bees")
+
+
+def test_the_summary_shown_is_what_is_said(tmp_path):
+    found = read_interference(tiny_guarded(tmp_path / "model"))
+    scores = [i / 500 for i in range(500)]
+    found = replace(
+        found,
+        detect_p=scores[475],
+        guarantee=Guarantee(0.05, None, 500, ""),
+        calibration=Calibration.of(scores, [1] * 3 + [3] * 497),
+    )
+    tally = Tally(200, 37)
+    tally.named.update({1: 41, 3: 159})
+    tally.flagged_named.update({1: 30, 3: 7})
+    block = next(block for block in blocks(PAGE, "console") if "--summary" in block)
+    shown = block.split("\n", 1)[1]
+    assert " ".join(shown.split()) == " ".join(" ".join(summarise(tally, found).sentences).split())
+
+
+def test_every_key_of_the_file_is_named(tmp_path):
+    content = json.loads((tiny_guarded(tmp_path / "model", named=[1]) / "interference.json").read_text())
+    said = code(sections(PAGE)["`interference.json`"])
+    assert set(content) <= said
+    for key in ("score", "guarantee", "calibration", "source_model"):
+        assert set(content[key]) <= said
+    assert set(content["lingering"][0]) <= said
