@@ -49,14 +49,23 @@ def test_a_full_batch_does_not_wait_and_a_lonely_item_waits_no_longer_than_told(
 
 def test_what_came_while_the_model_was_busy_leaves_together():
     async def main():
-        run = Doubling(0.1)
-        batcher = Batcher(run, Batching(max_batch=8, max_wait=0.01, parallel=1))
+        free, batches = asyncio.Event(), []
+
+        async def run(items):
+            batches.append(list(items))
+            await free.wait()
+            return items
+
+        batcher = Batcher(run, Batching(max_batch=8, max_wait=0.001, parallel=1))
         tasks = [asyncio.create_task(batcher.submit(0))]
+        while not batches:
+            await asyncio.sleep(0.001)
         for item in range(1, 6):
-            await asyncio.sleep(0.015)
             tasks.append(asyncio.create_task(batcher.submit(item)))
-        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
-        assert run.batches == [[0], [1, 2, 3, 4, 5]]
+            await asyncio.sleep(0.002)
+        free.set()
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4, 5]
+        assert batches == [[0], [1, 2, 3, 4, 5]]
 
     asyncio.run(main())
 

@@ -99,11 +99,13 @@ def test_ready_follows_the_model(folder):
         engine = held.service.backend._engine
         assert held.client.get("/health/ready").json()["status"] == "ready"
         engine.broken = True
-        answer = held.send(encoded(picture(1)))
+        for _ in range(5):  # on one connection
+            answer = held.send(encoded(picture(1)))
         assert answer.status_code == 500 and answer.json()["reason"] == "failed" and "memory" not in answer.text
         assert held.client.get("/health/ready").status_code == 503
         assert held.client.get("/health/live").status_code == 200
         assert held.metric("transferkit_ready") == 0
+        assert held.metric("transferkit_requests_total", route="/predict", code="500") == 5
         engine.broken = False
         assert held.client.get("/health/ready").status_code == 200
         assert held.send(encoded(picture(1))).status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from transferkit.serving import schema
 from transferkit.serving.refusals import STATUS, Refused
 from transferkit.serving.service import Service
 
+logger = logging.getLogger("transferkit.serving")
 ROUTES = ("/predict", "/health/live", "/health/ready", "/metrics", "/openapi.json")
 OPEN = ("/health/live", "/health/ready")
 """Routes that need no key: orchestrators have none."""
@@ -159,6 +161,10 @@ class Outermost:
             else:
                 self._service.metrics.rejects.labels("unauthorized").inc()
                 await refusal(Refused("unauthorized", "this server needs its API key"))(scope, receive, counted)
+        except Exception:
+            if code == 499:
+                raise
+            logger.exception("a request failed")  # it is answered; uvicorn would cut a connection that may go on
         finally:
             route = scope["path"] if scope["path"] in ROUTES else "other"
             self._service.metrics.requests.labels(route, code).inc()

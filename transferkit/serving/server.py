@@ -23,8 +23,9 @@ KEEP_ALIVE = 75  # seconds; longer than common proxies keep a connection, so tha
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one. Raises InputError where it cannot be had."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # with the protocol named, asyncio turns Nagle's algorithm off; without it every answer takes 40 ms more
+        bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, port))
