@@ -37,7 +37,7 @@ def draw(session: AnalysisSession, groups: Groups, score: Eq5, threshold: float,
 
 
 def _scores(session: AnalysisSession, groups: Groups, score: Eq5, threshold: float) -> None:
-    with session.picture("scores", 6.4, 3.8) as (_, axes):
+    with session.picture("scores", 6.4, 4.6) as (_, axes):
         for place, (name, title) in enumerate(GROUPS.items()):
             if not len(groups.seen[name]):
                 continue
@@ -49,7 +49,7 @@ def _scores(session: AnalysisSession, groups: Groups, score: Eq5, threshold: flo
         axes.set_ylabel("images with at least this score, %")
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(0, 103)
-        axes.legend(loc="best")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0))
 
 
 def _comparison(session: AnalysisSession, rows: Sequence[Row]) -> None:
@@ -68,4 +68,4 @@ def _comparison(session: AnalysisSession, rows: Sequence[Row]) -> None:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.axvline(0.5, color=SOFT, linestyle=":", linewidth=1)
         axes.set_xlabel("AUROC")
-        axes.legend(loc="best")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, columnspacing=1.2)
