@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transferkit import testing
     from transferkit.analysis.audit import AuditResult, audit
     from transferkit.api import RunResult, run
-    from transferkit.data.streams import Stream
+    from transferkit.data.streams import Combined, Stream
     from transferkit.hookspecs import hookimpl
     from transferkit.loaded import LoadedModel, load
     from transferkit.report import Report
@@ -26,6 +26,7 @@ API_VERSION = "1"
 _HOMES = {
     "Anchor": "transferkit.training.anchors",
     "AuditResult": "transferkit.analysis.audit",
+    "Combined": "transferkit.data.streams",
     "LoadedModel": "transferkit.loaded",
     "Report": "transferkit.report",
     "RunResult": "transferkit.api",
@@ -41,6 +42,7 @@ __all__ = [
     "API_VERSION",
     "Anchor",
     "AuditResult",
+    "Combined",
     "LoadedModel",
     "Report",
     "RunResult",

@@ -1,7 +1,8 @@
-"""How a new head starts: timm's way, at zero, or as a calibrated ridge regression on the source's features."""
+"""How a new head starts: timm's way, at zero, as a ridge regression on the source's features, or as it was."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from transferkit.errors import InputError
 from transferkit.model import SourceHead, TransferModel
 
-HeadInit = Literal["default", "ridge", "zero"]
+HeadInit = Literal["default", "ridge", "zero", "source"]
 # λ relative to the largest eigenvalue of the features' scatter.
 RELATIVE_LAMBDAS = torch.logspace(-8, 2, 41, dtype=torch.float64)
 LARGEST_SCALE = 1e4
@@ -35,6 +36,30 @@ def initialise_head(
         raise InputError("head_init: ridge needs a classifier with a bias, and this model's has none")
     weight, bias = ridge_head(features, labels, len(model.classes), weights)
     model.set_head(SourceHead(weight, bias, model.classes))
+
+
+def rows_of(source: SourceHead, classes: Sequence[str], every: Sequence[str] = ()) -> SourceHead:
+    """The source head's rows for these classes: by name, or else by place where the counts agree.
+
+    `every` is the class list of a labels file: where it is as long as the source's, a class's place in it is its
+    row. Raises InputError where neither holds.
+    """
+    names = source.classes
+    if len(every) == len(names) and set(classes) <= set(every):
+        names = list(every)
+    if set(classes) <= set(names):
+        rows = [names.index(name) for name in classes]
+    elif len(classes) == len(names):
+        rows = list(range(len(names)))
+    else:
+        missing = [name for name in classes if name not in names]
+        raise InputError(
+            f'head_init: source: the source head has {len(names)} classes, and "{missing[0]}" is none of them '
+            f"({len(missing)} of {len(classes)} target classes are not); name the classes alike, give the data set the "
+            "source's labels file, or use another head_init"
+        )
+    bias = None if source.bias is None else source.bias[rows]
+    return SourceHead(source.weight[rows], bias, list(classes))
 
 
 @torch.no_grad()

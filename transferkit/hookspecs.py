@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from transferkit.analysis.session import AnalysisSession
-    from transferkit.data.streams import Stream
+    from transferkit.data.streams import Combined, Stream
     from transferkit.model import TransferModel
     from transferkit.recipe.schema import Stage
     from transferkit.registry import Register
@@ -99,13 +99,35 @@ class RunHooks:
 
     @hookspec
     def corrupt(
-        self, image: Image.Image, label: int, rng: np.random.Generator
+        self, image: Image.Image, label: int, classes: list[str], rng: np.random.Generator
     ) -> Image.Image | tuple[Image.Image, int]:
         """In the data worker, after the geometric augmentation and before normalisation: the changed image."""
 
     @hookspec
+    def manifest(
+        self, size: tuple[int, int], label: int, classes: list[str], rng: np.random.Generator
+    ) -> Mapping[str, Any]:
+        """Once per corrupted sample: what `corrupt` will do to it, as columns of corruptions.csv."""
+
+    @hookspec
     def transform_batch(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Before the forward pass: new images and (soft) labels. For mixup and its relatives."""
+
+    @hookspec
+    def combine(
+        self,
+        images: Mapping[str, Tensor],
+        labels: Mapping[str, Tensor],
+        step: int,
+        epoch: int,
+        progress: float,
+        rng: np.random.Generator,
+    ) -> Combined:
+        """After `transform_batch`: the streams of a curriculum made into what the model sees, with loss weights."""
+
+    @hookspec
+    def transform_features(self, features: Tensor) -> Tensor:
+        """In training only, between backbone and head: changed features, (n, d). Penalties see the original ones."""
 
     @hookspec
     def step_end(

@@ -134,17 +134,19 @@ class Runner:
         return Path(stage.start)
 
     def _finish_stage(self, session: Any) -> None:
-        """Take the best weights, evaluate on test, write the model folder and the stage's result."""
+        """Take the weights that are kept, evaluate on test, write the model folder and the stage's result."""
         from transferkit.model_folder import save_model
         from transferkit.training.saving import load_weights
 
-        best = session.checkpoints.best()
+        stage, state = session.stage, session.state
+        best = session.checkpoints.best() if stage.keep == "best" else None
         if best is not None:
             load_weights(session, best)
-        model, stage, state = session.best_model(), session.stage, session.state
-        if state.best is not None and state.best["epoch"] < 0:
-            session.warn("no epoch beat the ridge head on the source's own features: the start was kept")
+        model = session.best_model()
+        if stage.keep == "best" and state.best is not None and state.best["epoch"] < 0:
+            session.warn(f"no epoch beat the {stage.head_init} head it started with: the start was kept")
         entry: Result = {
+            "kept": stage.keep,
             "best": state.best,
             "last": state.last,
             "model": f"stages/{stage.name}/model",
@@ -240,6 +242,7 @@ class Runner:
             out,
             parameters=use.model_dump(exclude={"use", "name"}),
             peers=self._peers(use),
+            run=self._models.view(use),
             step=epoch,
         )
 

@@ -173,8 +173,24 @@ def test_counts_of_a_stream_meet_its_share(make_samples, share, batch_size):
     steps = len(sizes)
     assert all(sum(size.values()) == batch_size for size in sizes)
     for done in range(1, steps + 1):
-        others = sum(size.get("other", 0) for size in sizes[:done])
-        assert others == int(np.floor(share * batch_size * done + 1e-9))
+        target = sum(size.get("target", 0) for size in sizes[:done])
+        assert target == int(np.floor((1 - share) * batch_size * done + 1e-9))
+
+
+def test_every_target_image_brings_its_partner(make_samples):
+    streams = {"target": make_samples(12), "other": make_samples(6, name="other")}
+    partner = lambda indices, keys: (indices * 2 + keys) % 6  # noqa: E731
+    whole = train_loader(streams, 4, partners={"other": partner})
+    halves = [train_loader(streams, 4, partners={"other": partner}, rank=rank, world=2) for rank in (0, 1)]
+    for epoch in (0, 3):
+        for batch, first, second in zip(whole.epoch(epoch), *(half.epoch(epoch) for half in halves), strict=True):
+            target = batch.indices["target"].numpy()
+            assert batch.total == len(target) == first.total == second.total
+            assert batch.indices["other"].tolist() == ((target * 2 + epoch) % 6).tolist()
+            for name in streams:
+                together = [*first.indices[name].tolist(), *second.indices[name].tolist()]
+                assert together == batch.indices[name].tolist()
+    assert sorted(indices(list(whole.epoch(1)))) == list(range(12))
 
 
 def test_three_streams_fill_every_batch_and_keep_their_shares(make_samples):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from transferkit.data.randomness import numpy_rng
-from transferkit.data.samples import Corruption, corruptions
+from transferkit.data.planting import Corruption, corruptions
+from transferkit.data.randomness import borrowed_rng
 from transferkit.errors import InputError
 from transferkit.hooks import Plugin, RunPlugins
 from transferkit.registry import Component, Owner
@@ -106,7 +106,7 @@ def test_corruption_is_planted_on_the_selected_in_every_epoch_alike(make_samples
     assert changed == [0, 3]
     assert torch.equal(samples.get(3, 0)[0], samples.get(3, 5)[0])
     # the corner's red by hand: its key, then mean 0.5 and std 0.25
-    red = int(numpy_rng(5, "paint", "toy", "train", 3).integers(256)) / 255
+    red = int(borrowed_rng(5, "paint", "train", 3).integers(256)) / 255
     assert samples.get(3, 0)[0][0, 0, 0].item() == pytest.approx((red - 0.5) / 0.25, abs=1e-6)
 
 
@@ -169,6 +169,6 @@ def test_fingerprint_knows_choice_and_corruption(make_samples):
 def test_corruption_without_select_changes_all():
     (corruption,) = planted(Relabel())
     assert isinstance(corruption, Corruption)
-    assert corruption.chosen(np.arange(3), ["a"], "train", numpy_rng(0)).all()
-    image, label = corruption(Image.new("RGB", (2, 2)), 1, numpy_rng(0))
+    assert corruption.chosen(np.arange(3), ["a"], "train", 0).all()
+    image, label = corruption(Image.new("RGB", (2, 2)), 1, ["a", "b", "c"], (0, "x"))
     assert (image.size, label) == ((2, 2), 2)

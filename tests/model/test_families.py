@@ -39,6 +39,12 @@ FAMILIES = [
     Family("deit_tiny_patch16_224", width=192),
     Family("mixer_s32_224", width=512),
     Family("xcit_nano_12_p16_224", width=128),
+    Family("transferkit_cnn10", 32, {"width": 0.25}, width=64),
+    Family("transferkit_small_cnn", 64, width=128),
+    Family("transferkit_resnet20", 32, width=64),
+    Family("transferkit_resnet18", 32, width=512),
+    Family("transferkit_vgg19", 32, width=512),
+    Family("transferkit_mlp", 16, {"hidden": [40, 30, 20]}, width=20),
 ]
 
 

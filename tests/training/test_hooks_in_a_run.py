@@ -74,6 +74,10 @@ class Everything:
         assert 0 <= rng.random() < 1
         return images.flip(-1), torch.nn.functional.one_hot(labels, 3).float()
 
+    def transform_features(self, features):
+        SEEN.append("transform_features")
+        return features * 1.0
+
     def step_end(self, session, step, losses):
         SEEN.append("step_end")
         assert session.state.step == step
@@ -107,6 +111,13 @@ class TwoStreams:
         SEEN.append("mix")
         return {"target": 0.5, "source": 0.5}
 
+    def combine(self, images, labels, step, epoch, progress, rng):
+        SEEN.append("combine")
+        assert set(images) == set(labels) == {"target", "source"}
+        assert 0 <= progress < 1
+        assert 0 <= rng.random() < 1
+        return transferkit.Combined(images, labels, {"source": 0.5})
+
 
 @dataclasses.dataclass
 class Stamp:
@@ -117,6 +128,10 @@ class Stamp:
     def select(self, labels, classes, split, rng):
         SEEN.append(f"select {split}")
         return range(0, len(labels), 2)
+
+    def manifest(self, size, label, classes, rng):
+        SEEN.append("manifest")
+        return {"side": self.side, "of": classes[label], "width": size[0]}
 
     def corrupt(self, image, label, rng):
         SEEN.append("corrupt")
@@ -181,7 +196,9 @@ def test_every_hook_is_called_at_its_place(finished) -> None:
         ("anchors", "transform_batch"),
         ("select train", "corrupt"),
         ("mix", "corrupt"),
-        ("transform_batch", "penalty"),
+        ("transform_batch", "combine"),
+        ("combine", "transform_features"),
+        ("transform_features", "penalty"),
         ("penalty", "step_end"),
         ("step_end", "epoch_end"),
         ("epoch_end", "state_dict"),

@@ -18,6 +18,7 @@ from transferkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
+    from transferkit.data.streams import Partner
 
 __all__ = ["Batch", "EvalLoader", "TrainLoader"]
 
@@ -34,7 +35,8 @@ class TrainLoader:
     is smaller. Several: every batch is full, and each stream cycles through orders of its own, (seed, stream,
     cycle). `mix(step, epoch, progress)` gives the shares of the streams besides the target, which gets the
     rest; it must be a function of its arguments alone, so that positions can be worked out anew on resume.
-    `batch_size` counts the images of all processes together.
+    `batch_size` counts the images of all processes together. A stream with a partner function is paired: every
+    target image brings one of its images, which the totals do not count.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class TrainLoader:
         batch_size: int,
         seed: int,
         mix: Mix | None = None,
+        partners: Mapping[str, Partner] | None = None,
         total_epochs: int = 1,
         workers: int = 0,
         rank: int = 0,
@@ -60,9 +63,11 @@ class TrainLoader:
             raise InputError(
                 f"{world} processes need at least as many images per batch; there are {min(batch_size, size)}"
             )
-        if len(self.streams) > 1 and mix is None:
+        self._partners = dict(partners or {})
+        self.mixed = [name for name in self.streams if name not in self._partners]
+        if len(self.mixed) > 1 and mix is None:
             raise InputError(f"the streams {', '.join(self.streams)} need a curriculum that says how to mix them")
-        self._mix = mix if len(self.streams) > 1 else None
+        self._mix = mix if len(self.mixed) > 1 else None
         self._probabilities = None if weights is None else _probabilities(weights, size)
         self._plan = _Plan(self, mix) if self._mix is not None and mix is not None else None
         self._order = lru_cache(maxsize=4 * len(self.streams))(self._draw_order)
@@ -84,7 +89,14 @@ class TrainLoader:
         for number in range(start, self.steps_per_epoch):
             picks = self._single(epoch, number) if self._plan is None else self._mixed(epoch, number)
             total = sum(len(indices) for indices, _ in picks.values())
-            yield Request(shard(picks, self.rank, self.world), total)
+            yield Request(self._with_partners(shard(picks, self.rank, self.world)), total)
+
+    def _with_partners(self, picks: dict[str, Picks]) -> dict[str, Picks]:
+        """A process's part of the batch, and for each of its target images the partners."""
+        if not self._partners or TARGET not in picks:
+            return picks
+        indices, keys = picks[TARGET]
+        return picks | {name: (partner(indices, keys), keys) for name, partner in self._partners.items()}
 
     def _single(self, epoch: int, number: int) -> dict[str, Picks]:
         indices, keys = self._order(TARGET, epoch)
@@ -190,7 +202,8 @@ class _Plan:
     def __init__(self, loader: TrainLoader, mix: Mix) -> None:
         self._loader = loader
         self._mix = mix
-        self._others = [name for name in loader.streams if name != TARGET]
+        self._streams = loader.mixed
+        self._others = [name for name in self._streams if name != TARGET]
         self._ends: list[dict[str, int]] = []
         self._owed = dict.fromkeys(self._others, 0)
 
@@ -198,23 +211,25 @@ class _Plan:
         """{stream: (begin, end)} of that step, counted over all earlier steps."""
         while len(self._ends) <= step:
             self._extend(len(self._ends))
-        before = self._ends[step - 1] if step else dict.fromkeys(self._loader.streams, 0)
+        before = self._ends[step - 1] if step else dict.fromkeys(self._streams, 0)
         return {name: (before[name], end) for name, end in self._ends[step].items()}
 
     def _extend(self, step: int) -> None:
         counts = self._counts(step)
-        before = self._ends[-1] if self._ends else dict.fromkeys(self._loader.streams, 0)
-        self._ends.append({name: before[name] + counts[name] for name in self._loader.streams})
+        before = self._ends[-1] if self._ends else dict.fromkeys(self._streams, 0)
+        self._ends.append({name: before[name] + counts[name] for name in self._streams})
 
     def _counts(self, step: int) -> dict[str, int]:
         """Images per stream: over many steps the mean is share * batch_size, whatever the share."""
         steps = self._loader.steps_per_epoch
         room = size = self._loader.batch_size
         shares = self._shares(step, step // steps, step / (steps * self._loader.total_epochs))
+        if len(self._others) == 1:
+            target = _due((1 - shares[self._others[0]]) * size, step)
+            return {TARGET: target, self._others[0]: size - target}
         counts = {}
         for name in self._others:
-            expected = shares[name] * size
-            due = math.floor(expected * (step + 1) + 1e-9) - math.floor(expected * step + 1e-9)
+            due = _due(shares[name] * size, step)
             # with three streams the rounded counts can exceed a batch: what does not fit comes in the next
             counts[name] = min(due + self._owed[name], room)
             self._owed[name] += due - counts[name]
@@ -223,9 +238,9 @@ class _Plan:
 
     def _shares(self, step: int, epoch: int, progress: float) -> dict[str, float]:
         given = {name: float(share) for name, share in self._mix(step, epoch, progress).items()}
-        unknown = [name for name in given if name not in self._loader.streams]
+        unknown = [name for name in given if name not in self._streams]
         if unknown:
-            hint = did_you_mean(unknown[0], self._loader.streams) or ""
+            hint = did_you_mean(unknown[0], self._streams) or ""
             raise InputError(f'mix gives a share to "{unknown[0]}", which is no stream; {hint}')
         if len(self._others) == 1 and TARGET in given and self._others[0] not in given:
             given[self._others[0]] = 1.0 - given[TARGET]
@@ -235,6 +250,11 @@ class _Plan:
         if not valid or abs(given.get(TARGET, rest) - rest) > 1e-6:
             raise InputError(f"mix gives the shares {given} at step {step}; they must lie in 0..1 and sum to 1")
         return shares
+
+
+def _due(expected: float, step: int) -> int:
+    """The images of a step such that all steps up to it have ⌊expected · steps⌋."""
+    return math.floor(expected * (step + 1) + 1e-9) - math.floor(expected * step + 1e-9)
 
 
 def _probabilities(weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:

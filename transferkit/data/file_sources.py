@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -108,37 +109,61 @@ class ArrayImages:
 
 def npz(spec: Dataset, split: str) -> Contents | None:
     """Arrays x_train, y_train, x_val, …, classes; pickled objects are never loaded."""
+    with _npz_arrays(spec) as (path, arrays):
+        name = _npz_name(path, arrays, spec, split)
+        if name is None:
+            return None
+        images, labels = _images(path, f"x_{name}", arrays), _whole_numbers(path, f"y_{name}", arrays)
+        if len(images.pixels) != len(labels):
+            raise InputError(f"{path}: x_{name} has {len(images.pixels)} images, y_{name} has {len(labels)} labels")
+        classes = _npz_classes(path, arrays, labels)
+        return Contents(classes, labels, [f"{name}/{i}" for i in range(len(labels))], images, images.content)
+
+
+def npz_labels(spec: Dataset) -> tuple[list[str], dict[str, NDArray[np.int64]]]:
+    """The class list of an npz file and the labels (n,) of each of its splits; its images are left alone.
+
+    Raises InputError.
+    """
+    classes, found = [], {}
+    with _npz_arrays(spec) as (path, arrays):
+        for split in SPLIT_NAMES:
+            name = _npz_name(path, arrays, spec, split)
+            if name is not None:
+                found[split] = _whole_numbers(path, f"y_{name}", arrays)
+                classes = _npz_classes(path, arrays, found[split])
+    return classes, found
+
+
+@contextmanager
+def _npz_arrays(spec: Dataset) -> Iterator[tuple[Path, Any]]:
+    """The opened file; whatever NumPy says of it becomes an InputError."""
     path = Path(str(spec.npz)).expanduser()
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} is a single array; an .npz with x_train, y_train, … is needed")
-            return _npz_split(path, arrays, spec, split)
+            yield path, arrays
     except FileNotFoundError:
         raise InputError(f"the data file {path} does not exist") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "pickled" in str(error):
             raise InputError(
-                f"{path} holds pickled objects, which can run code when they are loaded and are refused; "
+                f"{path} is no .npz file or holds pickled objects, which can run code when loaded and are refused; "
                 "save plain arrays: uint8 images, whole-number labels, class names as strings"
             ) from None
         raise InputError(f"{path} cannot be read as .npz: {error}") from None
 
 
-def _npz_split(path: Path, arrays: Any, spec: Dataset, split: str) -> Contents | None:
+def _npz_name(path: Path, arrays: Any, spec: Dataset, split: str) -> str | None:
+    """What the file calls a split: the part after x_ and y_."""
     available = [key[2:] for key in arrays if key.startswith("x_")]
     if not available:
         raise InputError(f"{path} has no x_train; it has {', '.join(arrays)}")
     name = split_name(split, available, recipe_names(spec), str(path))
-    if name is None:
-        return None
-    if f"y_{name}" not in arrays:
+    if name is not None and f"y_{name}" not in arrays:
         raise InputError(f"{path} has x_{name} but no y_{name}")
-    images, labels = _images(path, f"x_{name}", arrays), _whole_numbers(path, f"y_{name}", arrays)
-    if len(images.pixels) != len(labels):
-        raise InputError(f"{path}: x_{name} has {len(images.pixels)} images, y_{name} has {len(labels)} labels")
-    classes = _npz_classes(path, arrays, labels)
-    return Contents(classes, labels, [f"{name}/{i}" for i in range(len(labels))], images, images.content)
+    return name
 
 
 def _images(path: Path, key: str, arrays: Any) -> ArrayImages:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -15,79 +15,20 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from transferkit.data.randomness import numpy_rng, preserved, seed_all
-from transferkit.errors import InputError
+from transferkit.data.planting import Corruption, Key
+from transferkit.data.randomness import preserved, seed_all
 
 if TYPE_CHECKING:
     from transferkit.data.sources import Source
     from transferkit.data.transforms import Pipeline
-    from transferkit.hooks import Call, RunPlugins
-
-
-@dataclass
-class _ImageOffer:
-    """What a corruption may ask for."""
-
-    image: Image.Image
-    label: int
-    rng: np.random.Generator
-
-
-@dataclass
-class _SelectionOffer:
-    labels: NDArray[np.int64]
-    classes: list[str]
-    split: str
-    rng: np.random.Generator
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """A change planted in images: the plugin's `corrupt`, and its `select` if it has one."""
-
-    name: str
-    corrupt: Call
-    select: Call | None = None
-
-    def chosen(
-        self, labels: NDArray[np.int64], classes: list[str], split: str, rng: np.random.Generator
-    ) -> NDArray[np.bool_]:
-        """(n,) which samples it changes: those it selects, or all."""
-        if self.select is None:
-            return np.ones(len(labels), dtype=bool)
-        selected = np.asarray(list(self.select(_SelectionOffer(labels.copy(), list(classes), split, rng))))
-        mask = np.zeros(len(labels), dtype=bool)
-        if selected.size == 0:
-            return mask
-        if selected.dtype.kind not in "iu" or selected.min() < 0 or selected.max() >= len(labels):
-            raise InputError(f"{self.select.plugin} selects indices outside 0..{len(labels) - 1}")
-        mask[selected] = True
-        return mask
-
-    def __call__(self, image: Image.Image, label: int, rng: np.random.Generator) -> tuple[Image.Image, int]:
-        """The changed image and its label."""
-        result = self.corrupt(_ImageOffer(image.copy(), label, rng))
-        changed, new_label = result if isinstance(result, tuple) else (result, label)
-        if not isinstance(changed, Image.Image) or changed.size != image.size:
-            raise InputError(f"{self.corrupt.plugin}: corrupt must return an image of the size it was given")
-        return changed.convert("RGB"), int(new_label)
-
-
-def corruptions(plugins: RunPlugins, split: str, splits: Mapping[str, Sequence[str]] | None = None) -> list[Corruption]:
-    """The corruptions among the plugins, in recipe order; `splits` says by plugin name where each applies."""
-    selects = {id(call.plugin): call for call in plugins.calls("select")}
-    return [
-        Corruption(call.plugin.name, call, selects.get(id(call.plugin)))
-        for call in plugins.calls("corrupt")
-        if splits is None or split in splits.get(call.plugin.name, (split,))
-    ]
 
 
 class Samples(Dataset[tuple[Tensor, int, int]]):
     """Chosen images of a source. Sample i is image `chosen[i]` of the source.
 
     The augmentation of a sample depends on (seed, name, split, epoch, its index in the source) alone: not on
-    the batch, the worker or the order. A corruption does not depend on the epoch either.
+    the batch, the worker or the order. A corruption depends on (seed, its name, split, index in the source): not on
+    the epoch, nor on the name of the data set. Corruptions must draw from the generator that they are given.
     """
 
     def __init__(
@@ -109,11 +50,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         self.classes = source.classes
         self.labels: NDArray[np.int64] = source.labels[self.chosen]
         self.corruptions = tuple(corruptions)
-        self._corrupted = [
-            c.chosen(self.labels, self.classes, split, numpy_rng(seed, c.name, name, split, "select"))
-            for c in self.corruptions
-        ]
-        self._random = pipeline.random or bool(self.corruptions)
+        self._corrupted = [c.chosen(self.labels, self.classes, split, seed) for c in self.corruptions]
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -128,14 +65,14 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
 
     def get(self, index: int, epoch: int) -> tuple[Tensor, int, int]:
         """(image (C, H, W), label, index), leaving the global random state as it was. Raises BadImage."""
-        if not self._random:
+        if not self.pipeline.random:
             return self._get(index, epoch, self.pipeline)
         with preserved():
             return self._get(index, epoch, self.pipeline)
 
     def batch(self, indices: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) images and (n,) labels; the same as `get` for each, saving the random state once."""
-        if not self._random:
+        if not self.pipeline.random:
             return self._stack(indices, epochs, self.pipeline)
         with preserved():
             return self._stack(indices, epochs, self.pipeline)
@@ -160,17 +97,64 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         with preserved():
             return self._picture(index, 0, self.evaluation)[0]
 
+    def subset(self, indices: NDArray[np.int64]) -> Samples:
+        """Some of these samples, by their index here, each as it is here: corruptions choose from the whole."""
+        part = copy.copy(self)
+        part.chosen, part.labels = self.chosen[indices], self.labels[indices]
+        part._corrupted = [mask[indices] for mask in self._corrupted]
+        return part
+
+    def clean(self) -> Samples:
+        """The same samples with nothing planted in them."""
+        plain = copy.copy(self)
+        plain.corruptions, plain._corrupted = (), []
+        return plain
+
     @property
     def planted(self) -> dict[str, NDArray[np.bool_]]:
         """{corruption: (n,) which samples it changes}: the ground truth of a planted corruption."""
         return {c.name: mask.copy() for c, mask in zip(self.corruptions, self._corrupted, strict=True)}
 
+    def manifest_rows(self) -> Iterator[dict[str, Any]]:
+        """A row per sample and corruption that changes it, in the order of samples, then of the recipe.
+
+        Its columns: `dataset`, `split`, `id`, `class` (as the corruption finds it: an earlier one may have changed
+        it), `corruption`, `new_class` (empty where the class stays), and what the plugin's `manifest` adds. Nothing
+        but the first image is decoded. Raises what the plugins raise, and BadImage.
+        """
+        changed = np.flatnonzero(np.any([*self.planted.values(), np.zeros(len(self), bool)], axis=0))
+        if not len(changed):
+            return
+        first = self.source.image(int(self.chosen[changed[0]]))
+        with preserved():
+            size = self.evaluation.geometric(first).size
+        for index in changed.tolist():
+            yield from self._rows_of(index, size)
+
+    def _rows_of(self, index: int, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+        origin, label = int(self.chosen[index]), int(self.labels[index])
+        for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
+            if changes[index]:
+                columns, new = corruption.row(size, label, self.classes, self._key(corruption, origin))
+                yield {
+                    "dataset": self.name,
+                    "split": self.split,
+                    "id": self.source.ids[origin],
+                    "class": self.classes[label],
+                    "corruption": corruption.name,
+                    "new_class": self.classes[new] if new != label else "",
+                    **columns,
+                }
+                label = new
+
     def fingerprint(self) -> str:
-        """A hash of the source, the choice of samples and the corruptions: the same data, the same hash."""
-        planted = [(c.name, _options(c.corrupt.plugin.instance)) for c in self.corruptions]
+        """A hash of the source, the choice of samples and what is planted: the same data, the same hash."""
+        planted = [corruption.facts() for corruption in self.corruptions]
         facts = [self.name, self.split, self.seed if planted else 0, self.source.fingerprint(), planted]
         digest = blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.chosen, dtype="<i8").tobytes())
+        for mask in self._corrupted:
+            digest.update(np.packbits(mask).tobytes())
         return digest.hexdigest()
 
     def _stack(
@@ -185,16 +169,16 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
 
     def _picture(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Image.Image, int]:
         origin = int(self.chosen[index])
-        image, label = self.source.image(origin), int(self.labels[index])
-        if self._random:
+        given, label = self.source.image(origin), int(self.labels[index])
+        if pipeline.random:
             seed_all(self.seed, self.name, self.split, epoch, origin)
-        image = pipeline.geometric(image)
+        image = pipeline.geometric(given)
         for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
             if changes[index]:
-                rng = numpy_rng(self.seed, corruption.name, self.name, self.split, origin)
-                image, label = corruption(image, label, rng)
+                if image is given:  # which the source may hand out again
+                    image = image.copy()
+                image, label = corruption(image, label, self.classes, self._key(corruption, origin))
         return image, label
 
-
-def _options(instance: Any) -> Any:
-    return asdict(instance) if is_dataclass(instance) and not isinstance(instance, type) else repr(type(instance))
+    def _key(self, corruption: Corruption, origin: int) -> Key:
+        return (self.seed, corruption.name, self.split, origin)

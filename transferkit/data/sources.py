@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data.folders import class_names, read_labels
+from transferkit.data.folders import LabelRow, class_names, read_labels
 from transferkit.data.images import BadImage, find_bad_images
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
@@ -128,10 +128,18 @@ def open_split(
     contents = _read(spec, split)
     if contents is None:
         return None
-    rows = read_labels(Path(spec.labels).expanduser()) if spec.labels else []
+    if spec.synthetic is not None:
+        from transferkit.data import tables
+
+        return tables.open_table(contents)
+    rows = _rows(spec)
     strict = contents.strict and classes is None and not rows and split == "train"
     if classes is None:
-        classes = class_names(rows) if rows else _own_classes(spec, split, contents)
+        named = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
+        if spec.classes is not None:
+            classes = [named.get(name, name) for name in contents.classes]
+        else:
+            classes = class_names(rows) if rows else _own_classes(spec, split, contents)
     if aliases is None:
         aliases = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
         aliases |= {name: name for name in classes}  # a folder called as a class is that class
@@ -144,6 +152,11 @@ def open_split(
     if not len(source):
         raise InputError(Problem(where, "there is no image in this split"))
     return source
+
+
+def labelled_classes(name: str, datasets: Mapping[str, Dataset]) -> list[str]:
+    """The whole class list of the data set's labels file; empty without one."""
+    return class_names(_rows(resolve(name, datasets)))
 
 
 def split_contents(name: str, datasets: Mapping[str, Dataset], split: str) -> Contents | None:
@@ -172,7 +185,22 @@ def _named(name: str, datasets: Mapping[str, Dataset], by: str) -> Dataset:
     return datasets[name]
 
 
+def _rows(spec: Dataset) -> list[LabelRow]:
+    return read_labels(Path(spec.labels).expanduser()) if spec.labels else []
+
+
 def _read(spec: Dataset, split: str) -> Contents | None:
+    """What the reader finds, of the classes that are kept."""
+    contents = _read_all(spec, split)
+    if contents is None or spec.classes is None:
+        return contents
+    from transferkit.data.chosen_classes import kept_classes, only
+
+    whole = contents if split == "train" else _read_all(spec, "train") or contents
+    return only(contents, kept_classes(spec.classes, whole.classes, _rows(spec), f"{spec.source} ({split})"))
+
+
+def _read_all(spec: Dataset, split: str) -> Contents | None:
     if spec.source in ("torchvision", "hf"):
         from transferkit.data import library_sources
 
@@ -181,6 +209,10 @@ def _read(spec: Dataset, split: str) -> Contents | None:
         from transferkit.data import world
 
         return world.read(spec, split)
+    if spec.source == "synthetic":
+        from transferkit.data import tables
+
+        return tables.read(spec, split)
     from transferkit.data import file_sources
 
     readers: dict[str, Callable[[Dataset, str], Contents | None]] = {

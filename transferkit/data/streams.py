@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from transferkit.data.samples import Samples
+    from transferkit.model import SourceHead
+
+    Partner = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 
 
 @dataclass
 class Stream:
-    """Samples, the head that classifies them (one of its own, or the target's), and their loss.
+    """Samples, the head that classifies them, and their loss.
 
-    Without a loss of its own a stream has the stage's.
+    The head is one of its own, the target's, or `joint`: its own logits and the target's make one softmax, for both
+    streams, while training. Without a loss of its own a stream has the stage's. `partner(indices, keys)`, both (n,),
+    makes it a paired stream: each target image of a batch, with its augmentation key, brings one image of this stream,
+    in the same order. `initial` fills the stream's own head; it must have the stream's classes.
     """
 
     samples: Samples
-    head: Literal["own", "target"] = "own"
+    head: Literal["own", "target", "joint"] = "own"
     loss: Callable[..., Any] | None = None
+    partner: Partner | None = None
+    initial: SourceHead | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -28,3 +40,15 @@ class Stream:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+
+@dataclass
+class Combined:
+    """What `combine` makes of a batch: images and labels by stream, and weights of the streams' task losses.
+
+    Streams whose images are the same tensor object share one pass through the backbone.
+    """
+
+    images: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    weights: Mapping[str, float] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """A drawn world for the quickstart: no download, and a known answer to what a fine-tuned model should remember.
 
 The source task is twelve shapes and textures. The target task tells wheels from signs: its pictures
-contain some source classes (SHARED) and never the others (SOURCE_ONLY).
+contain some source classes (SHARED) and never the others (SOURCE_ONLY). Beside these two there are digits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data import drawing
+from transferkit.data import digits, drawing
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.sources import Contents
 
@@ -29,11 +29,14 @@ SHARED = ("disc", "ring", "square", "triangle")
 """Source classes that occur in pictures of the target task."""
 SOURCE_ONLY = tuple(name for name in SOURCE_CLASSES if name not in SHARED)
 """Source classes that never occur there: the planted answer of an audit."""
+CLASSES = {"source": SOURCE_CLASSES, "target": TARGET_CLASSES, "digits": digits.CLASSES}
 
 
 def draw(kind: str, split: str, name: str, index: int, size: int) -> NDArray[np.uint8]:
     """The picture (size, size, 3) of a class: a function of these arguments alone."""
     rng = numpy_rng(WORLD_SEED, kind, split, name, index)
+    if kind == "digits":
+        return digits.digit(rng, size, name).astype(np.uint8)
     if kind == "target":
         picture = drawing.wheel(rng, size) if name == "wheel" else drawing.sign(rng, size)
     else:
@@ -49,7 +52,7 @@ def read(spec: Dataset, split: str) -> Contents | None:
     count = {"train": world.train, "val": world.val}.get(split)
     if count is None:
         return None
-    classes = list(SOURCE_CLASSES if world.kind == "source" else TARGET_CLASSES)
+    classes = list(CLASSES[world.kind])
     keys = [(name, index) for name in classes for index in range(count)]
     pictures = _Pictures(world.kind, split, world.size, keys)
     labels = np.repeat(np.arange(len(classes)), count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from transferkit.model import nets
 from transferkit.model.creation import build
 from transferkit.model.preprocessing import Preprocessing
 from transferkit.model.taps import default_taps, tap_channels
@@ -14,6 +15,7 @@ __all__ = [
     "TransferModel",
     "build",
     "default_taps",
+    "nets",
     "reference_of",
     "tap_channels",
 ]

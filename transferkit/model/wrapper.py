@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, overload
 
@@ -45,7 +45,9 @@ class TransferModel(nn.Module):
     """A timm model with its target head, further heads for further streams, and taps.
 
     `stream_batchnorm` says how several streams go through the backbone: concatenated ("joint", one set of
-    batch statistics) or one after the other ("separate").
+    batch statistics) or one after the other ("separate"). With `joint_heads` the logits of every stream are those of
+    all heads, the target's first. `between` changes the features on their way to the heads. Both hold for forward
+    passes by stream only: evaluation sees the target's head on the plain features.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class TransferModel(nn.Module):
         self.architecture = architecture
         self.options = dict(options or {})
         self.stream_batchnorm: Literal["joint", "separate"] = "joint"
+        self.joint_heads = False
+        self.between: Callable[[Tensor], Tensor] | None = None
         self.frozen = False
         self._store: dict[str, Tensor] = {}
         self._taps: dict[str, tapping.Tap] = {}
@@ -89,10 +93,22 @@ class TransferModel(nn.Module):
         return features, taps
 
     def _forward_streams(self, images: dict[str, Tensor]) -> dict[str, Output]:
-        apart = self.stream_batchnorm == "separate" or len(images) == 1  # one stream needs no copy to be joined
-        inner = self._separate(images) if apart else self._joint(images)
-        outputs = {name: Output(self.head_of(name)(f), f, taps) for name, (f, taps) in inner.items()}
-        return self._tie_idle_heads(outputs)
+        # the same images take one pass; told by `is`, for an id() would make torch.compile anew at every step
+        firsts = {name: next(one for one, given in images.items() if given is part) for name, part in images.items()}
+        distinct = {name: part for name, part in images.items() if firsts[name] == name}
+        apart = self.stream_batchnorm == "separate" or len(distinct) == 1  # one stream needs no copy to be joined
+        inner = self._separate(distinct) if apart else self._joint(distinct)
+        outputs = {}
+        for name in images:
+            features, taps = inner[firsts[name]]
+            outputs[name] = Output(self._stream_logits(name, features), features, taps)
+        return outputs if self.joint_heads else self._tie_idle_heads(outputs)
+
+    def _stream_logits(self, stream: str, features: Tensor) -> Tensor:
+        given = features if self.between is None else self.between(features)
+        if not self.joint_heads:
+            return self.head_of(stream)(given)  # type: ignore[no-any-return]
+        return torch.cat([self.head_of(name)(given) for name in (TARGET, *self.heads)], dim=1)
 
     def _joint(self, images: dict[str, Tensor]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
         sizes = [len(part) for part in images.values()]
@@ -169,12 +185,15 @@ class TransferModel(nn.Module):
         """The number of channels of a stage's output, where timm knows it."""
         return tapping.tap_channels(self.net, name)
 
-    def add_head(self, name: str, num_classes: int) -> None:
-        """A linear classifier for a further stream. Raises InputError for a name that is taken."""
+    def add_head(self, name: str, num_classes: int, initial: SourceHead | None = None) -> None:
+        """A linear classifier for a further stream, random or filled. Raises InputError for a name that is taken."""
         if name == TARGET or name in self.heads or "." in name or not name:
             raise InputError(f'a stream\'s head cannot be called "{name}": the name is taken or has a dot in it')
         weight = self.head.weight
-        self.heads[name] = nn.Linear(self.num_features, num_classes, device=weight.device, dtype=weight.dtype)
+        head = nn.Linear(self.num_features, num_classes, device=weight.device, dtype=weight.dtype)
+        if initial is not None:
+            _fill(head, initial, name)
+        self.heads[name] = head
 
     def swap_head(self, classes: Sequence[str] | None) -> SourceHead:
         """Give the model a new head for these classes (None keeps the head); return the old one as a copy.
@@ -221,6 +240,17 @@ class TransferModel(nn.Module):
     def train(self, mode: bool = True) -> TransferModel:
         """Switch between training and evaluation. A reference stays in evaluation mode whatever is asked."""
         return super().train(mode and not self.frozen)
+
+
+@torch.no_grad()
+def _fill(head: nn.Linear, initial: SourceHead, name: str) -> None:
+    if initial.weight.shape != head.weight.shape:
+        raise InputError(
+            f'the stream "{name}" has {head.out_features} classes on {head.in_features} features, but the head it is '
+            f"to start from has the shape {tuple(initial.weight.shape)}"
+        )
+    head.weight.copy_(initial.weight)
+    head.bias.copy_(initial.bias) if initial.bias is not None else head.bias.zero_()
 
 
 def reference_of(model: TransferModel, source_head: SourceHead) -> TransferModel:

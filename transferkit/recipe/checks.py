@@ -14,6 +14,7 @@ from transferkit.recipe.paths import STARTS, looks_like_path
 from transferkit.recipe.plugin_use import Use, requested
 from transferkit.recipe.schema import SPLITS
 from transferkit.recipe.stage_checks import check_stage
+from transferkit.recipe.table_checks import check_tables
 from transferkit.recipe.tree import Node, Steps
 from transferkit.suggest import did_you_mean
 
@@ -23,9 +24,11 @@ def check_recipe(draft: Draft) -> None:
     _check_stage_names(draft)
     _check_datasets(draft)
     _check_analyses(draft)
+    check_tables(draft)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
         _check_references(draft, stage, index)
+        _check_carry_on(draft, stage, index)
         check_stage(stage, device, draft.findings)
         _check_plugins(stage, draft.findings)
         check_instance_names(stage.uses, draft.findings)
@@ -82,6 +85,29 @@ def _check_references(draft: Draft, stage: StageDraft, index: int) -> None:
         draft.findings.add(path, message, did_you_mean(start, [*STARTS, *earlier]))
 
 
+def _check_carry_on(draft: Draft, stage: StageDraft, index: int) -> None:
+    """What goes on must be there: the last state of an earlier stage, of the same optimizer."""
+    this = stage.stage
+    if this is None or not this.carry_on or this.start in STARTS:
+        return
+    earlier = next((other.stage for other in draft.stages[:index] if other.name == this.start), None)
+    path: Steps = (*stage.path, "carry_on")
+    if earlier is None:
+        message = f'needs a stage of this recipe to go on from, and "{this.start}" is none'
+        draft.findings.add(path, message, "leave it out, or run both stages in one recipe")
+    elif earlier.keep != "last":
+        message = f'goes on from the end of "{this.start}", but that stage keeps its best epoch'
+        draft.findings.add(path, message, f"give the stage {this.start} keep: last")
+    elif "optimizer" in this.carry_on and earlier.optimizer.name.lower() != this.optimizer.name.lower():
+        message = f'"{this.start}" has the optimizer {earlier.optimizer.name}, this stage {this.optimizer.name}'
+        draft.findings.add(path, message, "use the same optimizer, or leave optimizer out of carry_on")
+    elif "optimizer" in this.carry_on and (earlier.optimizer.layer_decay is None) != (
+        this.optimizer.layer_decay is None
+    ):  # the parameters come in another order then: each would go on with another one's momentum
+        message = f'one of "{this.start}" and this stage has optimizer.layer_decay, the other has not'
+        draft.findings.add(path, message, "give both one, or leave optimizer out of carry_on")
+
+
 def _is_stage(draft: Draft, name: str) -> bool:
     return name in draft.stage_names()
 
@@ -134,6 +160,7 @@ def _check_plugins(draft: StageDraft, findings: Findings) -> None:
     for use in draft.uses:
         if use.plugin is None:
             continue
+        _check_weight(use, findings)
         if draft.stage is not None:
             _check_conflicts(use, draft.stage, findings)
             _check_needs(use, draft.stage, findings)
@@ -149,6 +176,19 @@ def _check_conflicts(use: Use, stage: schema.Stage, findings: Findings) -> None:
             f"pulls the weights as the optimizer's weight_decay ({decay:g}) does: they would be pulled twice",
             "set optimizer.weight_decay: 0, or say that it is meant with accept: [weight_decay]",
         )
+
+
+def _check_weight(use: Use, findings: Findings) -> None:
+    """Penalties and anchors are multiplied by a weight; nothing else is."""
+    if not isinstance(use.core, schema.RegularizerUse) or use.component is None:
+        return
+    weighs = bool({"penalty", "anchors"} & set(use.component.hooks))
+    given = findings.root.find((*use.path, "weight"))
+    if weighs and (given is None or given.value is None):
+        findings.add((*use.path, "weight"), "is missing", at_key=True)
+    elif not weighs and "transform_features" in use.component.hooks and use.core.weight is not None:
+        message = f"{use.core.use} adds nothing to the loss, so it has no weight"
+        findings.add((*use.path, "weight"), message, "leave it out")
 
 
 def _check_needs(use: Use, stage: schema.Stage, findings: Findings) -> None:

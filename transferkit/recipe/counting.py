@@ -3,45 +3,75 @@
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from transferkit.data import folders
-from transferkit.errors import InputError
 from transferkit.recipe.schema import Dataset, World
 
 Counts = dict[str, dict[str, int]]
 
 
 def class_counts(name: str, datasets: Mapping[str, Dataset | None]) -> Counts | None:
-    """{split: {class: images}} of a data set, or None when it cannot be known without its library.
+    """{split: {class: images}} of the classes that a data set keeps, or None when it takes a library to know.
 
-    Raises InputError when the folder or file cannot be read.
+    Raises InputError when the folder or file cannot be read, or has no such splits or classes.
     """
-    dataset = base(name, datasets)
+    counts = every_class(name, datasets)
+    return None if counts is None else kept_counts(counts, name, datasets)
+
+
+def every_class(name: str, datasets: Mapping[str, Dataset | None]) -> Counts | None:
+    """The same of all classes that there are, whatever `classes` says."""
+    dataset = resolved(name, datasets)
     if dataset is None:
         return None
     if dataset.folder is not None:
         scanned = images(dataset.folder, tuple(sorted(dataset.splits.items())))
         return {split: {label: len(files) for label, files in found.items()} for split, found in scanned.items()}
     if dataset.npz is not None:
-        return _npz_counts(Path(dataset.npz))
+        return _npz_counts(dataset)
     if dataset.world is not None:
         return _world_counts(dataset.world)
+    if dataset.synthetic is not None:
+        return {"train": {"y": dataset.synthetic.train}, "val": {"y": dataset.synthetic.val}}
     return None
 
 
-def base(name: str, datasets: Mapping[str, Dataset | None]) -> Dataset | None:
-    """The data set that a chain of `from` ends in."""
-    seen: set[str] = set()
+def kept_counts(counts: Counts, name: str, datasets: Mapping[str, Dataset | None]) -> Counts:
+    """The counts of the classes that a data set keeps, in its order. Raises InputError for those that are not there."""
+    dataset = resolved(name, datasets)
+    if dataset is None or dataset.classes is None or dataset.synthetic is not None:
+        return counts
+    from transferkit.data.chosen_classes import kept_classes
+
+    names = list(counts.get("train") or next(iter(counts.values()), {}))
+    if dataset.npz is not None:  # whose class list may name classes without images
+        from transferkit.data.file_sources import npz_labels
+
+        names = npz_labels(dataset)[0]
+    rows = folders.read_labels(Path(dataset.labels)) if dataset.labels is not None else []
+    kept = kept_classes(dataset.classes, names, rows, f"datasets.{name}")
+    return {split: {label: found[label] for label in kept if label in found} for split, found in counts.items()}
+
+
+def resolved(name: str, datasets: Mapping[str, Dataset | None]) -> Dataset | None:
+    """The data set with its chain of `from` followed: what it says itself wins over what it is made from.
+
+    None where the chain has no end, which the checks say elsewhere.
+    """
+    chain: list[Dataset] = []
     dataset = datasets.get(name)
-    while dataset is not None and dataset.from_ is not None and name not in seen:
-        seen.add(name)
-        name = dataset.from_
-        dataset = datasets.get(name)
-    return None if dataset is None or dataset.from_ is not None else dataset
+    while dataset is not None and dataset.from_ is not None and len(chain) <= len(datasets):
+        chain.append(dataset)
+        dataset = datasets.get(dataset.from_)
+    if dataset is None or dataset.from_ is not None:
+        return None
+    said: dict[str, object] = {}
+    for one in reversed(chain):
+        said |= {key: getattr(one, key) for key in one.model_fields_set - {"from_", "corruptions"}}
+    return dataset.model_copy(update=said) if said else dataset
 
 
 @functools.lru_cache(maxsize=32)
@@ -50,26 +80,16 @@ def images(folder: str, splits: tuple[tuple[str, str], ...] = ()) -> dict[str, d
     return {split: folders.scan(path) for split, path in folders.find_splits(Path(folder), dict(splits)).items()}
 
 
-def _npz_counts(path: Path) -> Counts:
-    import numpy as np
+def _npz_counts(dataset: Dataset) -> Counts:
+    from transferkit.data.file_sources import npz_labels
 
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
-            counts: Counts = {}
-            for split, key in (("train", "y_train"), ("val", "y_val"), ("test", "y_test")):
-                if key in arrays:
-                    found = Counter(int(label) for label in np.asarray(arrays[key]).ravel())
-                    counts[split] = {names[i] if names else str(i): n for i, n in sorted(found.items())}
-            return counts
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}") from None
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as npz: {error}") from None
+    classes, splits = npz_labels(dataset)
+    counted = {split: Counter(labels.tolist()) for split, labels in splits.items()}
+    return {split: {classes[label]: n for label, n in sorted(found.items())} for split, found in counted.items()}
 
 
 def _world_counts(world: World) -> Counts:
-    from transferkit.data.world import SOURCE_CLASSES, TARGET_CLASSES
+    from transferkit.data.world import CLASSES
 
-    classes = SOURCE_CLASSES if world.kind == "source" else TARGET_CLASSES
+    classes = CLASSES[world.kind]
     return {"train": dict.fromkeys(classes, world.train), "val": dict.fromkeys(classes, world.val)}

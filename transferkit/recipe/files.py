@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from transferkit.data.folders import read_labels
 from transferkit.errors import InputError
-from transferkit.recipe.counting import Counts, class_counts, images
+from transferkit.recipe.counting import Counts, every_class, images, kept_counts
 from transferkit.recipe.draft import Draft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.paths import LOCAL, STARTS
 from transferkit.recipe.schema import Dataset, Model
-from transferkit.recipe.stage_images import check_stage_images, is_are, listed
+from transferkit.recipe.stage_images import check_stage_images, is_are, listed, source_name
 from transferkit.recipe.tree import Steps, shown
 from transferkit.safetensors_header import read_header
 from transferkit.suggest import closest
@@ -31,6 +32,7 @@ def check_files(draft: Draft) -> None:
     for name, dataset in draft.datasets.items():
         if dataset is not None and dataset.from_ is None:
             _check_dataset(name, dataset, draft, readable)
+    readable = _kept(draft, readable)
     for stage in draft.stages:
         if stage.stage is None:
             continue
@@ -102,7 +104,7 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
             findings.add((*path, key), f"there is no {what} {shown(Path(given))}", _near(Path(given)))
             return
     try:
-        counts = class_counts(name, draft.datasets)
+        counts = every_class(name, draft.datasets)
     except InputError as error:
         findings.add((*path, dataset.source), *_plain(error))
         return
@@ -116,6 +118,38 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
             readable.pop(name, None)
     if dataset.on_bad_image == "error":
         _check_empty_files(dataset, (*path, "folder"), findings)
+
+
+def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Counts | None]:
+    """Counts of every data set whose files can be read, and of those made from them, without what `classes` drops."""
+    found: dict[str, Counts | None] = {}
+    for name, dataset in draft.datasets.items():
+        counts = readable.get(source_name(name, draft.datasets))
+        if dataset is not None and dataset.from_ is not None and counts is not None:
+            counts = _made_from(name, dataset, draft)
+        if dataset is None or counts is None:
+            continue
+        try:
+            found[name] = kept_counts(counts, name, draft.datasets)
+        except InputError as error:
+            if dataset.classes is not None:  # what is made from it repeats the mistake
+                message, hint = _plain(error)
+                draft.findings.add(("datasets", name, "classes"), message.removeprefix("classes: "), hint)
+    return found
+
+
+def _made_from(name: str, dataset: Dataset, draft: Draft) -> Counts | None:
+    """The counts of a data set made from a readable one, which may have splits and a class list of its own."""
+    said, path = dataset.model_fields_set, ("datasets", name)
+    if "labels" in said and dataset.labels is not None:
+        if not _check_labels(Path(dataset.labels), (*path, "labels"), draft.findings):
+            return None
+    try:
+        return every_class(name, draft.datasets)
+    except InputError as error:
+        if "splits" in said:  # what is made from it repeats the mistake
+            draft.findings.add((*path, "splits"), *_plain(error))
+        return None
 
 
 def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:

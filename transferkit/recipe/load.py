@@ -18,6 +18,7 @@ from transferkit.recipe.merge import merge, read_extended
 from transferkit.recipe.overrides import apply_overrides
 from transferkit.recipe.paths import resolve_paths
 from transferkit.recipe.plugin_use import make
+from transferkit.recipe.presets import apply_preset
 from transferkit.recipe.schema import Dataset, Recipe, Stage
 from transferkit.recipe.tree import Node, Steps, item_label, shown
 from transferkit.registry import Registry, installed
@@ -65,7 +66,7 @@ class Loaded:
 
     def data(self) -> dict[str, Any]:
         """The resolved recipe as plain data, with the keys of a recipe file."""
-        data = self.recipe.model_dump(mode="json", by_alias=True)
+        data = self.recipe.model_dump(mode="json", by_alias=True, exclude={"preset", "presets"})
         for name, dataset in self.recipe.datasets.items():
             if dataset.from_ is not None:
                 # what it does not say, it inherits: explicit defaults would win over the data set it is made from
@@ -82,7 +83,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = (), registry: Regis
         root = read_extended(path)
     except InputError as error:
         raise refusal(error.problems) from None
+    root, overrides, problems = apply_preset(root, overrides)
     findings = Findings(root, shown(path))
+    findings.elsewhere += problems
     findings.elsewhere += apply_overrides(root, overrides)
     adopt_misspelt_keys(root, findings)
     _complete_models(root)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
-DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "from_")
+DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "from_")
 
 
 def _whole(value: object) -> object:
@@ -97,14 +97,17 @@ def _weight_form(value: object) -> str:
 
 
 class RegularizerUse(PluginUse):
-    """A penalty or an anchor, with its weight in the loss."""
+    """A penalty or an anchor, with its weight in the loss; or a change of the features, which has none."""
 
-    weight: Annotated[
-        Annotated[Weight, Tag("number")]
-        | Annotated[WeightSchedule, Tag("schedule")]
-        | Annotated[dict[str, Weight], Tag("terms")],
-        Discriminator(_weight_form),
-    ] = Field(description="a number, {term: number}, or {from, to, over}")
+    weight: (
+        Annotated[
+            Annotated[Weight, Tag("number")]
+            | Annotated[WeightSchedule, Tag("schedule")]
+            | Annotated[dict[str, Weight], Tag("terms")],
+            Discriminator(_weight_form),
+        ]
+        | None
+    ) = Field(None, description="a number, {term: number}, or {from, to, over}")
     on: str = Field("target", description="the stream it sees: target, another stream's name, or all")
 
 
@@ -129,10 +132,21 @@ class AnalyzerUse(PluginUse):
 class World(Section):
     """The procedurally drawn data set that needs no download."""
 
-    kind: Literal["source", "target"]
+    kind: Literal["source", "target", "digits"]
     train: Positive = Field(100, description="images per class")
     val: Positive = Field(30, description="images per class")
     size: Annotated[Whole, Field(ge=16, le=512)] = Field(48, description="pixels")
+
+
+class Synthetic(Section):
+    """A table drawn from a formula: the regression of paper 004, one output from normally distributed columns."""
+
+    task: Literal["source", "target"]
+    features: Annotated[Whole, Field(ge=5, le=1000)] = Field(50, description="columns")
+    train: Positive = Field(8000, description="rows")
+    val: Positive = Field(2000, description="rows")
+    seed: Annotated[Whole, Field(ge=0)] = Field(0, description="of the columns' means and variances")
+    permuted: Annotated[Whole, Field(ge=0)] = Field(0, description="leading columns that are permuted over the rows")
 
 
 class Dataset(Section):
@@ -144,6 +158,7 @@ class Dataset(Section):
     npz: str | None = Field(None, description="a file with x_train, y_train, x_test, y_test, classes")
     tar: str | None = Field(None, description="a tar file, or a folder of tar files")
     world: World | None = None
+    synthetic: Synthetic | None = None
     from_: str | None = Field(None, alias="from", description="another data set, to be corrupted")
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
@@ -153,6 +168,9 @@ class Dataset(Section):
     image_key: str | None = None
     label_key: str | None = None
     on_bad_image: Literal["error", "skip"] = "error"
+    classes: Annotated[list[str], Field(min_length=1)] | Positive | None = Field(
+        None, description="keep these classes only, or so many drawn at random, the same ones every time"
+    )
     corruptions: list[CorruptionUse] = []
 
     @model_validator(mode="after")
@@ -235,7 +253,7 @@ class Mixup(Section):
 class Loss(Section):
     """The task loss."""
 
-    name: Literal["cross_entropy", "bce"] = "cross_entropy"
+    name: Literal["cross_entropy", "bce", "mse"] = "cross_entropy"
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
 
@@ -267,6 +285,13 @@ class Checkpoints(Section):
     keep: Positive = Field(2, description="newest ones kept besides the best")
 
 
+class Prune(Section):
+    """Magnitude pruning at the stage's start: the smallest weights of the backbone become zero and stay zero."""
+
+    amount: Annotated[Number, Field(gt=0, lt=1)] = Field(description="share of the weights")
+    scope: Literal["global", "layer"] = Field("global", description="smallest of all layers together, or of each")
+
+
 class Stage(Section):
     """One training run."""
 
@@ -276,6 +301,16 @@ class Stage(Section):
     model: Model | None = Field(None, description="where this stage differs from the recipe's model")
     evaluate: list[str] = Field([], description="further data sets to evaluate on")
     evaluate_every: Positive = Field(1, description="epochs")
+    evaluate_at: list[Annotated[Whole, Field(ge=0)]] = Field(
+        [], description="also after these optimizer steps; 0 is the start"
+    )
+    evaluate_images: Positive | None = Field(
+        None, description="evaluate_at: so many images of each data set, the same ones every time; default: all"
+    )
+    keep: Literal["best", "last"] = Field("best", description="which weights become the stage's model")
+    carry_on: list[Literal["optimizer", "schedule"]] = Field(
+        [], description="what goes on from the stage it starts from instead of starting anew"
+    )
     fraction: Annotated[Number, Field(gt=0, le=1)] = Field(1.0, description="share of the training images, per class")
     validation: Annotated[Number, Field(ge=0, lt=1)] = Field(
         0.1, description="share carved from train, per class, where the data set has no val split"
@@ -294,7 +329,9 @@ class Stage(Section):
     )
     augmentation: Augmentation = Augmentation()
     mixup: Mixup | None = None
-    head_init: Literal["default", "ridge", "zero"] = "default"
+    head_init: Literal["default", "ridge", "zero", "source"] = Field(
+        "default", description="source keeps the rows of the source head for these classes"
+    )
     freeze: list[str] = Field([], description="glob patterns of parameter names that stay as they are")
     fixed_features: Flag = Field(False, description="train the head only, with the backbone in eval mode")
     unfreeze: Unfreeze | None = None
@@ -305,6 +342,7 @@ class Stage(Section):
     ema: Ema | None = None
     channels_last: Flag = False
     compile: Flag = False
+    prune: Prune | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
     workers: Annotated[Whole, Field(ge=0)] | None = Field(None, description="data workers; default: by core count")
@@ -333,6 +371,8 @@ class Recipe(Section):
     deterministic: Flag = Field(True, description="on CUDA: deterministic kernels, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
+    preset: str | None = Field(None, description="which of the presets to lay over the recipe")
+    presets: dict[Name, dict[str, Any]] = Field({}, description="named changes, such as a smaller size for a CPU")
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)

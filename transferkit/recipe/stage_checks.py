@@ -24,6 +24,7 @@ def check_stage(draft: StageDraft, device: str, findings: Findings) -> None:
     _check_precision(draft.stage, draft.path, device, findings)
     _check_fixed_features(draft.stage, draft.path, findings)
     _check_augmentation(draft.stage, draft.path, findings)
+    _check_start(draft.stage, draft.path, findings)
 
 
 def has_gpu() -> bool:
@@ -91,3 +92,17 @@ def _check_augmentation(stage: schema.Stage, path: Steps, findings: Findings) ->
         findings.add((*path, "augmentation", "scale"), "the first share must not be above the second")
     if stage.mixup is not None and not (stage.mixup.mixup or stage.mixup.cutmix):
         findings.add((*path, "mixup"), "does nothing: give mixup or cutmix above 0", "or leave it out")
+
+
+def _check_start(stage: schema.Stage, path: Steps, findings: Findings) -> None:
+    """Keys that need something to start from, or each other."""
+    if stage.start == "scratch" and stage.head_init in ("source", "ridge"):
+        what = "the head of" if stage.head_init == "source" else "features of"
+        findings.add((*path, "head_init"), f"{stage.head_init} needs {what} a source model, but start is scratch")
+    if stage.evaluate_images is not None and not stage.evaluate_at:
+        findings.add((*path, "evaluate_images"), "does nothing without evaluate_at", "evaluate_at: [0, 10, 30, 100]")
+    if stage.evaluate_at != sorted(set(stage.evaluate_at)):
+        findings.add((*path, "evaluate_at"), "must be in increasing order, each step once")
+    if stage.carry_on and stage.start in ("scratch", "pretrained"):
+        message = f"needs an earlier stage to go on from, but start is {stage.start}"
+        findings.add((*path, "carry_on"), message, "start: NAME of a stage")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transferkit.data.folders import class_names, read_labels
 from transferkit.data.shares import rounded_share
-from transferkit.recipe.counting import Counts, base
+from transferkit.recipe.counting import Counts, resolved
 from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.schema import Dataset, Stage
@@ -18,9 +18,9 @@ from transferkit.suggest import did_you_mean
 
 def check_stage_images(draft: Draft, stage: StageDraft, spec: Stage, readable: Mapping[str, Counts | None]) -> None:
     """Everything that the class names and counts of readable data sets tell about one stage."""
-    dataset = base(spec.dataset, draft.datasets)
-    source = _source_name(spec.dataset, draft.datasets)
-    counts = readable.get(source)
+    dataset = resolved(spec.dataset, draft.datasets)
+    source = source_name(spec.dataset, draft.datasets)
+    counts = readable.get(spec.dataset)
     if dataset is None or counts is None:
         return
     at: Steps = ("datasets", source, dataset.source)
@@ -34,11 +34,15 @@ def check_stage_images(draft: Draft, stage: StageDraft, spec: Stage, readable: M
         _check_listed(counts, classes, at, draft.findings)
     for position, name in enumerate(spec.evaluate):
         place = (*stage.path, "evaluate", position)
+        other = resolved(name, draft.datasets)
+        if other is not None and (other.synthetic is None) != (dataset.synthetic is None):
+            continue  # a table beside images: table_checks says so
         _check_evaluated(name, draft, classes, readable, place)
     _check_enough(counts, stage, spec, draft.findings)
 
 
-def _source_name(name: str, datasets: Mapping[str, Dataset | None]) -> str:
+def source_name(name: str, datasets: Mapping[str, Dataset | None]) -> str:
+    """The data set that a chain of `from` ends in, by name."""
     for _ in datasets:
         dataset = datasets.get(name)
         if dataset is None or dataset.from_ is None:
@@ -78,7 +82,7 @@ def _check_listed(
 def _check_evaluated(
     name: str, draft: Draft, classes: list[str], readable: Mapping[str, Counts | None], path: Steps
 ) -> None:
-    dataset, counts = base(name, draft.datasets), readable.get(_source_name(name, draft.datasets))
+    dataset, counts = resolved(name, draft.datasets), readable.get(name)
     if dataset is None or counts is None:
         return
     split = next((split for split in ("val", "test") if split in counts), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ def remember(
     """Note this epoch's result, and whether it is the best. Without a validation split the last is the best.
 
     The best has the highest accuracy, and of equal ones the lowest loss; or the lowest loss where early
-    stopping watches that.
+    stopping watches that, or where there is no accuracy (`top1` is None then).
     """
     split, of = ("train", train) if validation is None else ("val", {"top1": validation.top1, "loss": validation.loss})
-    state.last = {"epoch": state.epoch, "top1": of["top1"], "loss": of["loss"], "split": split}
+    top1 = None if math.isnan(of["top1"]) else of["top1"]
+    state.last = {"epoch": state.epoch, "top1": top1, "loss": of["loss"], "split": split}
     metric = stopping.metric if stopping is not None else "top1"
     if validation is None or state.best is None or better(state.last, state.best, metric):
         state.best, state.waited = dict(state.last), 0
@@ -33,6 +35,6 @@ def remember(
 
 def better(new: Mapping[str, Any], old: Mapping[str, Any], metric: str) -> bool:
     """Whether a result beats another."""
-    if metric == "loss":
+    if metric == "loss" or new["top1"] is None or old["top1"] is None:
         return bool(new["loss"] < old["loss"])
     return bool((new["top1"], -new["loss"]) > (old["top1"], -old["loss"]))

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.data.samples import Corruption, Samples, corruptions
+from transferkit.data.planting import Corruption, planted_in
+from transferkit.data.samples import Samples
 from transferkit.data.sources import Source, open_split
 from transferkit.data.subsets import carve_validation, per_class_fraction
+from transferkit.data.tables import TableSamples, TableSource, refuse_other_kind, strata
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
 from transferkit.folder import cache_folder
@@ -65,10 +67,10 @@ def open_sources(plan: StagePlan) -> StageSources:
     if given is not None:
         validation = (given, None)
     elif stage.validation > 0:
-        indices, held_out = carve_validation(train.labels, stage.validation, plan.seed)
+        indices, held_out = carve_validation(strata(train), stage.validation, plan.seed)
         validation = (train, held_out) if len(held_out) else None
     if stage.fraction < 1:
-        chosen = per_class_fraction(train.labels[indices], stage.fraction, plan.seed, train.classes)
+        chosen = per_class_fraction(strata(train)[indices], stage.fraction, plan.seed, train.classes)
         indices = indices[chosen]
     others = {}
     test = open_split(stage.dataset, datasets, "test", train.classes, cache=cache_folder())
@@ -76,6 +78,7 @@ def open_sources(plan: StagePlan) -> StageSources:
         others["test"] = (stage.dataset, "test", test)
     for name in stage.evaluate:
         others[name] = (name, *_evaluation_split(name, datasets, train.classes))
+        refuse_other_kind(train, stage.dataset, others[name][2], name)
     _report_bad_images(plan, [train, given, test])
     return StageSources(train, indices, validation, given is None, others)
 
@@ -107,6 +110,8 @@ def stage_data(plan: StagePlan, sources: StageSources, preprocessing: Preprocess
     plain = transforms(preprocessing, None)
 
     def samples(dataset: str, split: str, source: Source, indices: NDArray[np.int64] | None) -> Samples:
+        if isinstance(source, TableSource):
+            return TableSamples(dataset, split, source, seed=plan.seed, indices=indices)
         return Samples(
             dataset,
             split,
@@ -133,6 +138,8 @@ def open_samples(plan: StagePlan, dataset: str, split: str, *, preprocessing: Pr
     source = open_split(dataset, plan.recipe.datasets, split)
     if source is None:
         raise InputError(f'the data set "{dataset}" has no {split} split')
+    if isinstance(source, TableSource):
+        return TableSamples(dataset, split, source, seed=plan.seed)
     plain = transforms(preprocessing, None)
     pipeline = transforms(preprocessing, plan.stage.augmentation) if split == "train" else plain
     planted = _corruptions(plan, dataset, split)
@@ -140,13 +147,4 @@ def open_samples(plan: StagePlan, dataset: str, split: str, *, preprocessing: Pr
 
 
 def _corruptions(plan: StagePlan, dataset: str, split: str) -> Sequence[Corruption]:
-    """Those of the data sets it is made from, then its own, in recipe order."""
-    chain = [dataset]
-    while (parent := plan.recipe.datasets[chain[0]].from_) is not None:
-        chain.insert(0, parent)
-    found: list[Corruption] = []
-    for name in chain:
-        splits = {use.instance_name: use.splits for use in plan.recipe.datasets[name].corruptions}
-        if name in plan.corruptions:
-            found += corruptions(plan.corruptions[name], split, splits)
-    return found
+    return planted_in(dataset, plan.recipe.datasets, plan.corruptions.get, split)

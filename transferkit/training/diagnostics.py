@@ -41,6 +41,8 @@ def inspect_first_loss(session: Session, losses: Losses, output: Output) -> None
 
 
 def _judge(session: Session, label: str, value: float, gradient: float, task: float, task_gradient: float) -> None:
+    if task:
+        session.display.line(f"  at step 0   {label} is {value / task:.1e} of the loss")
     if gradient == 0:
         session.warn(f"{label} has a zero gradient at step 0: it does not change the model here")
     elif abs(value) < NO_OP * task:
@@ -90,7 +92,7 @@ def _norm(gradients: Iterable[Tensor | None]) -> float:
 
 def watch(session: Session, validation: Evaluation | None, features: Tensor | None) -> None:
     """After an epoch: one class that takes nearly all predictions, and features that have become one."""
-    if validation is not None and validation.images:
+    if validation is not None and validation.confusion.sum():
         index, share = validation.largest_share
         truth = float(validation.confusion[index].sum()) / validation.images
         if share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1:

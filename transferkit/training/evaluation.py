@@ -1,7 +1,8 @@
-"""Accuracy and loss on a data set, every sample counted once whatever the number of processes."""
+"""Accuracy, or the error of numbers, on a data set, every sample counted once whatever the number of processes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from transferkit.data.batches import EvalLoader
 from transferkit.errors import TransferkitError
+
+VARIES = 1e-12  # a variance below this share of the mean square is rounding
 
 
 @dataclass
@@ -55,6 +58,72 @@ class Evaluation:
         return record
 
 
+class Regression(Evaluation):
+    """How far a model of numbers is off: `loss` is the mean squared error. There are no classes and no top-1."""
+
+    def __init__(self, rows: int, loss: float, r2: float) -> None:
+        super().__init__(torch.zeros(0, 0, dtype=torch.int64), loss, math.nan)
+        self.rows, self.r2 = rows, r2
+
+    @property
+    def images(self) -> int:
+        """How many rows were looked at."""
+        return self.rows
+
+    @property
+    def top1(self) -> float:
+        """NaN: numbers are not right or wrong."""
+        return math.nan
+
+    @property
+    def largest_share(self) -> tuple[int, float]:
+        """There are no classes: (0, NaN)."""
+        return 0, math.nan
+
+    def record(self, classes: list[str]) -> dict[str, Any]:
+        """For metrics.jsonl. `r2` is the share of the outputs' variance that the predictions explain."""
+        return {"loss": self.loss, "top1": None, "r2": self.r2, "images": self.rows}
+
+
+class _Answers:
+    """Adds up right and wrong answers over batches."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.classes = num_classes
+        self.confusion = torch.zeros(num_classes**2, dtype=torch.int64, device=device)
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        self.confusion += torch.bincount(labels * self.classes + logits.argmax(dim=1), minlength=self.classes**2)
+        top5 = logits.topk(min(5, self.classes), dim=1).indices.eq(labels[:, None]).any(dim=1)
+        self.sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), top5.sum().double()])
+
+    def result(self, accelerator: Accelerator) -> Evaluation:
+        confusion = accelerator.reduce(self.confusion, "sum").cpu().reshape(self.classes, self.classes)
+        loss, top5 = accelerator.reduce(self.sums, "sum").tolist()
+        seen = max(int(confusion.sum()), 1)
+        return Evaluation(confusion, loss / seen, top5 / seen)
+
+
+class _Errors:
+    """Adds up squared errors of numbers over batches."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+
+    def add(self, outputs: Tensor, labels: Tensor) -> None:
+        wanted = labels.double()
+        error = (outputs.double() - wanted[:, None]).square().mean(dim=1).sum()
+        self.sums += torch.stack([torch.ones_like(wanted).sum(), error, wanted.sum(), wanted.square().sum()])
+
+    def result(self, accelerator: Accelerator) -> Regression:
+        rows, error, total, squares = accelerator.reduce(self.sums, "sum").tolist()
+        rows = int(rows)
+        variance = squares / max(rows, 1) - (total / max(rows, 1)) ** 2
+        loss = error / max(rows, 1)
+        return Regression(rows, loss, 1 - loss / variance if variance > VARIES * squares / max(rows, 1) else math.nan)
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -67,33 +136,30 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the (unwrapped) model in eval mode; its mode is restored. Counts are summed over processes.
 
-    `each_batch(images)` is called after every batch: it shows progress, and may raise to stop.
+    Labels that are numbers (a table's) give a Regression. `each_batch(images)` is called after every batch: it
+    shows progress, and may raise to stop.
     """
     training = {module: module.training for module in model.modules()}
     model.eval()
-    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=accelerator.device)
-    sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+    tally: _Answers | _Errors = _Answers(num_classes, accelerator.device)
     try:
         for batch in loader:
             images = batch.images["target"].to(accelerator.device, non_blocking=True)
             labels = batch.labels["target"].to(accelerator.device, non_blocking=True)
+            if labels.is_floating_point() and isinstance(tally, _Answers):
+                tally = _Errors(accelerator.device)
             if channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             with accelerator.autocast():
                 logits = model(images).logits
-            logits = logits.float()
-            confusion += torch.bincount(labels * num_classes + logits.argmax(dim=1), minlength=num_classes**2)
-            top5 = logits.topk(min(5, num_classes), dim=1).indices.eq(labels[:, None]).any(dim=1)
-            sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), top5.sum().double()])
+            tally.add(logits.float(), labels)
             each_batch(len(labels))
     finally:
         for module, mode in training.items():
             module.training = mode
-    confusion = accelerator.reduce(confusion, "sum").cpu().reshape(num_classes, num_classes)
-    loss, top5 = accelerator.reduce(sums, "sum").tolist()
-    seen = int(confusion.sum())
-    if seen != len(loader.samples):
+    found = tally.result(accelerator)
+    if found.images != len(loader.samples):
         raise TransferkitError(
-            f"evaluation saw {seen} images, but the data set has {len(loader.samples)}: please report this"
+            f"evaluation saw {found.images} images, but the data set has {len(loader.samples)}: please report this"
         )
-    return Evaluation(confusion, loss / max(seen, 1), top5 / max(seen, 1))
+    return found

@@ -10,16 +10,18 @@ import torch
 from accelerate import Accelerator
 from timm.data import Mixup
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from transferkit.data.batches import EvalLoader, TrainLoader
+from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
 from transferkit.data.streams import Stream
+from transferkit.data.tables import refuse_other_kind
 from transferkit.errors import InputError
 from transferkit.hooks import Call, RunPlugins
 from transferkit.model import TransferModel
 from transferkit.recipe import schema
-from transferkit.training.offers import MixOffer, SessionOffer
+from transferkit.training.offers import FeaturesOffer, MixOffer, SessionOffer
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.workspace import Workspace
 
@@ -33,19 +35,35 @@ def open_streams(plugins: RunPlugins, workspace: Workspace) -> dict[str, Stream]
         given = dict(call(SessionOffer(workspace)))
         streams["target"] = given.pop("target", streams["target"])
         streams |= given
+    target = streams["target"].samples
+    for stream in streams.values():
+        refuse_other_kind(target.source, target.name, stream.samples.source, stream.samples.name)
     return streams
 
 
 def add_heads(model: TransferModel, streams: Mapping[str, Stream]) -> None:
     """A head for every stream that wants one of its own. Raises InputError where a shared head does not fit."""
     for name, stream in streams.items():
-        if name != "target" and stream.head == "own":
-            model.add_head(name, len(stream.classes))
+        if name != "target" and stream.head != "target":
+            model.add_head(name, len(stream.classes), stream.initial)
         elif len(stream.classes) != len(model.classes):
             raise InputError(
                 f'the stream "{name}" shares the target\'s head, but has {len(stream.classes)} classes instead of '
                 f"{len(model.classes)}"
             )
+    model.joint_heads = any(stream.head == "joint" for stream in streams.values())
+
+
+def joint_labels(labels: Mapping[str, Tensor], model: TransferModel) -> dict[str, Tensor]:
+    """Labels of all streams in one list of classes, the target's first: indices are shifted, soft labels padded."""
+    sizes = {"target": len(model.classes)} | {name: int(model.heads[name].out_features) for name in model.heads}  # type: ignore[arg-type]
+    total, before, found = sum(sizes.values()), 0, {}
+    for name, size in sizes.items():
+        if name in labels:
+            given = labels[name]
+            found[name] = pad(given, (before, total - before - size)) if given.ndim == 2 else given + before
+        before += size
+    return found
 
 
 def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Accelerator) -> TrainLoader:
@@ -62,6 +80,7 @@ def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Ac
         batch_size=stage.batch_size,
         seed=plan.seed,
         mix=_mix(calls[0]) if calls else None,
+        partners={name: stream.partner for name, stream in streams.items() if stream.partner is not None},
         workers=_workers(stage),
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -83,6 +102,36 @@ def eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> 
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
+
+
+def early_loaders(plan: StagePlan, samples: Mapping[str, Samples], accelerator: Accelerator) -> dict[str, EvalLoader]:
+    """What `evaluate_at` looks at: the same images every time, and of data sets made from one another the same ones."""
+    stage, count = plan.stage, plan.stage.evaluate_images
+    if not stage.evaluate_at:
+        return {}
+    loaders = {}
+    for name, given in samples.items():
+        if name == "test":
+            continue  # never looked at while training
+        if count is not None and count < len(given):
+            rng = numpy_rng(plan.seed, "evaluate_images", len(given), count)
+            given = given.subset(np.sort(rng.permutation(len(given))[:count]))
+        loaders[name] = eval_loader(plan, given, accelerator)
+    return loaders
+
+
+def between(plugins: RunPlugins) -> Callable[[Tensor], Tensor] | None:
+    """The plugins' `transform_features` one after the other; None without any."""
+    calls = plugins.calls("transform_features")
+    if not calls:
+        return None
+
+    def transform(features: Tensor) -> Tensor:
+        for call in calls:
+            features = call(FeaturesOffer(features))
+        return features
+
+    return transform
 
 
 def _workers(stage: schema.Stage) -> int:

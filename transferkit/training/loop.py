@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from transferkit.training.anchors import pull_all
+from transferkit.training.between_epochs import evaluate_early, evaluate_start
 from transferkit.training.objective import Losses
 from transferkit.training.optimization import clip_gradients
+from transferkit.training.placing import place
 from transferkit.training.session import Session
 
 
@@ -16,20 +18,20 @@ def train(session: Session) -> None:
     """
     accelerator, optimizer, state = session.accelerator, session.optimizer, session.state
 
-    session.evaluate_start()  # where the start is a result already, training has to beat it
+    evaluate_start(session)  # where the start is a result already, training has to beat it
 
     while not session.finished:
         model = session.begin_epoch()  # gradual unfreezing, train mode
 
         for batches in session.steps():  # the micro-batches of one optimizer step
-            session.schedule.step_update(state.step)  # the learning rates of this step
+            session.schedule.step_update(state.steps_before + state.step)  # the learning rates of this step
             session.seed_step()  # dropout and its like: a function of (seed, step)
             losses: list[Losses] = []
             for batch in batches:
-                images, labels = session.place(batch)  # on the device; mixup and transform_batch
+                given = place(session, batch)  # on the device; mixup, transform_batch, combine
                 with session.gradients_meet(only=batch is batches[-1]):
-                    outputs = model(images)  # logits, features and taps from one forward
-                    loss = session.loss(images, labels, outputs, batch, batches)  # the task's and the penalties'
+                    outputs = model(given.images)  # logits, features and taps from one forward
+                    loss = session.loss(given, outputs, batch, batches)  # the task's and the penalties'
                     if state.step == 0 and not losses:
                         session.inspect(loss, outputs)  # says aloud which terms do nothing, or too much
                     accelerator.backward(loss.total)
@@ -40,11 +42,13 @@ def train(session: Session) -> None:
             pull_all(session.anchors, session.epochs_done)  # L2-SP and its like, once per step
             clip_gradients(session.model.parameters(), session.stage.clip)
             optimizer.step()
+            session.keep_pruned()
             optimizer.zero_grad(set_to_none=True)
 
             state.step += 1
             session.average_weights()
             session.end_step(losses, batches)  # plugins' step_end, logs, progress
+            evaluate_early(session)  # after the steps that the recipe names
             session.stop_if_asked()  # a signal: save, say how to resume, leave
 
         metrics = session.evaluate()

@@ -38,7 +38,12 @@ class Totals:
         self._hits: list[Tensor] = []
 
     def count(self, logits: Tensor, labels: Tensor) -> None:
-        """Note how many of a batch's first guesses are right; with soft labels the largest one is meant."""
+        """Note how many of a batch's first guesses are right; with soft labels the largest one is meant.
+
+        Labels that are numbers, (n,), are nothing to be right about.
+        """
+        if labels.ndim == 1 and labels.is_floating_point():
+            return
         hard = labels.argmax(dim=1) if labels.ndim == 2 else labels
         self._hits.append(logits.detach().argmax(dim=1).eq(hard).sum())
         self._seen += len(hard)
@@ -91,7 +96,7 @@ class Totals:
         return {"loss": means.get(("task", "", ""), 0.0), **weighted}
 
     def record(self, anchors: Sequence[WeightedAnchor], epoch: float, accelerator: Accelerator) -> dict[str, Any]:
-        """The epoch's `loss`, `top1` and `terms`, over all processes; anchors are valued now."""
+        """The epoch's `loss`, `top1` (NaN without classes) and `terms`, over all processes; anchors are valued now."""
         sums = self._sums
         correct, seen = self._correct, self._seen
         if accelerator.num_processes > 1:
@@ -111,7 +116,8 @@ class Totals:
             _note(terms, item.instance, item.anchor.term, "raw", value)
             _note(terms, item.instance, item.anchor.term, "weighted", value * item.weight(epoch))
         loss = means.get(("task", "", ""), float("nan"))
-        return {"loss": loss, "top1": correct / max(seen, 1), "images": self.images, "terms": terms}
+        top1 = correct / seen if seen else float("nan")
+        return {"loss": loss, "top1": top1, "images": self.images, "terms": terms}
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint in the middle of an epoch."""
@@ -150,6 +156,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         self.path = path
+        self.early_path = path.with_name("early_steps.jsonl")
         self.accelerator = accelerator
 
     def scalars(self, values: Mapping[str, Any] | None, step: int, prefix: str = "") -> None:
@@ -157,15 +164,20 @@ class MetricsLog:
         if values:
             self.accelerator.log({f"{prefix}{name}": float(value) for name, value in values.items()}, step=step)
 
+    def early(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Append what was found between epochs to early_steps.jsonl, and send it to the trackers."""
+        if not self.accelerator.is_main_process:
+            return
+        _append(self.early_path, records)
+        for record in records:
+            flat = {f"early/{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
+            self.accelerator.log(flat, step=record["step"])
+
     def epoch(self, records: Sequence[Mapping[str, Any]], found: Mapping[str, Evaluation], classes: list[str]) -> None:
         """Append the records of an epoch, durably, and send them to the trackers."""
         if not self.accelerator.is_main_process:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _append(self.path, records)
         for record in records:
             flat = {f"{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
             for instance, entry in record.get("terms", {}).items():
@@ -173,15 +185,25 @@ class MetricsLog:
             self.accelerator.log(flat, step=record["step"])
         if len(classes) <= 50:
             for name, evaluation in found.items():
+                if not evaluation.confusion.numel():
+                    continue  # numbers have no classes to confuse
                 log_confusion(self.accelerator, name, evaluation.confusion, classes, int(records[0]["step"]))
 
     def rewind(self, stage: str, step: int) -> None:
         """Forget records of this stage after `step`: they will be made again."""
-        if not self.accelerator.is_main_process or not self.path.is_file():
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if not _later(line, stage, step)]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        for path in (self.path, self.early_path):
+            if self.accelerator.is_main_process and path.is_file():
+                lines = path.read_text(encoding="utf-8").splitlines()
+                kept = [line for line in lines if not _later(line, stage, step)]
+                path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _later(line: str, stage: str, step: int) -> bool:

@@ -27,11 +27,15 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 def task_loss(options: schema.Loss, class_weights: Tensor | None = None, log_prior: Tensor | None = None) -> TaskLoss:
     """A function (logits (n, K), labels (n,) or (n, K)) -> losses (n,).
 
+    `mse`: labels are numbers, (n,) for one output or (n, K); the mean over outputs of the squared errors.
     `class_weights` average 1 over the training images, so that the loss keeps its scale. `log_prior` is added
     to the logits while training (logit adjustment, Menon et al. 2021, Eq. 10).
     """
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        if options.name == "mse":
+            wanted = labels.reshape(logits.shape).to(logits.dtype)
+            return F.mse_loss(logits, wanted, reduction="none").mean(dim=1)
         if log_prior is not None:
             logits = logits + log_prior
         if options.name == "bce":
@@ -173,13 +177,15 @@ class Objective:
         step_total: int,
         batch_total: int,
         epoch: float,
+        weights: Mapping[str, float] | None = None,
     ) -> Losses:
         """`step_total` and `batch_total` count images over all processes: of the whole step, of this micro-batch.
 
-        The task loss is the sum over images, divided by `step_total`; a penalty counts with the micro-batch's
-        share of the step. Gradients are averaged over processes, hence the factor `world`.
+        `weights` multiply the streams' losses, 1 where a stream has none. The task loss is the sum over images,
+        divided by `step_total`; a penalty counts with the micro-batch's share of the step. Gradients are averaged
+        over processes, hence the factor `world`.
         """
-        task = self._task(outputs, labels, step_total)
+        task = self._task(outputs, labels, step_total, weights or {})
         losses = Losses(task, task)
         share = batch_total / step_total
         for penalty in self.penalties:
@@ -197,12 +203,19 @@ class Objective:
                     _add(losses.graphs, key, cost)
         return losses
 
-    def _task(self, outputs: Mapping[str, Output], labels: Mapping[str, Tensor], step_total: int) -> Tensor:
+    def _task(
+        self,
+        outputs: Mapping[str, Output],
+        labels: Mapping[str, Tensor],
+        step_total: int,
+        weights: Mapping[str, float],
+    ) -> Tensor:
         parts = []
         for stream, output in outputs.items():
             loss = self.stream_losses.get(stream, self.task)
             # an empty stream still takes part in the graph: DDP expects a gradient for every parameter
-            parts.append(loss(output.logits, labels[stream]).sum() if len(labels[stream]) else output.logits.sum() * 0)
+            part = loss(output.logits, labels[stream]).sum() if len(labels[stream]) else output.logits.sum() * 0
+            parts.append(part * weights[stream] if stream in weights else part)
         total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
         return total * (self.world / step_total)
 

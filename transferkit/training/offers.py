@@ -45,6 +45,25 @@ class BatchOffer:
 
 
 @dataclass
+class CombineOffer:
+    """For `combine`."""
+
+    images: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    step: int
+    epoch: int
+    progress: float
+    rng: np.random.Generator
+
+
+@dataclass
+class FeaturesOffer:
+    """For `transform_features`."""
+
+    features: Tensor
+
+
+@dataclass
 class MixOffer:
     """For `mix`."""
 

@@ -8,18 +8,25 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
+
+from transferkit.data.tables import TableSamples
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
     from transferkit.model import Preprocessing
 
 SHOWN = 16
+PAIRS = 8
+PAIR_SIDE = 80  # pixels, about: a picture of eight pairs then stays below 300 kB
 
 
 def log_batch(accelerator: Accelerator, samples: Samples, preprocessing: Preprocessing) -> None:
-    """A grid of training images exactly as the model gets them, with augmentation and corruptions."""
+    """A grid of training images exactly as the model gets them, with augmentation and corruptions; none of a table."""
+    if isinstance(samples, TableSamples):
+        return
     chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int)
     images = torch.stack([samples.get(int(index), 0)[0] for index in chosen])
     mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
@@ -27,6 +34,39 @@ def log_batch(accelerator: Accelerator, samples: Samples, preprocessing: Preproc
     grid = make_grid((images * std + mean).clamp(0, 1), nrow=4)
     for writer in _writers(accelerator):
         writer.add_image("training images", grid, 0)
+
+
+def corruption_pairs(samples: Samples) -> Image.Image:
+    """Corrupted samples from one end to the other, as evaluation shows them: clean above, corrupted below.
+
+    Raises ValueError when nothing is planted in the samples.
+    """
+    changed = np.flatnonzero(np.any([*samples.planted.values(), np.zeros(len(samples), bool)], axis=0))
+    if not len(changed):
+        raise ValueError(f"nothing is planted in {samples.name} ({samples.split})")
+    shown = changed[np.linspace(0, len(changed) - 1, min(PAIRS, len(changed))).astype(int)].tolist()
+    rows = [[_shown(one.picture(index)) for index in shown] for one in (samples.clean(), samples)]
+    width, height = rows[0][0].size
+    sheet = Image.new("RGB", (len(shown) * (width + 2) - 2, 2 * height + 2), "white")
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            sheet.paste(picture, (column * (width + 2), row * (height + 2)))
+    return sheet
+
+
+def _shown(picture: Image.Image) -> Image.Image:
+    """Small pictures in whole steps larger, so that pixels stay pixels; large ones smaller."""
+    width, height = picture.size
+    if height <= PAIR_SIDE:
+        times = PAIR_SIDE // height
+        return picture.resize((width * times, height * times), Image.Resampling.NEAREST)
+    return picture.resize((max(1, round(width * PAIR_SIDE / height)), PAIR_SIDE), Image.Resampling.BOX)
+
+
+def log_corruptions(accelerator: Accelerator, name: str, pairs: Image.Image) -> None:
+    """What `corruption_pairs` drew of that data set."""
+    for writer in _writers(accelerator):
+        writer.add_image(f"corruptions/{name}", np.asarray(pairs), 0, dataformats="HWC")
 
 
 def log_confusion(accelerator: Accelerator, split: str, confusion: Tensor, classes: list[str], step: int) -> None:

@@ -14,13 +14,23 @@ from torch import nn
 from transferkit.data.randomness import seeded
 from transferkit.folder import cache_folder
 from transferkit.freezing import Freezing
+from transferkit.training.carry_on import carry_on
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.datasets import open_samples, open_sources, stage_data
 from transferkit.training.devices import make_accelerator
-from transferkit.training.loaders import add_heads, eval_loader, make_mixup, open_streams, train_loader
+from transferkit.training.loaders import (
+    add_heads,
+    between,
+    early_loaders,
+    eval_loader,
+    make_mixup,
+    open_streams,
+    train_loader,
+)
 from transferkit.training.metrics import MetricsLog
 from transferkit.training.offers import ModelOffer, SessionOffer, TeardownOffer
 from transferkit.training.optimization import make_optimizer, make_schedule
+from transferkit.training.pruning import Pruning
 from transferkit.training.session import Session
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.starting_model import initialise_head, reference_model, starting_model
@@ -42,7 +52,7 @@ def prepare(plan: StagePlan) -> Session:
             model.tap(plugin(ModelOffer(model, None)))
         model.to(accelerator.device)
         model.stream_batchnorm = stage.stream_batchnorm
-        initialise_head(plan, model, data.train, accelerator)
+        initialise_head(plan, model, source_head, data.train, accelerator)
         reference = reference_model(plan, model, source_head, accelerator)
 
     workspace = Workspace(
@@ -61,7 +71,8 @@ def prepare(plan: StagePlan) -> Session:
         state=state,
     )
     streams = open_streams(plan.plugins, workspace)
-    add_heads(model, streams)
+    with seeded(plan.seed, stage.name, "heads"):  # those of further streams are drawn
+        add_heads(model, streams)
     if stage.channels_last:
         model.to(memory_format=torch.channels_last)
 
@@ -70,21 +81,28 @@ def prepare(plan: StagePlan) -> Session:
     total_steps = stage.steps if stage.steps is not None else (stage.epochs or 0) * updates
     loader.total_epochs = math.ceil(total_steps / updates)
     optimizer = make_optimizer(model, stage.optimizer)
-    schedule = make_schedule(optimizer, stage.schedule, updates, total_steps)
+    state.steps_before = carry_on(plan, optimizer)
+    schedule = make_schedule(optimizer, stage.schedule, updates, state.steps_before + total_steps)
     freezing = Freezing.from_stage(model, stage)
     freezing.apply(model, 0)
+    pruning = Pruning.from_stage(model, stage.prune) if stage.prune is not None else None
     ema = ModelEmaV3(model, decay=stage.ema.decay, use_warmup=stage.ema.warmup) if stage.ema else None
+    model.between = between(plan.plugins)  # the reference and the average are copies without it
     module = _compiled(model) if stage.compile else model
     wrapped = accelerator.prepare(module)
     if accelerator.scaler is not None:  # without one, Accelerate's wrapper only costs: 0.2 ms a step
         optimizer = accelerator.prepare(optimizer)
 
+    evaluated = dict(data.others)
+    if data.validation is not None:
+        evaluated = {"val": data.validation, **evaluated}
     session = Session(
         **vars(workspace),
         wrapped=wrapped,
         loader=loader,
         validation=eval_loader(plan, data.validation, accelerator) if data.validation is not None else None,
         others={name: eval_loader(plan, samples, accelerator) for name, samples in data.others.items()},
+        early=early_loaders(plan, evaluated, accelerator),
         optimizer=optimizer,
         schedule=schedule,
         objective=make_objective(stage, plan.plugins, streams, accelerator),
@@ -97,6 +115,7 @@ def prepare(plan: StagePlan) -> Session:
         total_steps=total_steps,
         mixup=make_mixup(stage, len(model.classes)),
         ema=ema,
+        pruning=pruning,
         scheduled=plan.scheduled,
     )
     if plan.board is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from transferkit.data.samples import Samples
     from transferkit.training.session import Session
 
 REFRESH = 0.5  # seconds between two looks at the losses: each costs a device sync
@@ -70,10 +72,7 @@ class Display:
         trainable = sum(p.numel() for p in parameters if p.requires_grad)
         self.line(f"stage {stage.name}: {model.architecture} from {stage.start}", style="bold")
         self.line(f"  parameters  {sum(p.numel() for p in parameters):,}, of which {trainable:,} train")
-        counts = dict(zip(samples.classes, np.bincount(samples.labels, minlength=len(samples.classes)), strict=True))
-        shown = ", ".join(f"{shortened(name)} {count}" for name, count in list(counts.items())[:8])
-        more = f", … ({len(counts)} classes)" if len(counts) > 8 else ""
-        self.line(f"  train       {len(samples)} images: {shown}{more}")
+        self.line(f"  train       {_contents(samples)}")
         if session.validation_samples is not None:
             carved = ", carved from train" if session.validation_samples.source is samples.source else ""
             self.line(f"  val         {len(session.validation_samples)} images{carved}")
@@ -90,9 +89,10 @@ class Display:
         """What a stage came to."""
         best, last = entry["best"], entry["last"]
         if best is not None and last is not None:
+            metric = "top1" if best.get("top1") is not None and last.get("top1") is not None else "loss"
             self.line(
-                f"stage {name}: best {best['split']} top1 {best['top1']:.4f} (epoch {best['epoch'] + 1}), "
-                f"last {last['top1']:.4f}, {entry['seconds']:.0f} s"
+                f"stage {name}: best {best['split']} {metric} {best[metric]:.4f} (epoch {best['epoch'] + 1}), "
+                f"last {last[metric]:.4f}, {entry['seconds']:.0f} s"
             )
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
@@ -145,11 +145,12 @@ class Display:
         parts = [
             f"epoch {train['epoch'] + 1:>3}/{self._epoch[1]}",
             f"loss {train['loss']:.4f}",
-            f"top1 {train['top1']:.3f}",
         ]
+        if math.isfinite(train["top1"]):
+            parts.append(f"top1 {train['top1']:.3f}")
         for record in records[1:]:
             star = "*" if improved and record["split"] == "val" else ""
-            parts.append(f"{record['split']} {record['loss']:.4f} {record['top1']:.4f}{star}")
+            parts.append(f"{record['split']} {scores(record)}{star}")
         for instance, entry in train["terms"].items():
             parts.append(f"{instance} {entry['weighted']:.3g}")
         trained = max(train["images"] / max(train["images_per_second"], 1e-9), 1e-9)
@@ -175,6 +176,24 @@ class Display:
             yield bar
         finally:
             bar.close()
+
+
+def scores(record: Mapping[str, Any]) -> str:
+    """Loss and accuracy of an evaluation; of numbers the loss and the share of variance explained."""
+    top1, r2 = record.get("top1"), record.get("r2")
+    if top1 is not None:
+        return f"{record['loss']:.4f} {top1:.4f}"
+    return f"{record['loss']:.4f}" + (f" R² {r2:.4f}" if r2 is not None else "")
+
+
+def _contents(samples: Samples) -> str:
+    """How many images of which classes, or how many rows."""
+    if np.issubdtype(samples.labels.dtype, np.floating):
+        return f"{len(samples)} rows of a table"
+    counts = dict(zip(samples.classes, np.bincount(samples.labels, minlength=len(samples.classes)), strict=True))
+    shown = ", ".join(f"{shortened(name)} {count}" for name, count in list(counts.items())[:8])
+    more = f", … ({len(counts)} classes)" if len(counts) > 8 else ""
+    return f"{len(samples)} images: {shown}{more}"
 
 
 def shortened(name: str, width: int = 24) -> str:

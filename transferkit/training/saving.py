@@ -58,7 +58,7 @@ def restore(session: Session, folder: Path) -> None:
             if plugin.name not in plugins:
                 raise InputError(f"the checkpoint has no state for the {plugin}: was it added after the run began?")
             plugin.instance.load_state_dict(plugins[plugin.name])
-    session.schedule.step_update(session.state.step)
+    session.schedule.step_update(session.state.steps_before + session.state.step)
     session.log.rewind(session.stage.name, session.state.step)
 
 

@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from transferkit.data.randomness import key, seeded
+from transferkit.data.randomness import key
+from transferkit.data.streams import Combined
 from transferkit.errors import Interrupted
 from transferkit.hooks import RunPlugins
 from transferkit.training import diagnostics, saving
@@ -23,10 +23,9 @@ from transferkit.training.anchors import WeightedAnchor
 from transferkit.training.best import remember
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.evaluation import Evaluation, evaluate
-from transferkit.training.loaders import mixed
 from transferkit.training.metrics import MetricsLog, Totals
 from transferkit.training.objective import Losses, Objective, Offers, refuse_non_finite
-from transferkit.training.offers import BatchOffer, EpochOffer, StepOffer
+from transferkit.training.offers import EpochOffer, StepOffer
 from transferkit.training.optimization import learning_rates
 from transferkit.training.pictures import log_batch
 from transferkit.training.progress import Bar
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from transferkit.freezing import Freezing
     from transferkit.model import Output, TransferModel
     from transferkit.report import Report
+    from transferkit.training.pruning import Pruning
 
 MAX_SKIPPED = 10  # consecutive non-finite fp16 losses that the loss scaler may still recover from
 
@@ -63,6 +63,7 @@ class Session(Workspace):
     loader: TrainLoader
     validation: EvalLoader | None
     others: Mapping[str, EvalLoader]
+    early: Mapping[str, EvalLoader]  # what `evaluate_at` looks at
     optimizer: torch.optim.Optimizer
     schedule: Scheduler
     objective: Objective
@@ -75,13 +76,15 @@ class Session(Workspace):
     total_steps: int
     mixup: Mixup | None
     ema: ModelEmaV3 | None
+    pruning: Pruning | None = None
     scheduled: Sequence[Scheduled] = ()
 
     def __post_init__(self) -> None:
         self.totals = Totals()
         self._step_end = self.plugins.calls("step_end")
         self._epoch_end = self.plugins.calls("epoch_end")
-        self._transform_batch = self.plugins.calls("transform_batch")
+        self.transform_batch = self.plugins.calls("transform_batch")
+        self.combine = self.plugins.calls("combine")
         self._skipped = 0
         self._epoch_started = time.perf_counter()
         self._trained_for = 0.0  # seconds of this epoch without evaluation
@@ -92,6 +95,11 @@ class Session(Workspace):
     def epochs_done(self) -> float:
         """How far the training is, in epochs."""
         return self.state.epoch + self.state.batch / self.loader.steps_per_epoch
+
+    @property
+    def progress_made(self) -> float:
+        """The share of all steps that are done."""
+        return self.state.step / self.total_steps
 
     @property
     def total_epochs(self) -> int:
@@ -107,21 +115,6 @@ class Session(Workspace):
     def finished(self) -> bool:
         """Whether the last step is done, or patience ran out."""
         return self.state.step >= self.total_steps or self.state.stopped_early
-
-    def evaluate_start(self) -> None:
-        """A ridge head on the source's features classifies before any training: a candidate for the best, epoch -1."""
-        if self.stage.head_init != "ridge" or self.validation is None or self.state.best is not None:
-            return
-        state = self.state
-        state.epoch = -1
-        found = self._evaluate_on(self.model, {"val": self.validation})
-        remember(state, self.stage.early_stopping, found["val"], {})
-        common = {"stage": self.stage.name, "epoch": -1, "step": 0, "split": "val", "terms": {}}
-        rate = {"lr": learning_rates(self.optimizer)[0]}
-        self.log.epoch([common | rate | found["val"].record(self.classes)], {}, self.classes)
-        self.display.line(f"before training  val {found['val'].loss:.4f} {found['val'].top1:.4f}*")
-        state.epoch = 0
-        self.save()
 
     def begin_epoch(self) -> nn.Module:
         """Open what gradual unfreezing opens, put every module in the mode it trains in; the module to call."""
@@ -168,37 +161,20 @@ class Session(Workspace):
         if self.device.type != "cpu":
             getattr(torch, self.device.type).manual_seed(value)
 
-    def place(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Images and labels on the device, mixed where the recipe says so. Keyed by step."""
-        images = send_to_device(batch.images, self.device, non_blocking=True)
-        labels = send_to_device(batch.labels, self.device, non_blocking=True)
-        if self.stage.channels_last:
-            images = {name: x.contiguous(memory_format=torch.channels_last) for name, x in images.items()}
-        parts = ("batch", self.state.step, self.state.batch, self.accelerator.process_index)
-        if "target" not in labels:
-            return images, labels  # a curriculum may leave the target out of a batch
-        if self.mixup is not None and len(labels["target"]) > 1:
-            with seeded(self.seed, self.stage.name, *parts):
-                images["target"], labels["target"] = mixed(self.mixup, images["target"], labels["target"])
-        for index, call in enumerate(self._transform_batch):
-            offer = BatchOffer(images["target"], labels["target"], self.rng(*parts, index))
-            images["target"], labels["target"] = call(offer)
-        return images, labels
-
     def gradients_meet(self, *, only: bool) -> AbstractContextManager[Any]:
         """Average gradients over processes only in the last micro-batch of a step."""
         return nullcontext() if only else self.accelerator.no_sync(self.wrapped)
 
     def loss(
         self,
-        images: Mapping[str, Tensor],
-        labels: Mapping[str, Tensor],
+        given: Combined,
         outputs: Mapping[str, Output],
         batch: Batch,
         batches: Sequence[Batch],
     ) -> Losses:
         """The loss of one micro-batch: the task's, plus every penalty with its weight."""
         offered: dict[str, Offers] = {}
+        images, labels = given.images, given.labels
 
         def offers(stream: str) -> Offers:
             if stream not in offered:
@@ -211,7 +187,7 @@ class Session(Workspace):
                     reference=self.reference,
                     step=self.state.step,
                     epoch=self.state.epoch,
-                    progress=self.state.step / self.total_steps,
+                    progress=self.progress_made,
                     autocast=self.accelerator.autocast,
                 )
             return offered[stream]
@@ -227,6 +203,7 @@ class Session(Workspace):
             step_total=sum(item.total for item in batches),
             batch_total=batch.total,
             epoch=self.epochs_done,
+            weights=given.weights,
         )
 
     def inspect(self, loss: Losses, outputs: Mapping[str, Output]) -> None:
@@ -256,6 +233,11 @@ class Session(Workspace):
             last=self.state.last_losses,
             where=self.checkpoints.folder,
         )
+
+    def keep_pruned(self) -> None:
+        """Pruned weights stay zero, whatever the optimizer did."""
+        if self.pruning is not None:
+            self.pruning.keep()
 
     def average_weights(self) -> None:
         """Update the exponential moving average, if the recipe wants one."""
@@ -302,9 +284,10 @@ class Session(Workspace):
         if not last and (self.state.epoch + 1) % self.stage.evaluate_every:
             return {}
         during = {name: loader for name, loader in self.others.items() if name != "test"}
-        return self._evaluate_on(self.best_model(), {"val": self.validation, **during})
+        return self.evaluate_on(self.best_model(), {"val": self.validation, **during})
 
-    def _evaluate_on(self, model: TransferModel, loaders: Mapping[str, EvalLoader | None]) -> dict[str, Evaluation]:
+    def evaluate_on(self, model: TransferModel, loaders: Mapping[str, EvalLoader | None]) -> dict[str, Evaluation]:
+        """Evaluate a model on every data set that is there."""
         found = {}
         for name, loader in loaders.items():
             if loader is None:
@@ -374,7 +357,7 @@ class Session(Workspace):
 
     def evaluate_best(self, model: TransferModel) -> dict[str, Evaluation]:
         """Evaluate the finished model on every split the stage knows; test is looked at here only."""
-        return self._evaluate_on(model, {"val": self.validation, **self.others})
+        return self.evaluate_on(model, {"val": self.validation, **self.others})
 
     def preview(self) -> None:
         """Put a picture of the first training batch into TensorBoard."""
@@ -383,7 +366,7 @@ class Session(Workspace):
 
     def close(self) -> None:
         """End worker processes and trackers."""
-        for loader in (self.loader, self.validation, *self.others.values()):
+        for loader in (self.loader, self.validation, *self.others.values(), *self.early.values()):
             if loader is not None:
                 loader.close()
         for tracker in self.accelerator.trackers:

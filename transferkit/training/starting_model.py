@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transferkit import head_init
 from transferkit.data.samples import Samples
+from transferkit.data.sources import labelled_classes
 from transferkit.errors import InputError
 from transferkit.hookspecs import REFERENCE
 from transferkit.model import SourceHead, TransferModel, build, reference_of
@@ -29,9 +30,14 @@ def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, 
     return build(spec, weights=weights, source_classes=None, classes=classes)  # type: ignore[arg-type]
 
 
-def initialise_head(plan: StagePlan, model: TransferModel, samples: Samples, accelerator: Accelerator) -> None:
+def initialise_head(
+    plan: StagePlan, model: TransferModel, source_head: SourceHead | None, samples: Samples, accelerator: Accelerator
+) -> None:
     """Fill the new head as `head_init` says."""
     how = plan.stage.head_init
+    if how == "source" and source_head is not None:
+        every = labelled_classes(plan.stage.dataset, plan.recipe.datasets)
+        model.set_head(head_init.rows_of(source_head, model.classes, every))
     if how != "ridge":
         head_init.initialise_head(model, how)
         return

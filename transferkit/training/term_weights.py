@@ -23,6 +23,8 @@ def weight_of(use: RegularizerUse, term: str) -> WeightFunction:
     if isinstance(weight, WeightSchedule):
         schedule = weight
         return lambda epoch: _scheduled(schedule, epoch)
+    if weight is None:
+        raise InputError(f"{use.instance_name} needs a weight")  # recipes are checked before; plugins can be called so
     constant = float(weight)
     return lambda epoch: constant
 

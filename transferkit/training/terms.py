@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 def make_objective(
     stage: schema.Stage, plugins: RunPlugins, streams: Mapping[str, Stream], accelerator: Accelerator
 ) -> Objective:
-    """The task loss of every stream, and the penalties in recipe order."""
+    """The task loss of every stream, and the penalties in recipe order. Raises InputError for a balance of joint heads."""
+    if stage.balance in ("loss", "logit_adjustment") and any(stream.head == "joint" for stream in streams.values()):
+        raise InputError(
+            f"balance: {stage.balance} counts the target's classes only, but the curriculum makes one softmax of all "
+            "streams' classes; use balance: sampling, or leave it out"
+        )
     penalties = [Penalty(_weighted(call, stage), call) for call in plugins.calls("penalty")]
     losses = {name: stream.loss for name, stream in streams.items() if stream.loss is not None}
     others = {name: task_loss(stage.loss) for name in streams if name != "target" and name not in losses}
@@ -39,6 +44,8 @@ def make_objective(
 
 
 def _task_loss(stage: schema.Stage, labels: NDArray[np.int64], classes: int, device: torch.device) -> TaskLoss:
+    if stage.loss.name == "mse":
+        return task_loss(stage.loss)
     counts = torch.bincount(torch.as_tensor(labels), minlength=classes).double()
     weights = prior = None
     if stage.balance == "loss":

@@ -26,6 +26,7 @@ class State:
     """Where a stage stands. All of it is in a checkpoint; nothing else is needed to go on exactly."""
 
     step: int = 0
+    steps_before: int = 0  # of the stages whose schedule goes on in this one
     epoch: int = 0
     batch: int = 0  # forward passes done in this epoch
     best: dict[str, Any] | None = None

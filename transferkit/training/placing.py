@@ -1,0 +1,51 @@
+"""From a loaded batch to what the model sees: on the device, mixed and combined where the recipe says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor
+
+from transferkit.data.randomness import seeded
+from transferkit.data.streams import Combined
+from transferkit.training.loaders import joint_labels, mixed
+from transferkit.training.offers import BatchOffer, CombineOffer
+
+if TYPE_CHECKING:
+    from transferkit.data.batches import Batch
+    from transferkit.training.session import Session
+
+
+def place(session: Session, batch: Batch) -> Combined:
+    """Images and labels by stream. All that is random here is keyed by the step and the process."""
+    images = send_to_device(batch.images, session.device, non_blocking=True)
+    labels = send_to_device(batch.labels, session.device, non_blocking=True)
+    if session.stage.channels_last:
+        images = {name: x.contiguous(memory_format=torch.channels_last) for name, x in images.items()}
+    state = session.state
+    key = ("batch", state.step, state.batch, session.accelerator.process_index)
+    if "target" in labels:  # a curriculum may leave the target out of a batch
+        _transform(session, images, labels, key)
+    given = Combined(images, labels)
+    for call in session.combine:
+        rng = session.rng(*key, "combine")
+        offer = CombineOffer(given.images, given.labels, state.step, state.epoch, session.progress_made, rng)
+        given = call(offer)
+    if session.model.joint_heads:
+        given = replace(given, labels=joint_labels(given.labels, session.model))
+    return given
+
+
+def _transform(
+    session: Session, images: dict[str, Tensor], labels: dict[str, Tensor], key: tuple[str | int, ...]
+) -> None:
+    """The target's images through mixup and the plugins' `transform_batch`."""
+    if session.mixup is not None and len(labels["target"]) > 1:
+        with seeded(session.seed, session.stage.name, *key):
+            images["target"], labels["target"] = mixed(session.mixup, images["target"], labels["target"])
+    for index, call in enumerate(session.transform_batch):
+        offer = BatchOffer(images["target"], labels["target"], session.rng(*key, index))
+        images["target"], labels["target"] = call(offer)
