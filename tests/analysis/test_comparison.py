@@ -1,10 +1,13 @@
 import copy
+import json
+import math
 import statistics
 
 import pytest
 
 from transferkit.analysis.comparison import compare_runs, expand, flatten, short_names
 from transferkit.errors import InputError
+from transferkit.report import Report
 
 from .made_up_runs import RECIPE, RESULT, write_run
 
@@ -86,6 +89,55 @@ def test_unpaired_seeds_have_no_difference(tmp_path):
 def test_by_loss(tmp_path):
     found = compare_runs([make(tmp_path / "a", loss=0.5), make(tmp_path / "b", loss=0.4)], metric="loss")
     assert [row.best for row in found.rows] == [0.5, 0.4]
+
+
+def add_analysis(run, name, **metrics):
+    analysis = run / "analyses" / name
+    Report(metrics).write(analysis, name=name, plugin="retention", version="1", parameters={})
+    result = json.loads((run / "result.json").read_text())
+    result.setdefault("analyses", {})[name] = f"analyses/{name}/report.json"
+    (run / "result.json").write_text(json.dumps(result))
+    return run
+
+
+def test_by_what_an_analysis_measured(tmp_path):
+    runs = [add_analysis(make(tmp_path / f"a{seed}", seed=seed), "kept.v2", r=0.5 + seed / 10) for seed in (0, 1)]
+    runs.append(add_analysis(make(tmp_path / "b", lr=1.0), "kept.v2", r=0.7, other=0.1))
+    found = compare_runs(runs, metric="analyses.kept.v2.r")
+    assert [(row.best, row.last, row.epoch) for row in found.rows] == [
+        (0.5, None, None),
+        (0.6, None, None),
+        (0.7, None, None),
+    ]
+    first, second = found.groups
+    assert (
+        first.mean == pytest.approx(0.55) and second.difference.mean == pytest.approx(0.2) and second.difference.n == 1
+    )
+    assert [row.best for row in compare_runs(runs, metric="analyses.kept.v2.other").rows] == [None, None, 0.1]
+
+
+def test_by_what_the_analyses_of_repeated_runs_measured(tmp_path):
+    def repeated(name, lr, values):
+        measured = {str(seed): value for seed, value in enumerate(values)}
+        finite = [value for value in values if value is not None]
+        kept = {"mean": statistics.mean(finite), "values": measured}
+        repeats = [{"run_dir": "x", "seed": seed, "stages": {}} for seed in range(len(values))]
+        return make(tmp_path / name, lr=lr, repeats=repeats, metrics={"retention": {"kept": kept}})
+
+    runs = [repeated("a", 0.1, [0.4, 0.6, None]), repeated("b", 0.2, [0.5, 0.8, 0.9])]
+    found = compare_runs(runs, metric="analyses.retention.kept")
+    assert [row.best for row in found.rows] == [0.5, pytest.approx(2.2 / 3)]
+    first, second = found.groups
+    assert first.values == {0: 0.4, 1: 0.6} and first.sd == pytest.approx(math.sqrt(0.02))
+    assert second.difference.mean == pytest.approx(0.15) and second.difference.n == 2
+
+
+def test_a_metric_that_no_run_has(tmp_path):
+    run = add_analysis(make(tmp_path / "a"), "retention", kept=0.5)
+    (make(tmp_path / "b") / "analyses" / "x").mkdir(parents=True)
+    for wrong, right in (("analyses.retention.kpet", "analyses.retention.kept"), ("topl", "top1")):
+        with pytest.raises(InputError, match=f'no run has a metric called "{wrong}"; did you mean "{right}"'):
+            compare_runs([run, tmp_path / "b"], metric=wrong)
 
 
 def test_folders_of_runs_expand(tmp_path):

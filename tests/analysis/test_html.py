@@ -94,7 +94,7 @@ def test_means_over_seeds(tmp_path):
     ]
     result = {"status": "done", "stages": {"target": {"best": best, "last": {}, "images": 100}}, "repeats": repeats}
     text = parsed(write_report(write_run(tmp_path / "run", result=result))).all_text
-    assert "90.0 ± 2.1 %" in text and "0.31 ± 0.04" in text
+    assert "90.0 ± 2.1 %" in text and "0.310 ± 0.040" in text
     assert "87.9 %" in text and "92.1 %" in text and "over 2 seeds" in text
     assert "interval" not in text
 

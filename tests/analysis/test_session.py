@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -212,6 +214,27 @@ def test_planted_corruptions_are_known(tmp_path):
     np.testing.assert_array_equal(samples.planted["mark"], samples.labels == 1)
     marked = [np.asarray(samples.picture(i))[0, 0].tolist() == [255, 0, 0] for i in range(len(samples))]
     assert marked == samples.planted["mark"].tolist()
+
+
+def test_what_composites_depend_on_changes_their_digest(tmp_path):
+    def digest(change=lambda items: items, **changes):
+        session = AnalysisSession(bench(tmp_path, **changes), tmp_path)
+        items = session.composites([0, 1], pool=[0, 1, 2], total=2).items
+        return session.composites_digest(change(items))
+
+    plain = digest()
+    assert digest() == plain
+    datasets = bench(tmp_path).datasets
+    others = [
+        digest(lambda items: items[:-1]),
+        digest(lambda items: items[::-1]),
+        digest(lambda items: [replace(items[0], top=items[0].top + 1), *items[1:]]),
+        *(
+            digest(datasets=datasets | {k: Dataset(world={"kind": k, "train": 2, "val": 2, "size": 30})})
+            for k in ("source", "target")
+        ),
+    ]
+    assert len({plain, *others}) == 6
 
 
 def test_batches_resize_for_a_model_of_another_size(session):

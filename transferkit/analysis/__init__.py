@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from transferkit import lazy
 
 if TYPE_CHECKING:
-    from transferkit.analysis.composites import Composite, Composites
+    from transferkit.analysis.composites import Composite, Composites, mean_colour
     from transferkit.analysis.maps import ActivationMaps, MapsOutput, Wanted, upsample
     from transferkit.analysis.placement import place_overlay
     from transferkit.analysis.predictions import Predictions
@@ -21,6 +21,7 @@ _HOMES = {
     "MapsOutput": "transferkit.analysis.maps",
     "Predictions": "transferkit.analysis.predictions",
     "Wanted": "transferkit.analysis.maps",
+    "mean_colour": "transferkit.analysis.composites",
     "place_overlay": "transferkit.analysis.placement",
     "upsample": "transferkit.analysis.maps",
 }
@@ -33,6 +34,7 @@ __all__ = [
     "MapsOutput",
     "Predictions",
     "Wanted",
+    "mean_colour",
     "place_overlay",
     "upsample",
 ]

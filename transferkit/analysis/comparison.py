@@ -1,6 +1,6 @@
 """Runs side by side: what differs between their recipes, what they reached, and means over seeds.
 
-Reads result.json, metrics.jsonl and recipe.yaml of each run and nothing else.
+Reads result.json, metrics.jsonl, recipe.yaml and the analyses' report.json of each run and nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transferkit.analysis.measured import STAGE_METRICS, Measured, measured, stage_values
 from transferkit.analysis.run_folder import RunFolder, is_run, read_run, sample_sd
 from transferkit.errors import InputError
 from transferkit.suggest import did_you_mean
@@ -79,19 +80,31 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def compare_runs(paths: Sequence[Path], *, stage: str | None = None, metric: str = "top1") -> Comparison:
-    """Compare the runs in one stage by one metric. Raises InputError for folders that are no runs."""
+def compare_runs(paths: Sequence[Path], *, stage: str | None = None, metric: str | None = None) -> Comparison:
+    """Compare the runs in one stage by one metric: by top1, or by loss where no run has a top1, as in regression.
+
+    `analyses.NAME.METRIC` is what an analysis found: its `best` is that number, and it has no last epoch.
+    Raises InputError for folders that are no runs, and for metrics that none of them has.
+    """
     runs = [read_run(path) for path in expand(paths)]
     chosen = choose_stage(runs, stage)
+    metric = metric or _usual_metric(runs, chosen)
+    found = measured(runs, metric) if metric not in STAGE_METRICS else {}
     recipes = [dict(flatten(run.recipe)) for run in runs]
     keys = differing(recipes)
     columns = [collapse(keys, recipes, recipe) for recipe in recipes]
     shown = list(dict.fromkeys(key for column in columns for key in column))
     rows = [
-        _row(run, label, {key: column.get(key, ABSENT) for key in shown}, chosen, metric)
+        _row(run, label, {key: column.get(key, ABSENT) for key in shown}, chosen, metric, found.get(run.path))
         for run, label, column in zip(runs, labels(runs), columns, strict=True)
     ]
     return Comparison(chosen, metric, shown, rows, group(rows))
+
+
+def _usual_metric(runs: Sequence[RunFolder], stage: str) -> str:
+    best = [run.stages[stage].get("best") or {} for run in runs]
+    only_loss = all(one.get("top1") is None for one in best) and any(one.get("loss") is not None for one in best)
+    return "loss" if only_loss else "top1"
 
 
 def choose_stage(runs: Sequence[RunFolder], wanted: str | None) -> str:
@@ -192,28 +205,15 @@ def labels(runs: Sequence[RunFolder]) -> list[str]:
     return ["/".join(path) for path in parts]
 
 
-def _row(run: RunFolder, label: str, settings: Mapping[str, Any], stage: str, metric: str) -> Row:
-    found = run.stages[stage]
-    best, last = found.get("best") or {}, found.get("last") or {}
-    return Row(
-        run,
-        label,
-        settings,
-        best.get(metric),
-        last.get(metric),
-        best.get("epoch"),
-        run.seconds(stage),
-        _values(run, stage, metric),
-    )
-
-
-def _values(run: RunFolder, stage: str, metric: str) -> dict[int, float]:
-    """{seed: best value} of the repeats, or of the run itself."""
-    sources = [(int(one.get("seed", i)), one.get("stages") or {}) for i, one in enumerate(run.repeats)]
-    if not sources:
-        sources = [(int(run.recipe.get("seed", 0)), run.stages)]
-    found = {seed: ((stages.get(stage) or {}).get("best") or {}).get(metric) for seed, stages in sources}
-    return {seed: float(value) for seed, value in found.items() if value is not None}
+def _row(
+    run: RunFolder, label: str, settings: Mapping[str, Any], stage: str, metric: str, found: Measured | None
+) -> Row:
+    if found is not None:
+        return Row(run, label, settings, found.mean, None, None, run.seconds(stage), found.values)
+    entry = run.stages[stage]
+    best, last = entry.get("best") or {}, entry.get("last") or {}
+    values = stage_values(run, stage, metric)
+    return Row(run, label, settings, best.get(metric), last.get(metric), best.get("epoch"), run.seconds(stage), values)
 
 
 def group(rows: Sequence[Row]) -> list[Group]:

@@ -152,6 +152,13 @@ def _along(start: int, side: int, square: int, length: int) -> tuple[int, int]:
     return round(start * (length - size) / max(square - side, 1)), size
 
 
+def mean_colour(mean: Sequence[float]) -> tuple[int, int, int]:
+    """A model's mean in 8 bits, of one or three channels: the colour that it sees as nothing."""
+    values = mean if len(mean) == 3 else [mean[0]] * 3
+    red, green, blue = (min(max(round(255 * value), 0), 255) for value in values)
+    return red, green, blue
+
+
 def canvas_of(samples: Samples) -> tuple[int, int]:
     """(height, width) of the pictures in pixels."""
     width, height = samples.picture(0).size

@@ -10,12 +10,17 @@ from typing import Any
 from transferkit.analysis import page
 from transferkit.analysis.report_analyses import read_analyses, sections
 from transferkit.analysis.report_audit import audit_title, facts
+from transferkit.analysis.report_figures import Pictures
+from transferkit.analysis.report_seeds import analyses_over_seeds, pointers, seeds_of, stages_over_seeds
 from transferkit.analysis.report_stages import stage_section
-from transferkit.analysis.report_verdict import mean_of, verdict
+from transferkit.analysis.report_verdict import verdict
 from transferkit.analysis.run_folder import RunFolder, read_run, validation_images
 from transferkit.analysis.svg import printable
 from transferkit.atomic import write_bytes
-from transferkit.formats import duration, epoch_of, number, percent
+from transferkit.formats import duration, epoch_of, mean_of
+
+WORDS = ("stage", "model", "start", "data set")
+"""The columns of the table of stages that hold no numbers."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -42,14 +47,17 @@ def _body(run: RunFolder) -> Iterator[str]:
     if run.recipe.get("description"):
         yield page.paragraph(str(run.recipe["description"]))
     yield from verdict(run, analyses)
+    yield pointers(run)
     if run.kind == "audit":
         yield from facts(run)
     else:
         yield _stage_table(run)
-    yield _repeats(run)
-    for name, stage in run.stages.items():
-        yield from stage_section(run, name, stage)
-    yield from sections(analyses)
+    yield from stages_over_seeds(run)
+    yield from analyses_over_seeds(run)
+    pictures = Pictures()
+    for name, stage in run.stages.items() if not run.repeats else ():
+        yield from stage_section(run, name, stage, pictures)
+    yield from sections(analyses, pictures)
     yield from _recipe(run)
     yield from _environment(run)
 
@@ -58,7 +66,9 @@ def _facts(run: RunFolder) -> Iterator[str]:
     yield run.path.resolve().name
     yield f"status {run.result.get('status', 'unknown')}"
     seed = {**run.audit, **run.result, **run.recipe}.get("seed")
-    if seed is not None:
+    if run.repeats:
+        yield f"seeds {', '.join(seeds_of(run))}"
+    elif seed is not None:
         yield f"seed {seed}"
     seconds = run.seconds()
     if seconds is not None:
@@ -70,57 +80,28 @@ def _facts(run: RunFolder) -> Iterator[str]:
 def _stage_table(run: RunFolder) -> str:
     if not run.stages:  # a finished folder without stages is of analyses alone
         return "" if run.result.get("status") == "done" else page.paragraph("No stage has been recorded yet.")
-    columns = [
-        "stage",
-        "best top-1",
-        "epoch",
-        "last top-1",
-        "best loss",
-        "images",
-        "time",
-        "model",
-        "start",
-        "data set",
-    ]
-    rows = []
-    for name, stage in run.stages.items():
-        recipe, best, last = run.stage_recipe(name), stage.get("best") or {}, stage.get("last") or {}
-        rows.append(
-            [
-                name,
-                mean_of(best, "top1"),
-                epoch_of(best),
-                percent(last.get("top1")),
-                mean_of(best, "loss"),
-                validation_images(run, name) or "–",
-                duration(run.seconds(name)),
-                run.model_name(name) or "–",
-                recipe.get("start", "–"),
-                recipe.get("dataset", "–"),
-            ]
-        )
-    return page.table(columns, rows, right=range(1, 7))
+    parts = [_stage_row(run, name, stage) for name, stage in run.stages.items()]
+    left_out = ("epoch", "model") if run.repeats else ()  # means of seeds are wide, and of epochs not telling
+    columns = [column for column in parts[0] if column not in left_out]
+    rows = [[part[column] for column in columns] for part in parts]
+    return page.table(columns, rows, right=[place for place, name in enumerate(columns) if name not in WORDS])
 
 
-def _repeats(run: RunFolder) -> str:
-    """The values of each seed, when the run is a mean over seeds."""
-    if not run.repeats:
-        return ""
-    rows = [
-        [
-            str(repeat.get("seed", "–")),
-            name,
-            percent((stage.get("best") or {}).get("top1")),
-            number((stage.get("best") or {}).get("loss")),
-            epoch_of(stage.get("best") or {}),
-            str(repeat.get("run_dir", "–")),
-        ]
-        for repeat in run.repeats
-        for name, stage in (repeat.get("stages") or {}).items()
-    ]
-    text = f"Means and standard deviations above are over {len(run.repeats)} seeds; these are their values."
-    columns = ["seed", "stage", "best top-1", "best loss", "epoch", "run folder"]
-    return page.heading(2, "Seeds") + page.paragraph(text) + page.table(columns, rows, right=(0, 2, 3, 4))
+def _stage_row(run: RunFolder, name: str, stage: Mapping[str, Any]) -> dict[str, str]:
+    recipe, best, last = run.stage_recipe(name), stage.get("best") or {}, stage.get("last") or {}
+    return {
+        "stage": name,
+        "best top-1": mean_of(best, "top1"),
+        "epoch": epoch_of(best),
+        "last top-1": mean_of(last, "top1"),
+        "best loss": mean_of(best, "loss"),
+        "last loss": mean_of(last, "loss"),
+        "images": str(validation_images(run, name) or "–"),
+        "time": duration(run.seconds(name)),
+        "model": run.model_name(name) or "–",
+        "start": str(recipe.get("start", "–")),
+        "data set": str(recipe.get("dataset", "–")),
+    }
 
 
 def _recipe(run: RunFolder) -> Iterator[str]:

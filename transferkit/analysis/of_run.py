@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from transferkit.analysis.cache import Cache
+from transferkit.analysis.run_view import RunView
 from transferkit.analysis.workbench import Given, Workbench
 from transferkit.errors import InputError
 from transferkit.folder import RunFolder
@@ -37,6 +38,7 @@ class RunModels:
     cache: Cache = field(default_factory=Cache.of_user)
     _given: dict[str, Given] = field(default_factory=dict)
     _benches: dict[tuple[str | None, ...], Workbench] = field(default_factory=dict)
+    _images: dict[tuple[str | None, ...], Workbench] = field(default_factory=dict)
 
     @cached_property
     def board(self) -> SummaryWriter:
@@ -53,14 +55,20 @@ class RunModels:
     def workbench(self, use: schema.AnalyzerUse, live: Live | None = None) -> Workbench:
         """What the analysis `use` looks at. `live` is the model in training, of which a copy is looked at."""
         stage = self.loaded.recipe.stage(use.stage or self.loaded.recipe.stages[-1].name)
-        key = (stage.name, use.source, use.baseline, use.dataset)
-        if live is not None or key not in self._benches:
-            models = self._models(stage, use, live)
-            bench = self._bench(models, stage, use)
-            if live is not None:
-                return bench
-            self._benches[key] = bench
+        images = self._bench_of_images(stage, use)
+        for given in self._given.values():
+            given.restore()  # one that the last analysis had by its stage's name, and changed
+        if live is not None:  # its stage logs the metrics
+            return images.with_models(self._models(stage, use, live), None)
+        key = (stage.name, use.source, use.dataset, use.baseline)
+        if key not in self._benches:
+            self._benches[key] = images.with_models(self._models(stage, use, None), self.board)
         return self._benches[key]
+
+    def view(self, use: schema.AnalyzerUse) -> RunView:
+        """The run as the analysis `use` sees it."""
+        recipe = self.loaded.recipe
+        return RunView(recipe, use.stage or recipe.stages[-1].name, self.folder, self.stage)
 
     def _models(self, stage: schema.Stage, use: schema.AnalyzerUse, live: Live | None) -> dict[str, Given]:
         models = {}
@@ -72,21 +80,24 @@ class RunModels:
             models["baseline"] = self.stage(use.baseline)
         return models
 
-    def _bench(self, models: dict[str, Given], stage: schema.Stage, use: schema.AnalyzerUse) -> Workbench:
-        recipe = self.loaded.recipe
-        cuda = recipe.device in ("auto", "cuda") and torch.cuda.is_available()
-        return Workbench(
-            models=models,
-            datasets=recipe.datasets,
-            source_data=use.dataset,
-            target_data=stage.dataset,
-            seed=self.seed,
-            display=self.display,
-            device=torch.device("cuda" if cuda else "cpu"),
-            corruptions=self.loaded.corruptions,
-            board=None if models["target"].live else self.board,  # its stage logs the metrics of a live model
-            cache=self.cache,
-        )
+    def _bench_of_images(self, stage: schema.Stage, use: schema.AnalyzerUse) -> Workbench:
+        """A bench without models. The stage and the source say which classes the images are labelled in."""
+        key = (stage.name, use.source, use.dataset)
+        if key not in self._images:
+            recipe = self.loaded.recipe
+            cuda = recipe.device in ("auto", "cuda") and torch.cuda.is_available()
+            self._images[key] = Workbench(
+                models={},
+                datasets=recipe.datasets,
+                source_data=use.dataset,
+                target_data=stage.dataset,
+                seed=self.seed,
+                display=self.display,
+                device=torch.device("cuda" if cuda else "cpu"),
+                corruptions=self.loaded.corruptions,
+                cache=self.cache,
+            )
+        return self._images[key]
 
     def stage(self, name: str) -> Given:
         """The finished model of a stage."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferkit.analysis.run_view import RunView
 from transferkit.analysis.session import AnalysisSession, Offer
 from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import seeded
@@ -24,16 +25,17 @@ def perform(
     *,
     parameters: Mapping[str, Any],
     peers: Mapping[str, Any],
+    run: RunView | None = None,
     step: int | None = None,
 ) -> Report:
-    """Run one analyzer and write its folder; `step` is its place in TensorBoard.
+    """Run one analyzer and write its folder; `run` is the run it belongs to, `step` its place in TensorBoard.
 
     All global random generators are left as they were.
     What it cannot do with these models and images (InputError) becomes a report that says so, with every
     metric it declares as NaN. Any other exception leaves nothing behind and propagates.
     """
     out.mkdir(parents=True, exist_ok=True)
-    session = AnalysisSession(workbench, out, plugin.name, peers)
+    session = AnalysisSession(workbench, out, plugin.name, peers, run)
     try:
         with workbench.guarded(plugin.name), seeded(workbench.seed, "analysis", plugin.name):
             report: Report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))

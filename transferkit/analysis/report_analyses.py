@@ -53,9 +53,8 @@ def _read(name: str, folder: Path) -> Analysis:
     return Analysis(name, folder, report)
 
 
-def sections(analyses: Sequence[Analysis]) -> Iterator[str]:
+def sections(analyses: Sequence[Analysis], pictures: Pictures) -> Iterator[str]:
     """One section per analysis that can be read; its verdict and gaps stand at the top of the page."""
-    pictures = Pictures()
     for one in analyses:
         if not one.problem:
             yield from _section(one, pictures)

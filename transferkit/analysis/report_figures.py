@@ -21,24 +21,30 @@ class Pictures:
 
     room: int = ROOM
 
-    def show(self, folder: Path, names: Sequence[Any], captions: Mapping[str, Any]) -> Iterator[str]:
-        """The figures of one analysis in their order; neighbours called gallery-* form one gallery."""
+    def show(
+        self, folder: Path, names: Sequence[Any], captions: Mapping[str, Any], place: str | None = None
+    ) -> Iterator[str]:
+        """The figures of one folder in their order; neighbours called gallery-* form one gallery.
+
+        `place` is the folder as the page calls it: by default, that of an analysis.
+        """
+        place = f"analyses/{folder.name}" if place is None else place
         for gallery, group in groupby(map(str, names), lambda name: name.startswith("gallery-")):
-            parts = [self._picture(folder, name, str(captions.get(name) or "")) for name in group]
+            parts = [self._picture(folder, name, str(captions.get(name) or ""), place) for name in group]
             if gallery:
                 yield f'<div class="gallery">{"".join(parts)}</div>'
             else:
                 yield from parts
 
-    def _picture(self, folder: Path, name: str, caption: str) -> str:
+    def _picture(self, folder: Path, name: str, caption: str, place: str) -> str:
         """The picture as an image: whatever an SVG contains cannot run or leak styles there."""
-        path, place = folder / name, f"analyses/{folder.name}/{name}"
+        path = folder / name
         kind = TYPES.get(path.suffix.lower())
         inside = path.resolve().is_relative_to(folder.resolve())
         if kind is None or not inside or not path.is_file():
             return page.paragraph(f"Figure {name} is missing.", "small")
         if path.stat().st_size > self.room:
-            text = f"The picture {place} is not shown: this page would become too large."
+            text = f"The picture {place}/{name} is not shown: this page would become too large."
             return page.paragraph(f"{text} {caption}".strip(), "small")
         data = path.read_bytes()
         self.room -= len(data)

@@ -7,6 +7,8 @@ from typing import Any
 
 from transferkit.analysis import page
 from transferkit.analysis.charts import Series, as_percent, confusion_matrix, is_spread, line_chart, short
+from transferkit.analysis.report_corruptions import corruptions
+from transferkit.analysis.report_figures import Pictures
 from transferkit.analysis.run_folder import RunFolder, class_names, wilson
 from transferkit.formats import number, percent
 
@@ -19,14 +21,15 @@ def chance(stage: Mapping[str, Any]) -> float | None:
     return 1 / len(classes) if classes else None
 
 
-def stage_section(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iterator[str]:
+def stage_section(run: RunFolder, name: str, stage: Mapping[str, Any], pictures: Pictures) -> Iterator[str]:
     """Everything about one stage below its heading."""
     lines = run.lines(name)
     charts = [chart for chart in _charts(lines, stage) if chart]
     evaluations = _evaluations(stage)
     recalls = _saved_recalls(stage) or _last_recalls(lines)
     picture = _confusion(stage)
-    if not (charts or recalls or picture or evaluations):
+    planted = corruptions(run.path / "stages" / name, pictures)
+    if not (charts or recalls or picture or evaluations or planted):
         return
     yield page.heading(2, f"Stage {name}", f"stage-{name}")
     if charts:
@@ -37,6 +40,7 @@ def stage_section(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iterat
     parts = [part for part in (_worst(recalls), picture) if part]
     if parts:
         yield f'<div class="pair">{"".join(parts)}</div>'
+    yield planted
 
 
 def _charts(lines: Sequence[Mapping[str, Any]], stage: Mapping[str, Any]) -> Iterator[str]:
@@ -106,13 +110,23 @@ def _terms(lines: Sequence[Mapping[str, Any]]) -> list[Series]:
 
 def _evaluations(stage: Mapping[str, Any]) -> str:
     """The saved model on each data set it was evaluated on."""
-    found = {name: one for name, one in (stage.get("evaluations") or {}).items() if one.get("top1") is not None}
+    known = stage.get("evaluations") or {}
+    found = {name: one for name, one in known.items() if one.get("top1") is not None}
     if not found:
-        return ""
+        return _regressions({name: one for name, one in known.items() if one.get("r2") is not None})
     columns = ["split or data set", "top-1", "95 % interval", "top-5", "loss", "images"]
     rows = [[name, *_evaluation(one)] for name, one in found.items()]
     if all(one.get("top5") is None for one in found.values()):
         columns, rows = [*columns[:3], *columns[4:]], [[*row[:3], *row[4:]] for row in rows]
+    return page.heading(3, "The saved model") + page.table(columns, rows, right=range(1, len(columns)))
+
+
+def _regressions(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The saved model of numbers on each table it was evaluated on."""
+    if not found:
+        return ""
+    columns = ["split or data set", "mean squared error", "variance explained", "rows"]
+    rows = [[name, number(one.get("loss")), percent(one["r2"]), str(one["images"])] for name, one in found.items()]
     return page.heading(3, "The saved model") + page.table(columns, rows, right=range(1, len(columns)))
 
 

@@ -12,7 +12,7 @@ from transferkit.analysis.report_analyses import Analysis
 from transferkit.analysis.report_audit import findings
 from transferkit.analysis.report_stages import chance
 from transferkit.analysis.run_folder import RunFolder, validation_images, wilson
-from transferkit.formats import epoch_of, number, percent
+from transferkit.formats import epoch_of, mean_of, percent
 
 ENDINGS = {
     "done": "The {kind} finished.",
@@ -62,6 +62,9 @@ def stage_sentences(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iter
     best, last = stage.get("best") or {}, stage.get("last") or {}
     model, start = run.model_name(name) or "the model", run.stage_recipe(name).get("start")
     origin = f", started from {start}," if start else ""
+    if best.get("top1") is None and best.get("loss") is not None:
+        yield from _loss_sentences(run, name, stage, f"{model}{origin}")
+        return
     if best.get("top1") is None:
         yield f"{model}{origin} has no evaluation on record."
         return
@@ -76,9 +79,26 @@ def stage_sentences(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iter
         if images and wilson(best["top1"], images)[0] <= guess:
             yield "That is not distinguishable from guessing."
     if last.get("top1") is not None and last.get("epoch") != best.get("epoch"):
-        yield f"The last epoch ({epoch_of(last)}) has {percent(last['top1'])}."
+        yield f"The last epoch ({epoch_of(last)}) has {mean_of(last, 'top1')}."
     if images and last.get("epoch") not in (None, best.get("epoch")):
         yield "The best epoch was chosen on these same images, which flatters it a little."
+    count = len(stage.get("warnings") or [])
+    yield f"{count} warning{'s were' if count > 1 else ' was'} raised." if count else "No warning was raised."
+
+
+def _loss_sentences(run: RunFolder, name: str, stage: Mapping[str, Any], model: str) -> Iterator[str]:
+    """The outcome of a stage that learnt numbers: there is a loss, and no accuracy."""
+    best, last = stage["best"], stage.get("last") or {}
+    where = "training" if best.get("split") == "train" else "validation"
+    over = " (mean ± sd over seeds)" if best.get("sd") else ""
+    rows = validation_images(run, name) if where == "validation" else None
+    on = f" on {rows} validation rows" if rows else f" on {where} rows"
+    yield f"{model} reached a mean squared error of {mean_of(best, 'loss')}{_at(best)}{over}{on}."
+    r2 = ((stage.get("evaluations") or {}).get("val") or {}).get("r2")
+    if r2 is not None:
+        yield f"It explains {percent(r2)} of the outputs' variance."
+    if last.get("loss") is not None and last.get("epoch") != best.get("epoch"):
+        yield f"The last epoch ({epoch_of(last)}) has {mean_of(last, 'loss')}."
     count = len(stage.get("warnings") or [])
     yield f"{count} warning{'s were' if count > 1 else ' was'} raised." if count else "No warning was raised."
 
@@ -94,14 +114,3 @@ def _images(best: Mapping[str, Any], images: int | None) -> str:
         return f" (mean ± sd over seeds) on {images} validation images"
     low, high = wilson(best["top1"], images)
     return f" on {images} validation images (95 % interval {100 * low:.1f} to {percent(high)})"
-
-
-def mean_of(best: Mapping[str, Any], metric: str) -> str:
-    """A metric's value, with its standard deviation over seeds if there is one."""
-    show = percent if metric == "top1" else number
-    spread = (best.get("sd") or {}).get(metric)
-    if spread is None:
-        return show(best.get(metric))
-    if metric == "top1":
-        return f"{100 * best[metric]:.1f} ± {percent(spread)}"
-    return f"{number(best.get(metric))} ± {number(spread, 2)}"

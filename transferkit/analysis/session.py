@@ -6,9 +6,11 @@ changes a run: models are frozen copies in eval mode, and random numbers have ke
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.analysis.composites import Batches, Composites, compose
+from transferkit.analysis.composites import Batches, Composite, Composites, compose
 from transferkit.analysis.digest import head_digest
 from transferkit.analysis.predictions import Predictions
 from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
+from transferkit.errors import InputError
 from transferkit.model import SourceHead, TransferModel
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from transferkit.analysis.maps import ActivationMaps
+    from transferkit.analysis.run_view import RunView
+    from transferkit.recipe.schema import Recipe
     from transferkit.training.progress import Bar
 
 
@@ -42,6 +47,7 @@ class AnalysisSession:
     out: Path
     name: str = "analysis"
     peers: Mapping[str, Any] = field(default_factory=dict)
+    run: RunView | None = None
 
     @property
     def seed(self) -> int:
@@ -130,6 +136,32 @@ class AnalysisSession:
         """The content hash of a split's images."""
         return self.workbench.samples_digest(self.workbench.samples(data, split, "target"), data)
 
+    # -- the run it belongs to ----------------------------------------------------------------------------------
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe of the run; None in an audit of models that were given."""
+        return None if self.run is None else self.run.recipe
+
+    @property
+    def stage_name(self) -> str | None:
+        """The stage whose model is the target; None in an audit."""
+        return None if self.run is None else self.run.stage
+
+    def history(self, stage: str | None = None) -> list[dict[str, Any]]:
+        """How a stage's training went, by default this analysis's: one record per epoch (or early step) and split.
+
+        They are the lines of metrics.jsonl and early_steps.jsonl, by step; none in an audit. Raises InputError for a
+        stage that the recipe does not have.
+        """
+        return [] if self.run is None else self.run.history(stage)
+
+    def stage_model(self, stage: str) -> TransferModel:
+        """The finished model of any stage: frozen, in eval mode. Raises InputError where there is none."""
+        if self.run is None:
+            raise InputError(f'an audit has no stages, so there is no model of a stage "{stage}"')
+        return self.workbench.placed(self.run.given(stage).opened[0])
+
     # -- images made for the analysis -------------------------------------------------------------------------
 
     def composites(
@@ -142,6 +174,16 @@ class AnalysisSession:
         """
         backgrounds, overlays = self.samples("source"), self.overlays()
         return compose(backgrounds, overlays, classes=classes, pool=pool, scale=scale, total=total, seed=self.seed)
+
+    def composites_digest(self, items: Iterable[Composite]) -> str:
+        """The content hash of composites: what each is, the canvas, and the images that both halves come from."""
+        facts = [
+            [astuple(item) for item in items],
+            self.model("target").preprocessing.to_json(),
+            self.data_digest("source"),
+            self.data_digest("target", self.overlay_split()),
+        ]
+        return blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
 
     def overlays(self) -> Samples:
         """The target images that are pasted: validation images, or training images where there are no others."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,10 +17,13 @@ from transferkit.analysis.cache import Cache
 from transferkit.analysis.class_mapping import ClassList, source_class_list
 from transferkit.analysis.digest import backbone_digest, model_digest, samples_digest
 from transferkit.analysis.predictions import Predictions, features_of
-from transferkit.data.samples import Samples, corruptions
-from transferkit.data.sources import Source, open_split
+from transferkit.data.planting import Corruption, planted_in
+from transferkit.data.samples import Samples
+from transferkit.data.sources import Source, open_split, resolve, split_contents
+from transferkit.data.tables import TableSamples, TableSource
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
+from transferkit.folder import cache_folder
 from transferkit.hooks import RunPlugins
 from transferkit.model import SourceHead, TransferModel
 from transferkit.recipe import schema
@@ -94,11 +98,21 @@ class Workbench:
         self.data = {"source": source_data, "target": target_data}
         self.seed, self.display, self.device, self.board = seed, display, device, board
         self.cache = cache if cache is not None else Cache.of_user()
-        self.warnings: list[str] = []
         self._corruptions = corruptions
         self._sources: dict[tuple[str, str], Source | None] = {}
         self._samples: dict[tuple[str, str, str], Samples] = {}
         self._digests: dict[tuple[str, str], str] = {}
+
+    def with_models(self, models: Mapping[str, Given], board: SummaryWriter | None) -> Workbench:
+        """Other models at the same bench: images are opened and hashed once for all of them.
+
+        The source and the target model must have the classes of those that looked at the images before.
+        """
+        other = copy.copy(self)
+        other.models, other.board, other._samples = dict(models), board, {}
+        for name in ("source_head", "class_list"):  # they follow from the models
+            vars(other).pop(name, None)
+        return other
 
     # -- models -----------------------------------------------------------------------------------------------
 
@@ -111,9 +125,9 @@ class Workbench:
 
     def model(self, role: str) -> TransferModel:
         """The model of a role, on the device of the analyses."""
-        return self._placed(self.given(role).opened[0])
+        return self.placed(self.given(role).opened[0])
 
-    def _placed(self, model: TransferModel) -> TransferModel:
+    def placed(self, model: TransferModel) -> TransferModel:
         """On the device; on a CPU in the layout in which convolutions are 1.3 to 1.9 times faster there."""
         model = model.to(self.device)
         return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
@@ -187,20 +201,18 @@ class Workbench:
         name = self.dataset(data)
         if data == "source" and ("source" in self.models or self.given("target").opened[1] is not None):
             mapping = self.class_list
-            return open_split(name, self.datasets, split, mapping.names, aliases=mapping.aliases)
+            return open_split(name, self.datasets, split, mapping.names, aliases=mapping.aliases, cache=cache_folder())
         classes = self.model("target").classes if data == "target" else None
-        return open_split(name, self.datasets, split, classes)
+        return open_split(name, self.datasets, split, classes, cache=cache_folder())
 
     @cached_property
     def class_list(self) -> ClassList:
         """Which class of the source model each class of the source data is. Raises InputError when that is unclear."""
-        from transferkit.data.sources import resolve
-
         name = self.dataset("source")
         spec = resolve(name, self.datasets)
-        found = [open_split(name, self.datasets, split) for split in SPLITS["source"]]
-        contents = {known: None for source in found if source is not None for known in source.contents.classes}
-        return source_class_list(self._source_classes(list(contents)), spec, list(contents))
+        splits = [split_contents(name, self.datasets, split) for split in SPLITS["source"]]
+        folders = list(dict.fromkeys(known for one in splits if one is not None for known in one.classes))
+        return source_class_list(self._source_classes(folders), spec, folders)
 
     def _source_classes(self, found: list[str]) -> list[str]:
         if "source" not in self.models:
@@ -219,16 +231,16 @@ class Workbench:
             if source is None:
                 raise InputError(f'the data set "{self.dataset(data)}" has no {split} split')
             name = self.dataset(data)
+            if isinstance(source, TableSource):
+                self._samples[where] = TableSamples(name, split, source, seed=self.seed)
+                return self._samples[where]
             planted = self._planted(name, split)
             pipeline = transforms(self.model(role).preprocessing, None)
             self._samples[where] = Samples(name, split, source, pipeline, seed=self.seed, corruptions=planted)
         return self._samples[where]
 
-    def _planted(self, name: str, split: str) -> Any:
-        if self._corruptions is None or not self.datasets[name].corruptions:
-            return ()
-        splits = {use.instance_name: use.splits for use in self.datasets[name].corruptions}
-        return corruptions(self._corruptions(name), split, splits)
+    def _planted(self, name: str, split: str) -> Sequence[Corruption]:
+        return () if self._corruptions is None else planted_in(name, self.datasets, self._corruptions, split)
 
     def samples_digest(self, samples: Samples, data: str) -> str:
         """The content hash of samples, worked out once per split."""
@@ -242,7 +254,7 @@ class Workbench:
     def predictions(self, model: str | TransferModel, data: str, split: str | None) -> Predictions:
         """One pass of a model (a role, or a model made by an analyzer) over a split, or what it gave before."""
         role = model if isinstance(model, str) else "target"
-        network = self.model(role) if isinstance(model, str) else self._placed(model.requires_grad_(False).eval())
+        network = self.model(role) if isinstance(model, str) else self.placed(model.requires_grad_(False).eval())
         samples = self.samples(data, split, role)
         given = self.given(role)
         facts = {

@@ -19,6 +19,7 @@ def evaluate_start(session: Session) -> None:
     """
     state = session.state
     if state.step > 0 or state.best is not None:
+        evaluate_early(session)  # which a signal may have ended
         return
     session.log.rewind(session.stage.name, -1)  # an attempt that never came to a checkpoint
     evaluate_early(session)
@@ -38,8 +39,9 @@ def evaluate_start(session: Session) -> None:
 def evaluate_early(session: Session) -> None:
     """Where `evaluate_at` names this step: look at a fixed part of every data set. Lines of early_steps.jsonl."""
     state = session.state
-    if state.step not in session.stage.evaluate_at:
+    if state.step not in session.stage.evaluate_at or state.evaluated_at == state.step:
         return
     common = {"stage": session.stage.name, "epoch": state.epoch, "step": state.step}
     found = session.evaluate_on(session.best_model(), session.early)
     session.log.early([common | {"split": name} | item.record(session.classes) for name, item in found.items()])
+    state.evaluated_at = state.step

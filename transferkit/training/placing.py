@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferkit.data.randomness import seeded
 from transferkit.data.streams import Combined
+from transferkit.errors import InputError
 from transferkit.training.loaders import joint_labels, mixed
 from transferkit.training.offers import BatchOffer, CombineOffer
 
@@ -34,6 +35,8 @@ def place(session: Session, batch: Batch) -> Combined:
         rng = session.rng(*key, "combine")
         offer = CombineOffer(given.images, given.labels, state.step, state.epoch, session.progress_made, rng)
         given = call(offer)
+        if not isinstance(given, Combined):
+            raise InputError(f"{call.plugin} returned a {type(given).__name__} from combine; return a Combined")
     if session.model.joint_heads:
         given = replace(given, labels=joint_labels(given.labels, session.model))
     return given

@@ -28,6 +28,7 @@ from transferkit.training.objective import Losses, Objective, Offers, refuse_non
 from transferkit.training.offers import EpochOffer, StepOffer
 from transferkit.training.optimization import learning_rates
 from transferkit.training.pictures import log_batch
+from transferkit.training.planted import record_corruptions
 from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
 from transferkit.training.workspace import Workspace
@@ -360,7 +361,11 @@ class Session(Workspace):
         return self.evaluate_on(model, {"val": self.validation, **self.others})
 
     def preview(self) -> None:
-        """Put a picture of the first training batch into TensorBoard."""
+        """Write down what is planted, and put a picture of the first training batch into TensorBoard."""
+        streams = {name: samples for name, samples in self.loader.streams.items() if name != "target"}
+        others = {name: loader.samples for name, loader in self.others.items()}
+        planted = {"train": self.train_samples, "val": self.validation_samples, **others, **streams}
+        record_corruptions(self.out, self.accelerator, planted)
         if self.state.step == 0 and self.accelerator.is_main_process and self.accelerator.trackers:
             log_batch(self.accelerator, self.train_samples, self.model.preprocessing)
 

@@ -29,6 +29,7 @@ class State:
     steps_before: int = 0  # of the stages whose schedule goes on in this one
     epoch: int = 0
     batch: int = 0  # forward passes done in this epoch
+    evaluated_at: int = -1  # the last step of `evaluate_at` whose records are written
     best: dict[str, Any] | None = None
     last: dict[str, Any] | None = None
     waited: int = 0  # evaluations since the best
