@@ -6,6 +6,7 @@ from functools import partial
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from transferkit_distraction.analyzer import Distraction
@@ -64,6 +65,13 @@ def session(folder, *, p_lo=0.0, cache=None, images=2, seed=0, **models):
     )
     folder.mkdir(parents=True, exist_ok=True)
     return AnalysisSession(bench, folder, "distraction", {"lingering": Lingering(k=1, v_lo=3, p_lo=p_lo)})
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """(session, report) of one analysis that several tests of a module look at."""
+    found = session(tmp_path_factory.mktemp("distraction"))
+    return found, Distraction(**OPTIONS).analyze(found)
 
 
 def _given(model, head):

@@ -26,14 +26,10 @@ from transferkit.errors import InputError
 from transferkit.registry import installed
 from transferkit.testing import tiny_model
 
+from . import distraction_world
 from .distraction_world import OPTIONS, SIZE, composite, model, quick, rows, session
 
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """(session, report) of one analysis that several tests look at."""
-    found = session(tmp_path_factory.mktemp("distraction"))
-    return found, Distraction(**OPTIONS).analyze(found)
+measured = distraction_world.measured  # a fixture
 
 
 def test_the_report_can_be_written_and_names_its_pictures(measured):

@@ -17,15 +17,11 @@ from transferkit_lingering import memories
 
 from transferkit.data import world
 
+from . import distraction_world
 from .distraction_world import OPTIONS, ROLES, SIZE, composite, gradcam, margin, model, quick, rows, says, session
 from .test_distraction import oracle
 
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """(session, report) of one analysis that several tests look at."""
-    found = session(tmp_path_factory.mktemp("distraction"))
-    return found, Distraction(**OPTIONS).analyze(found)
+measured = distraction_world.measured  # a fixture
 
 
 def test_every_composite_agrees_with_the_definition(measured):

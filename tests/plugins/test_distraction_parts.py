@@ -11,9 +11,11 @@ from transferkit_distraction.choice import choose, in_order
 from transferkit_distraction.occlusion import shifted
 from transferkit_distraction.study import nearest
 from transferkit_distraction.summary import p_value, resampled
-from transferkit_distraction.views import mean_colour, shared_numbers
-from transferkit_distraction.wording import between, first_name, mean, percent_of, value
+from transferkit_distraction.views import shared_numbers
+from transferkit_distraction.wording import between, mean, percent_of, value
+from transferkit_lingering.wording import first_name
 
+from transferkit.analysis import mean_colour
 from transferkit.errors import InputError
 
 # --- choice -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""All four packages: cheap to import, registered under their names, described by a card."""
+"""The packages of regularizers: cheap to import, registered under their names, described by a card."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from transferkit.hooks import check_signatures
 from transferkit.registry import installed
 
 FUNCTIONS = {
+    "activation_l1": ["activation_l1"],
     "bss": ["bss"],
     "delta": ["attention_weights", "delta"],
+    "ewc": ["diagonal_fisher", "ewc"],
     "l2": ["l2"],
     "l2_sp": ["l2_sp"],
+    "unlearn_source": ["active_features", "source_features", "source_probability"],
 }
 HOOKS = {
+    "activation_l1": ["taps", "penalty"],
     "bss": ["check", "taps", "penalty"],
     "delta": ["taps", "setup", "penalty"],
+    "ewc": ["check", "setup", "anchors"],
     "l2": ["anchors"],
     "l2_sp": ["anchors"],
+    "unlearn_source": ["check", "setup", "penalty", "epoch_end"],
 }
 
 
 def test_importing_packages_and_options_does_not_import_torch():
     code = (
         "import sys\n"
-        "import transferkit_bss.penalty, transferkit_delta.penalty, transferkit_l2.penalty, transferkit_l2_sp.penalty\n"
+        f"import {', '.join(f'transferkit_{name}.penalty' for name in FUNCTIONS)}\n"
         "from transferkit.registry import installed\n"
         f"for name in {list(FUNCTIONS)}: installed().get('regularizer', name).options.model_json_schema()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"

@@ -1,0 +1,127 @@
+"""Runs of two epochs and three steps each on 8-pixel images, and the choice of cases that brings every two together."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import yaml
+
+from transferkit.api import RunResult, execute
+from transferkit.recipe import load_recipe
+from transferkit.registry import Registry, installed
+
+MODEL = {
+    "name": "transferkit_cnn10",
+    "options": {"width": 0.05},
+    "preprocessing": {"input_size": 8, "crop_pct": 1.0},
+}
+STAGE = {"epochs": 2, "batch_size": 7, "workers": 0, "optimizer": {"name": "momentum", "lr": 0.02}, "keep": "last"}
+IMAGES, STEPS = 18, 6  # of the target; batches of 7, 7 and 4, twice
+Uses = Sequence[dict[str, Any]]
+
+
+def missing(kind: str, table: Mapping[str, Any]) -> list[str]:
+    """What must be changed so that the table has the installed plugins of this kind and no others."""
+    known = installed().names(kind)
+    new = [f'the {kind} "{name}" is installed; say here how it is tried' for name in known if name not in table]
+    return new + [f'the {kind} "{name}" is not installed; take it out' for name in table if name not in known]
+
+
+def uses(kind: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Uses]:
+    """{label: what a recipe says}: nothing at all, and every variant of every installed plugin in the table."""
+    found: dict[str, Uses] = {"none": []}
+    for name in installed().names(kind):
+        for variant, options in table.get(name, {}).items():
+            found[f"{name} {variant}".strip()] = [{"use": name} | options]
+    return found
+
+
+def covering(*sizes: int) -> list[tuple[int, int, int]]:
+    """Cases (i, j, k), as few as possible, in which every two values of two different factors meet.
+
+    All pairs of the two largest factors; the third goes round, and so meets every value of both.
+    """
+    order = sorted(range(3), key=lambda factor: -sizes[factor])
+    cases = []
+    for first in range(sizes[order[0]]):
+        for second in range(sizes[order[1]]):
+            values = (first, second, (first + second) % sizes[order[2]])
+            case = dict(zip(order, values, strict=True))
+            cases.append((case[0], case[1], case[2]))
+    return cases
+
+
+@dataclass
+class Witness:
+    """Writes down the pixels of every batch; stops the run after a step, which a run that goes on has behind it."""
+
+    stop_after: int = 0
+
+    seen: ClassVar[dict[tuple[int, int], str]] = {}
+
+    def setup(self, session):
+        inner = session.loader.epoch
+
+        def epoch(number, start=0):
+            for position, batch in enumerate(inner(number, start), start):
+                Witness.seen[number, position] = _digest(batch)
+                yield batch
+
+        session.loader.epoch = epoch
+
+    def step_end(self, step):
+        if step == self.stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _digest(batch: Any) -> str:
+    digest = blake2b()
+    for stream in sorted(batch.images):
+        digest.update(stream.encode() + batch.images[stream].numpy().tobytes() + batch.labels[stream].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_data(folder: Path) -> dict[str, dict[str, Any]]:
+    """Noisy images of one colour per class: `source` has six classes, `three` three of them, `target` three others."""
+    datasets = {}
+    for seed, (name, classes, train, val) in enumerate((("source", 6, 30, 6), ("target", 3, IMAGES, 9))):
+        rng = np.random.default_rng(seed)
+        colours = rng.integers(0, 130, (classes, 1, 1, 3))
+        arrays = {}
+        for split, count in (("train", train), ("val", val)):
+            labels = np.arange(count) % classes
+            arrays[f"y_{split}"] = labels
+            arrays[f"x_{split}"] = (rng.integers(0, 120, (count, 10, 10, 3)) + colours[labels]).astype(np.uint8)
+        np.savez(folder / f"{name}.npz", **arrays, classes=np.array([f"{name[0]}{i}" for i in range(classes)]))
+        datasets[name] = {"npz": str(folder / f"{name}.npz")}
+    return datasets | {"three": {"from": "source", "classes": ["s0", "s2", "s5"]}}
+
+
+def write_recipe(folder: Path, datasets: Mapping[str, Any], corruptions: Uses = (), **stage: Any) -> Path:
+    """A recipe of one stage called `target`; the corruptions are planted in target and source alike."""
+    planted = {name: spec | {"corruptions": list(corruptions)} for name, spec in datasets.items() if name != "three"}
+    content = {
+        "name": "pair",
+        "device": "cpu",
+        "threads": 1,
+        "model": MODEL,
+        "datasets": dict(datasets) | planted,
+        "stages": [{"name": "target", "dataset": "target"} | STAGE | stage],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "pair.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def train(folder: Path, registry: Registry, datasets: Mapping[str, Any], **recipe: Any) -> RunResult:
+    """Run it in a folder of its own."""
+    loaded = load_recipe(write_recipe(folder, datasets, **recipe), registry=registry)
+    return execute(loaded, out=folder / "runs", quiet=True)

@@ -1,0 +1,203 @@
+"""Every regularizer with every curriculum and every corruption, and each curriculum with each corruption: two epochs,
+once in one go and once stopped in the middle and resumed, bit for bit the same."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from itertools import combinations, product
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.plugins import pairs_world as world
+from tests.plugins.interpolation_world import records, same, weights
+from tests.plugins.pairs_world import IMAGES, MODEL, STEPS, Witness
+from tests.training.conftest import offer
+from tests.training.test_distributed import torchrun
+from transferkit.api import resume
+from transferkit.errors import Interrupted
+from transferkit.registry import discover
+
+# {plugin: {variant: options}} of every installed plugin; one without `weight` has no term in the loss
+REGULARIZERS = {
+    "activation_l1": {"": {"weight": 0.1}},
+    "bss": {"": {"weight": 0.01}},
+    "delta": {"": {"weight": 0.01}},
+    "ewc": {"": {"weight": 1.0, "dataset": "source", "images": 12}},
+    "l2": {"": {"weight": 0.001}},
+    "l2_sp": {"": {"weight": 0.1}},
+    "tsvd": {"": {"r": 1}},
+    "unlearn_source": {"": {"weight": 0.1, "k": 1}},
+}
+HEADS = {"separate": "source", "shared": "three", "concat": "source"}  # and a source task that suits them
+CURRICULA = {
+    "task_interpolation": {
+        f"{mode}, {heads}": {"mode": mode, "heads": heads, "source": source, "lams": [0.4, 1]}
+        for mode, (heads, source) in product(("mixture", "mixup", "coupled"), HEADS.items())
+    }
+    | {
+        f"{mode}, pace: loss": {"mode": mode, "pace": "loss", "source": "source", "lams": [0.4, 1]}
+        for mode in ("mixture", "coupled")
+    }
+}
+CORRUPTIONS = {
+    "correlated_patch": {"fixed": {"side": 2}, "random": {"side": 2, "place": "random", "ratio": 0.5}},
+    "permuted_pixels": {"": {}},
+    "tennis_ball": {"": {"size": 3, "ratio": 0.5}},
+}
+CHAIN = [{"use": "tennis_ball", "size": 3}, {"use": "correlated_patch", "side": 2, "place": "random", "ratio": 0.5}]
+
+TABLES = {"regularizer": REGULARIZERS, "curriculum": CURRICULA, "corruption": CORRUPTIONS}
+CHOICES = [world.uses(kind, table) for kind, table in TABLES.items()]
+CHOICES[2]["tennis_ball, correlated_patch"] = CHAIN
+LABELS = [list(choices) for choices in CHOICES]
+CASES = world.covering(*map(len, LABELS))
+
+
+@pytest.fixture(scope="module")
+def registry():
+    """What is installed, and the witness."""
+    found = discover()
+    offer(found, "observer", "witness", Witness)
+    return found
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    return world.write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def pretrained(datasets, registry, tmp_path_factory):
+    """A model of the source task."""
+    stage = {"start": "scratch", "dataset": "source", "epochs": 8, "optimizer": {"name": "adamw", "lr": 0.01}}
+    result = world.train(tmp_path_factory.mktemp("source"), registry, datasets, **stage)
+    return str(result.run_dir / "stages/target/model")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_but_numbers(monkeypatch):
+    """Pictures, reports and waiting for the disk take most of so short a run, and change no number of it."""
+    monkeypatch.setattr("transferkit.training.metrics.log_confusion", lambda *given: None)
+    monkeypatch.setattr("transferkit.runner.make_report", lambda *given: None)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def train(datasets, registry, pretrained, tmp_path, monkeypatch):
+    """Run a recipe whole (`stop_after` 0), or stop it; each time with an empty cache."""
+    monkeypatch.setattr("transferkit.recipe.load.installed", lambda: registry)
+
+    def go(out, stop_after=0, **recipe):
+        monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / out / "cache"))
+        Witness.seen.clear()
+        observers = [{"use": "witness", "stop_after": stop_after}]
+        return world.train(tmp_path / out, registry, datasets, start=pretrained, observers=observers, **recipe)
+
+    return go
+
+
+def stage_of(regularizers, curriculum, corruptions):
+    given = {"curriculum": curriculum[0]} if curriculum else {}
+    return {"regularizers": list(regularizers), "corruptions": corruptions, **given}
+
+
+@pytest.mark.parametrize(("kind", "table"), TABLES.items(), ids=TABLES)
+def test_the_tables_have_every_installed_plugin(kind, table):
+    assert not world.missing(kind, table)
+
+
+def test_every_two_meet_in_as_few_cases_as_possible():
+    for sizes in (list(map(len, LABELS)), [2, 7, 3], [1, 1, 4], [3, 3, 3]):
+        cases = world.covering(*sizes)
+        for a, b in combinations(range(3), 2):
+            assert {(case[a], case[b]) for case in cases} == set(product(range(sizes[a]), range(sizes[b])))
+        assert len(cases) == math.prod(sorted(sizes)[1:])
+
+
+@pytest.mark.parametrize(
+    ("case", "stop_after"),
+    [(case, 1 + number % (STEPS - 1)) for number, case in enumerate(CASES)],
+    ids=[" + ".join(labels[value] for labels, value in zip(LABELS, case, strict=True)) for case in CASES],
+)
+def test_it_trains_and_resumes_exactly(train, tmp_path, case, stop_after):
+    chosen = [choices[labels[value]] for choices, labels, value in zip(CHOICES, LABELS, case, strict=True)]
+    stage = stage_of(*chosen)
+    whole = train("whole", **stage)
+    looks_sound(whole, *chosen)
+    pixels = dict(Witness.seen)
+    assert len(pixels) == STEPS
+
+    with pytest.raises(Interrupted, match=f"stopped at step {stop_after} "):
+        train("stopped", stop_after, **stage)
+    before = dict(Witness.seen)
+    Witness.seen.clear()
+    (run_dir,) = (tmp_path / "stopped/runs/pair").iterdir()
+    resumed = resume(run_dir, quiet=True)
+    assert len(Witness.seen) == STEPS - stop_after  # it went on from there
+    assert before | Witness.seen == pixels
+    assert same(whole, resumed)
+    for split in ("train", "val"):
+        assert records(whole, split) == records(resumed, split)
+    assert manifest(whole) == manifest(resumed)
+
+
+def looks_sound(result, regularizers, curriculum, corruptions):
+    """Every plugin did its part in both epochs."""
+    assert result.status == "done"
+    lines = records(result)
+    assert [line["epoch"] for line in lines] == [0, 1]
+    assert all(math.isfinite(line["loss"]) for line in lines + records(result, "val"))
+    for line in lines:
+        assert set(line["terms"]) == {use["use"] for use in regularizers if "weight" in use}
+        assert all(0 < term["raw"] < math.inf and term["weighted"] > 0 for term in line["terms"].values())
+    if curriculum:
+        said = [line["plugins"]["task_interpolation"] for line in lines]
+        assert [epoch["lam"] for epoch in said] == pytest.approx([0.4, 1])
+        assert 0 < said[0]["source_images"] == said[1]["source_images"]
+    else:
+        assert [line["images"] for line in lines] == [IMAGES, IMAGES]
+    rows = manifest(result)
+    sets = {("target", "train"), ("target", "val")} | {(use["source"], "train") for use in curriculum}
+    names = [use["use"] for use in corruptions]
+    assert {(row["dataset"], row["split"], row["corruption"]) for row in rows} == {
+        (*where, name) for where, name in product(sets, names)
+    }
+
+
+def manifest(result):
+    """The rows of corruptions.csv; none without the file."""
+    path = Path(result.run_dir) / "stages/target/corruptions.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", [name for name in REGULARIZERS if name in LABELS[0]])
+def test_every_regularizer_changes_the_weights(train, name):
+    assert not same(train("without"), train("with", regularizers=CHOICES[0][name]))
+
+
+def test_two_processes_train_what_one_trains(train, datasets, pretrained, tmp_path):
+    """Batch norm is in eval mode and nothing is dropped, so that only the sums' order differs: images are augmented
+    and corrupted alike. BSS and TSVD are left out: they look at a batch, and two processes have half of it each."""
+    together = [name for name in LABELS[0] if name not in ("none", "bss", "tsvd")]
+    regularizers = [use for name in together for use in CHOICES[0][name]]
+    curriculum = {"use": "task_interpolation", "source": "source", "mode": "coupled", "lams": [0.4, 1]}
+    steady = {"batchnorm": "eval", "model": MODEL | {"options": MODEL["options"] | {"drop_rate": 0.0}}}
+    stage = stage_of(regularizers, [curriculum], CHAIN) | steady
+    one = train("one", **stage)
+    looks_sound(one, regularizers, [curriculum], CHAIN)
+    recipe = world.write_recipe(tmp_path / "two", datasets, start=pretrained, **stage)
+    two = Path(torchrun(recipe, tmp_path / "two/runs")["run_dir"])
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(weights(two)[name], tensor, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(records(one), records(two), strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
+        assert (theirs["images"], theirs["plugins"]) == (ours["images"], ours["plugins"])
+        for name, term in ours["terms"].items():
+            assert theirs["terms"][name]["raw"] == pytest.approx(term["raw"], rel=1e-4), name
