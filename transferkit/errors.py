@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+FINDINGS = 3
+"""The exit code of a check that found what it was asked to look for: nothing went wrong, and nothing is raised."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferkit.analysis.composites import Composites
+from transferkit.analysis import Composites, mean_colour
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -26,15 +24,13 @@ def ask(
 
     `order` says where each target class is among the model's outputs.
     """
-    ground = colour(session)
-    rows = json.dumps([composites.rows(), plain.tolist()]).encode()
+    ground = mean_colour(session.model("target").preprocessing.mean)
     facts = {
         "what": "classes of composites",
         "model": session.digest(role),
         "order": order,
-        "canvas": session.model("target").preprocessing.to_json(),
-        "images": [session.data_digest("source"), session.data_digest("target", session.overlay_split())],
-        "composites": blake2b(rows, digest_size=16).hexdigest(),
+        "composites": session.composites_digest(composites.items),
+        "plain": plain.tolist(),
         "colour": ground,
         "device": session.device.type,
     }
@@ -64,9 +60,3 @@ def _answers(session: AnalysisSession, role: str, order: list[int], pictures: li
     """(n,) target classes; of equal logits the lower class."""
     logits: Tensor = session.model(role)(session.batches(role)(pictures)).logits.cpu()
     return logits[:, order].argmax(dim=1)
-
-
-def colour(session: AnalysisSession) -> tuple[int, int, int]:
-    """The one colour of the control: the mean that the target model's preprocessing subtracts."""
-    red, green, blue = (list(session.model("target").preprocessing.mean) * 3)[:3]
-    return round(255 * red), round(255 * green), round(255 * blue)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transferkit.analysis import mean_colour
 from transferkit.report import Report
 from transferkit_confusion import pictures
-from transferkit_confusion.asking import colour
 from transferkit_confusion.clustered import Resamples, Share
 from transferkit_confusion.picks import GROUPS
 from transferkit_confusion.tables import accuracy_table, background_table, overlay_table, right, shares
@@ -155,7 +155,7 @@ def notes(session: AnalysisSession, trial: Trial, options: Confusion, contrasts:
         lines.append(f"{unsure} of the overlays are not recognised with more than 50 % by every model even when alone.")
     if session.overlay_split() == "train":
         lines.append("There are no other target images, so the overlays are training images.")
-    rgb = colour(session)
+    rgb = mean_colour(session.model("target").preprocessing.mean)
     lines.append(
         f"Control: the overlays at {options.repeats} of their places on one colour, RGB {rgb}, the mean input."
     )

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from transferkit_lingering.wording import first_name
 
 from transferkit.analysis import upsample
 from transferkit.analysis.plots import COLOURS, GRID, SOFT, overlay_heat, short_name, tile_row
-from transferkit_distraction.wording import first_name, percent_of, value
+from transferkit_distraction.wording import percent_of, value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferkit.analysis import AnalysisSession, Composites, Wanted
+from transferkit.analysis import AnalysisSession, Composites, Wanted, mean_colour
 from transferkit.analysis.class_mapping import nameless
 from transferkit.errors import InputError
 
@@ -87,7 +87,6 @@ class Viewer:
     def __post_init__(self) -> None:
         self.model = self.session.model(self.role)
         target = self.session.model("target")
-        self.canvas = target.preprocessing.to_json()
         same = self.role != "baseline" or self.model.architecture == target.architecture
         self.maps = self.session.maps(self.role, method=self.options.method, layer=self.options.layer if same else None)
         self.batches = self.session.batches(self.role)
@@ -107,16 +106,11 @@ class Viewer:
             "what": "views of composites",
             "model": self.session.digest(self.role),
             "head": None if self.head is None else self.session.digest("head_swap"),
-            "canvas": self.canvas,
-            "images": [self.session.data_digest("source"), self._overlays()],
-            "items": [list(astuple(item)) for item in part.items],
+            "composites": self.session.composites_digest(part.items),
             "maps": [self.options.method, self.maps.layer, self.options.of],
             "asked": "source" if self.role == "source" else [self.options.target_class, self.known],
             "device": self.session.device.type,
         }
-
-    def _overlays(self) -> str:
-        return self.session.data_digest("target", self.session.overlay_split())
 
     def view(self, part: Part, bar: Bar) -> View:
         """Its maps and predictions of a part."""
@@ -170,13 +164,6 @@ class Viewer:
         numbers = torch.full((len(self.model.classes),), -1, dtype=torch.int64)
         numbers[torch.tensor(self.known)] = torch.arange(len(self.known))
         return numbers[predicted]
-
-
-def mean_colour(mean: Sequence[float]) -> tuple[int, int, int]:
-    """A model's mean in 8 bits: the colour that it sees as nothing."""
-    values = mean if len(mean) == 3 else [mean[0]] * 3
-    red, green, blue = (min(max(round(255 * value), 0), 255) for value in values)
-    return red, green, blue
 
 
 def shared_numbers(target: Sequence[str], other: Sequence[str]) -> list[int]:

@@ -1,14 +1,9 @@
-"""Names, means, shares and intervals as sentences have them."""
+"""Means, shares and intervals as sentences have them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-
-def first_name(name: str) -> str:
-    """The first of several names: "tench" of "tench, Tinca tinca"."""
-    return name.split(",")[0].strip() or name
 
 
 def mean(values: Sequence[float]) -> float:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferkit.analysis.composites import Composites
+from transferkit.analysis import Composites, mean_colour
 from transferkit.data.randomness import key
 from transferkit_interference.material import Material, Seen
 
@@ -87,14 +85,12 @@ def _features(
 ) -> dict[str, Tensor]:
     """{kind: (n, d)} of a model, kept in the cache."""
     others = [_other(session.seed, item.overlay, item.background_id, pool) for item in composites.items]
-    ground = _colour(session)
-    rows = json.dumps([composites.rows(), others]).encode()
+    ground = mean_colour(session.model("target").preprocessing.mean)
     facts = {
         "what": "features of composites",
         "model": session.digest(role),
-        "canvas": session.model("target").preprocessing.to_json(),
-        "images": [session.data_digest("source"), session.data_digest("target", session.overlay_split())],
-        "composites": blake2b(rows, digest_size=16).hexdigest(),
+        "composites": session.composites_digest(composites.items),
+        "others": others,
         "colour": ground,
         "device": session.device.type,
     }
@@ -128,9 +124,3 @@ def _other(seed: int, overlay: int, background: str, pool: NDArray[np.int64]) ->
     return (
         int(others[key(seed, "interference", "other", overlay, background) % len(others)]) if len(others) else overlay
     )
-
-
-def _colour(session: AnalysisSession) -> tuple[int, int, int]:
-    """The mean that the target model's preprocessing subtracts."""
-    red, green, blue = (list(session.model("target").preprocessing.mean) * 3)[:3]
-    return round(255 * red), round(255 * green), round(255 * blue)

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli.output import print_json, say, table
-from transferkit.errors import InputError
+from transferkit.errors import FINDINGS, InputError
 from transferkit.formats import number
-from transferkit.recipe import yaml
-from transferkit.recipe.tree import Mark
 
 if TYPE_CHECKING:
     from transferkit.analysis.audit import AuditResult
 
-FINDINGS = 3  # exit code
-BROKEN = 1
+BROKEN = 1  # exit code
 MODEL = (
     "A run or model folder, a timm name, hf-hub:owner/name, NAME@FILE.safetensors, FILE.safetensors, or a YAML file "
     "with a recipe's model section."
@@ -91,6 +88,11 @@ def audit(
 
 def read_settings(texts: list[str]) -> dict[str, dict[str, Any]]:
     """`lingering.k=3` -> {"lingering": {"k": 3}}; values are YAML. Raises InputError for anything else."""
+    if not texts:
+        return {}
+    from transferkit.recipe import yaml
+    from transferkit.recipe.tree import Mark
+
     settings: dict[str, dict[str, Any]] = {}
     for text in texts:
         address, equals, value = text.partition("=")

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.audit import FINDINGS
 from transferkit.cli.detections import WRITERS, Fallback, Writer, detections
 from transferkit.cli.output import console, note, print_json, progress, say, table
-from transferkit.cli.predict import choose_format, destination, nothing
+from transferkit.cli.predict import Unreadable, choose_format, destination, nothing
 from transferkit.cli.predictions import image_files
 from transferkit.deploy.interference_file import FILE, read_interference
 from transferkit.deploy.tally import Tally, add_log, is_log
-from transferkit.errors import InputError
+from transferkit.errors import FINDINGS, InputError
 from transferkit.formats import number
 from transferkit.model_place import find_model
 
@@ -85,17 +84,6 @@ def _unguarded(folder: Path) -> InputError:
     )
 
 
-class _Unreadable:
-    """Names files that cannot be read, and keeps them."""
-
-    def __init__(self) -> None:
-        self.paths: list[Path] = []
-
-    def __call__(self, path: Path, reason: str) -> None:
-        self.paths.append(path)
-        note(f"cannot read {path}: {reason}")
-
-
 def _write(
     folder: Path,
     paths: list[Path],
@@ -107,7 +95,7 @@ def _write(
     fallback: str | None,
     abstain: bool,
 ) -> Tally:
-    loaded, bad, tally = _opened(folder), _Unreadable(), Tally()
+    loaded, bad, tally = _opened(folder), Unreadable(), Tally()
     other = None if fallback is None else _stand_in(fallback, loaded)
     top = min(top, len(loaded.classes))
     # rows that appear on the screen are progress enough
@@ -144,7 +132,7 @@ def _count(folder: Path, paths: list[Path], batch_size: int) -> tuple[Tally, Int
     interference = loaded.interference if loaded is not None else read_interference(folder)
     if interference is None:
         raise _unguarded(folder)
-    tally, bad = Tally(), _Unreadable()
+    tally, bad = Tally(), Unreadable()
     for path in logs:
         add_log(tally, path, interference)
     if loaded is not None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from transferkit.cli.output import console, print_json, say
-from transferkit.recipe import Loaded, load_recipe
-from transferkit.recipe.schema import Stage
-from transferkit.recipe.step_plan import StepPlan, step_plan
-from transferkit.recipe.tree import item_label
-from transferkit.recipe.yaml import flow
+
+if TYPE_CHECKING:
+    from transferkit.recipe import Loaded
+    from transferkit.recipe.schema import PluginUse, Stage
+    from transferkit.recipe.step_plan import StepPlan
 
 MAX_NAMED_CLASSES = 6
+HEADS = {
+    "source": "the source head's rows of these classes",
+    "ridge": "a ridge regression on the features of the start",
+    "zero": "all zero",
+}
+SCOPES = {"global": "all layers together", "layer": "each layer"}
 Line = tuple[str, str, str]  # key with its indentation, value, origin
 
 
@@ -30,6 +36,8 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="machine output on stdout")] = False,
 ) -> None:
     """Show the resolved recipe, the steps of every stage and the plugins in call order; start nothing."""
+    from transferkit.recipe import load_recipe
+
     loaded = load_recipe(recipe, overrides or ())
     if json:
         print_json(as_data(loaded))
@@ -39,6 +47,8 @@ def plan(
 
 def as_data(loaded: Loaded) -> dict[str, Any]:
     """The whole plan as plain data."""
+    from transferkit.recipe.step_plan import step_plan
+
     stages = {}
     for stage in loaded.recipe.stages:
         numbers = dataclasses.asdict(step_plan(loaded.recipe, stage))
@@ -70,6 +80,9 @@ def recipe_lines(loaded: Loaded) -> Iterator[Line]:
 
 
 def _section(data: Mapping[str, Any], prefix: str, depth: int, origins: Mapping[str, str]) -> Iterator[Line]:
+    from transferkit.recipe.tree import item_label
+    from transferkit.recipe.yaml import flow
+
     indent, unset = "  " * depth, []
     for key, value in data.items():
         path = f"{prefix}{key}"
@@ -108,14 +121,27 @@ def _origin(path: str, origins: Mapping[str, str]) -> str:
 
 def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     """The steps of a stage, and which plugin is called when."""
+    from transferkit.recipe.step_plan import step_plan
+
     numbers = step_plan(loaded.recipe, stage)
-    yield f"stage {stage.name}: {stage.dataset}, starts from {stage.start}"
+    carried = f" with its {' and '.join(stage.carry_on)}" if stage.carry_on else ""
+    yield f"stage {stage.name}: {stage.dataset}, starts from {stage.start}{carried}"
+    if stage.head_init != "default":
+        yield f"  head         {HEADS[stage.head_init]}"
+    if stage.prune is not None:
+        share, scope = f"{100 * stage.prune.amount:.3g} %", SCOPES[stage.prune.scope]
+        yield f"  pruned       {share} of the backbone's weights, the smallest of {scope}"
     yield f"  images       {_images(numbers)}"
+    if stage.curriculum is not None:
+        yield f"  curriculum   {_curriculum(stage.curriculum)}"
     yield f"  batch        {_batch(stage, numbers)}"
     yield f"  steps        {_steps(stage, numbers)}"
-    yield f"  evaluation   {_every(stage.evaluate_every, numbers.evaluations)}{_also(stage)}"
+    often = _every(stage.evaluate_every, numbers.evaluations)
+    yield f"  evaluation   {often}{_early(stage)}{_also(stage)}"
     kept = f"the newest {stage.checkpoints.keep} and the best are kept"
     yield f"  checkpoints  {_every(stage.checkpoints.every, numbers.checkpoints)}; {kept}"
+    if stage.keep == "last":
+        yield "  model        the weights of the last epoch"
     plugins = loaded.plugins(stage)
     for hook, names in plugins.order().items():
         if hook != "check":
@@ -157,6 +183,23 @@ def _steps(stage: Stage, numbers: StepPlan) -> str:
 def _every(epochs: int, times: int | None) -> str:
     often = "after every epoch" if epochs == 1 else f"after every {epochs} epochs"
     return often if times is None else f"{often} ({times} {'time' if times == 1 else 'times'})"
+
+
+def _early(stage: Stage) -> str:
+    """The optimizer steps that `evaluate_at` names."""
+    if not stage.evaluate_at:
+        return ""
+    steps = f"step{'s' if len(stage.evaluate_at) > 1 else ''} {', '.join(map(str, stage.evaluate_at))}"
+    images = stage.evaluate_images
+    some = f" on {images} image{'s' if images > 1 else ''} of each data set" if images is not None else ""
+    return f"; also at {steps}{some}"
+
+
+def _curriculum(use: PluginUse) -> str:
+    from transferkit.recipe.yaml import flow
+
+    options = ", ".join(f"{key}: {flow(value)}" for key, value in use.options.items())
+    return f"{use.instance_name} ({options})" if options else use.instance_name
 
 
 def _also(stage: Stage) -> str:

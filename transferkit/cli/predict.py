@@ -36,27 +36,23 @@ def predict(
 
     loaded = load(folder)
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-    bad: list[Path] = []
-
-    def refuse(path: Path, reason: str) -> None:
-        bad.append(path)
-        note(f"cannot read {path}: {reason}")
-
+    bad = Unreadable()
     top = min(top, len(loaded.classes))
     done = 0
     # rows that appear on the screen are progress enough
     shown = progress(None, "images") if out is not None or not console.is_terminal else nullcontext(lambda count: None)
     with destination(out) as file, shown as advance:
         writer: Writer = form(file, top, loaded.classes)
-        for found in answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=refuse):
+        for found in answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad):
             writer.write(found)
             done += len(found)
             advance(len(found))
         writer.close()
         if not done:
-            raise nothing(paths, bad)
-    if bad or out is not None:
-        note(f"{done} images predicted, {len(bad)} unreadable" + (f"; written to {out}" if out is not None else ""))
+            raise nothing(paths, bad.paths)
+    if bad.paths or out is not None:
+        written = f"; written to {out}" if out is not None else ""
+        note(f"{done} images predicted, {len(bad.paths)} unreadable{written}")
 
 
 def choose_format(json: bool, csv: bool, out: Path | None) -> Literal["json", "csv", "table"]:
@@ -67,6 +63,18 @@ def choose_format(json: bool, csv: bool, out: Path | None) -> Literal["json", "c
     if json or (ending == ".json" and not csv):
         return "json"
     return "csv" if csv or ending == ".csv" else "table"
+
+
+class Unreadable:
+    """Names files that cannot be read, and keeps their paths."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    def __call__(self, path: Path, reason: str) -> None:
+        """Say why this one cannot be read."""
+        self.paths.append(path)
+        note(f"cannot read {path}: {reason}")
 
 
 def nothing(paths: list[Path], bad: list[Path]) -> InputError:

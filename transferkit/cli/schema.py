@@ -10,7 +10,6 @@ import typer
 
 from transferkit.cli.output import note, print_json
 from transferkit.errors import InputError
-from transferkit.recipe.json_schema import recipe_schema
 from transferkit.registry import installed
 
 
@@ -18,6 +17,8 @@ def schema(
     out: Annotated[Path | None, typer.Option("--out", help="write it to this file instead of stdout")] = None,
 ) -> None:
     """Print the JSON Schema of recipes, for editors: completion, descriptions and checks while typing."""
+    from transferkit.recipe.json_schema import recipe_schema
+
     content = recipe_schema(installed())
     if out is None:
         print_json(content)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import transferkit
 from transferkit.atomic import sha256
+from transferkit.deploy.file_check import check_sha256
 from transferkit.deploy.interference_file import FILE as INTERFERENCE
 from transferkit.deploy.interference_file import OWN, SOURCE_MODEL, Interference
 from transferkit.errors import InputError
@@ -136,16 +137,7 @@ def model_files(folder: Path, interference: Interference | None) -> dict[str, st
 def check_file(folder: Path, entry: ExportedFile) -> Path:
     """The exported file. Raises InputError when it is missing or not the one that was written."""
     path = folder / entry.file
-    try:
-        actual = sha256(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing, though {FILE} names it; {AGAIN}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if actual != entry.sha256:
-        raise InputError(
-            f"{path}: not the file that was exported (its SHA-256 differs from the one in {FILE}); {AGAIN}"
-        )
+    check_sha256(path, entry.sha256, record=FILE, what="the file that was exported", advice=AGAIN)
     return path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.atomic import fsync, sha256, write_text
+from transferkit.deploy.file_check import check_sha256
 from transferkit.deploy.head_check import check_head
 from transferkit.deploy.interference import HEADS, Calibration, Guarantee, Interference, LingeringClass, Score
 from transferkit.deploy.interference_reader import parse_interference
@@ -116,18 +117,13 @@ def _compare(folder: Path, found: Interference) -> None:
         expected = found.files.get(name)
         if expected is None:
             raise InputError(f"{folder / FILE}: has no SHA-256 of {name}; {AGAIN}")
-        path = folder / name
-        try:
-            actual = sha256(path)
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: missing, though {FILE} needs it; {AGAIN}") from error
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-        if actual != expected:
-            raise InputError(
-                f"{path}: not the file that the detector was made for (its SHA-256 differs from the one in {FILE}); "
-                "restore it, or make the detector anew with the interference analyzer"
-            )
+        check_sha256(
+            folder / name,
+            expected,
+            record=FILE,
+            what="the file that the detector was made for",
+            advice="restore it, or make the detector anew with the interference analyzer",
+        )
 
 
 def _write_head(folder: Path, interference: Interference, head: SourceHead | None) -> None:
