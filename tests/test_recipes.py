@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -19,11 +20,22 @@ NAMES = [path.relative_to(ROOT / "recipes").as_posix() for path in RECIPES]
 
 
 SOURCE = ["a", "b", "c"]  # the classes of the source model in these tests
+TASKS = {
+    "cifar": SOURCE,
+    "vehicles_1": ["bicycle", "bus", "motorcycle", "pickup_truck", "train"],
+    "vehicles_2": ["lawn_mower", "rocket", "streetcar", "tank", "tractor"],
+    "herbivores": ["camel", "cattle", "chimpanzee", "elephant", "kangaroo"],
+    "carnivores": ["bear", "leopard", "lion", "tiger", "wolf"],
+    "flowers": ["orchid", "poppy", "rose", "sunflower", "tulip"],
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`target`: two classes, six training and two validation images each. `imagenet`: two of the source's classes."""
+    """`target`: two classes, six training and two validation images each. `imagenet`: two of the source's classes.
+
+    `ten`: the same two in splits, with a class list. NAME.npz: five classes of small images per CIFAR task.
+    """
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 6), ("val", 2)):
@@ -35,6 +47,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "imagenet" / name).mkdir(parents=True)
         for index in range(2):
             noise(rng, root / "imagenet" / name / f"{index}.png")
+    for split, name in itertools.product(("train", "val"), SOURCE[:2]):
+        (root / "ten" / split / name).mkdir(parents=True)
+        for index in range(4):
+            noise(rng, root / "ten" / split / name / f"{index}.png")
+    (root / "classes.csv").write_text("index,wnid,name\n0,a,alpha\n1,b,beta\n2,c,gamma\n")
+    for name, classes in TASKS.items():
+        labels = np.repeat(np.arange(len(classes)), 4)
+        images = rng.integers(0, 255, (len(labels), 32, 32, 3)).astype(np.uint8)
+        arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+        np.savez(root / f"{name}.npz", classes=np.array(classes), **arrays)
     return root
 
 
@@ -49,6 +71,23 @@ def smaller(recipe: str, folder: Path) -> list[str]:
     own = [use["use"] for use in content.get("analyses") or []]
     overrides += [f"analyses.distraction.{one}" for one in ("composites=4", "gallery=1") if "distraction" in own]
     overrides += ["analyses.confusion.limit=4"] if "confusion" in own else []
+    if recipe == "feature_erosion_cifar10.yaml":
+        return [*overrides, "preset=small", "repeat=1", "model.weights=null", f"datasets.clean.npz={folder}/cifar.npz"]
+    if recipe == "feature_erosion_imagenet.yaml":
+        data = [f"datasets.ten.{key}" for key in (f"folder={folder}/ten", f"labels={folder}/classes.csv", "classes=2")]
+        return [*overrides, *data, "model.name=transferkit_resnet20"]
+    if recipe == "task_interpolation_cifar100.yaml":
+        data = [f"datasets.{name}.npz={folder}/{name}.npz" for name in TASKS if name != "cifar"]
+        arms = [stage["name"] for stage in content["stages"] if "curriculum" in stage]
+        return [*overrides, "preset=small", "repeat=1", *data, *(f"stages.{arm}.curriculum.lams=[0, 1]" for arm in arms)]
+    if recipe == "synthetic_regression.yaml":
+        small = [f"datasets.{name}.synthetic.train=64" for name in ("source", "target", "target_plain")]
+        small += [f"datasets.{name}.synthetic.val=32" for name in ("source", "target", "target_plain")]
+        few = ["analyses.spurious.instances=2", "stages.interpolation.curriculum.lams=[0.5, 1]", "repeat=1"]
+        return [*overrides, *small, *few]
+    if recipe == "permuted_digits.yaml":
+        sizes = [f"datasets.digits.world.{split}=4" for split in ("train", "val")]
+        return [*overrides, "preset=small", "repeat=1", *sizes]
     if recipe == "quickstart.yaml":
         return overrides
     names = {"cats_vs_dogs.yaml": ["cats_dogs", "imagenet"]}.get(recipe, ["images"])
@@ -66,7 +105,8 @@ def test_it_plans(name: str, folder: Path) -> None:
     loaded = load_recipe(ROOT / "recipes" / name, smaller(name, folder))
     assert loaded.recipe.stages
     for stage in loaded.recipe.stages:
-        assert len(loaded.plugins(stage).plugins) == len(stage.regularizers)
+        uses = [*stage.regularizers, *([stage.curriculum] if stage.curriculum else []), *stage.observers]
+        assert len(loaded.plugins(stage).plugins) == len(uses)
 
 
 # the thirty recipes of the BSS paper differ in data and method only: every data set once, every method once
