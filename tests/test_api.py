@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from scipy import stats
 
 import transferkit
+from transferkit.api import RunResult
+from transferkit.cli.summary import show_result
 from transferkit.errors import InputError
 
 
@@ -47,6 +52,50 @@ def test_wrong_input_leaves_nothing_behind(recipe: Path, tmp_path: Path) -> None
         with pytest.raises(InputError):
             transferkit.run(recipe, out=tmp_path / "runs", quiet=True, **wrong)
     assert not (tmp_path / "runs").exists()
+
+
+def test_repeated_runs_summarise_their_analyses(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    content["datasets"]["s"] = {"world": {"kind": "source", "train": 2, "val": 2, "size": 32}}
+    content["stages"][0] |= {"dataset": "s", "batch_size": 12}
+    content["stages"][1] |= {"evaluate": ["w"]}
+    content["analyses"] = [{"use": "retention", "dataset": "s"}]
+    recipe.write_text(yaml.safe_dump(content | {"repeat": 3, "seed": 7}))
+    result = transferkit.run(recipe, out=tmp_path / "runs", quiet=True)
+    saved = json.loads((result.run_dir / "result.json").read_text())
+    assert saved["status"] == "done" and saved["analyses"] == {}
+    assert {"status", "run_dir", "wanted", "stages", "analyses", "repeats"} < set(saved)
+
+    folders = {seed: result.run_dir / "repeats" / f"seed-{seed}" for seed in ("7", "8", "9")}
+    reports = [json.loads((one / "analyses/retention/report.json").read_text())["metrics"] for one in folders.values()]
+    assert list(saved["metrics"]) == ["retention"] and list(saved["metrics"]["retention"]) == list(reports[0])
+    for name, found in saved["metrics"]["retention"].items():
+        values = [report[name] for report in reports]
+        assert found["values"] == dict(zip(folders, values, strict=True))
+        measured = [value for value in values if value is not None]
+        assert found["n"] == len(measured)
+        if len(measured) == 3:
+            low, high = stats.t.interval(0.95, 2, loc=sum(measured) / 3, scale=stats.sem(measured) or 1e-300)
+            assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
+
+    stages = [json.loads((one / "result.json").read_text())["stages"]["two"] for one in folders.values()]
+    for key in ("best", "last"):
+        losses = [stage[key]["loss"] for stage in stages]
+        assert saved["stages"]["two"][key]["loss"] == pytest.approx(sum(losses) / 3)
+        assert saved["stages"]["two"][key]["sd"]["loss"] == pytest.approx(statistics.stdev(losses))
+    elsewhere = saved["stages"]["two"]["evaluations"]["w"]
+    assert elsewhere["top1"] == pytest.approx(sum(stage["evaluations"]["w"]["top1"] for stage in stages) / 3)
+    assert elsewhere["n"] == 3 and elsewhere["images"] == 4
+
+    assert "Analysis retention, over 3 seeds" in (result.run_dir / "report.html").read_text()
+    show_result(RunResult.of(saved))
+    out = capsys.readouterr().out
+    block = out[out.index("retention over 3 seeds") :].split("\n\n")[0].splitlines()
+    assert block[0] == "retention over 3 seeds: mean ± sd (95 % interval of the mean over seeds)"
+    assert block[-1].endswith("more in report.html") and len(block) <= 10
+    assert block[1].split()[0] == "top1_source" and not [line for line in block if "_low" in line or "_high" in line]
 
 
 def test_the_public_surface_is_what_it_says() -> None:

@@ -16,8 +16,9 @@ from transferkit.head_init import (
     head_lr_limit,
     initialise_head,
     ridge_head,
+    rows_of,
 )
-from transferkit.model import build
+from transferkit.model import SourceHead, build
 from transferkit.model.preprocessing import Preprocess
 from transferkit.recipe.schema import Model
 
@@ -214,6 +215,50 @@ def test_below_the_limit_a_head_is_stable():
 
     assert remaining(0.95 * limit) < 1e-5
     assert remaining(1.3 * limit) > 1e-2
+
+
+@pytest.fixture
+def source():
+    """A head of four classes whose row i is i everywhere, with bias 10 i."""
+    rows = torch.arange(4.0)
+    return SourceHead(rows[:, None].repeat(1, 3), 10 * rows, ["ant", "bee", "cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "every", "rows"),
+    [
+        (["cat", "ant"], [], [2, 0]),  # by name, whatever the order
+        (["dog", "cat", "bee", "ant"], [], [3, 2, 1, 0]),
+        (["w", "x", "y", "z"], [], [0, 1, 2, 3]),  # by place: as many as the source has
+        (["ant", "bee", "cat", "eel"], [], [0, 1, 2, 3]),
+        (["y", "w"], ["w", "x", "y", "z"], [2, 0]),  # by place in a labels file as long as the source
+        (["cat", "ant"], ["cat", "dog", "ant", "bee"], [0, 2]),  # which says how the user counts
+        (["cat", "ant"], ["cat", "ant"], [2, 0]),  # a shorter one says nothing
+        (["cat", "dog"], ["w", "x", "y", "z"], [2, 3]),  # nor does one without these classes
+    ],
+)
+def test_rows_of_the_source_head(source, classes, every, rows):
+    head = rows_of(source, classes, every)
+    assert head.classes == classes
+    assert head.weight[:, 0].tolist() == rows and head.weight.shape == (len(rows), 3)
+    assert head.bias.tolist() == [10 * row for row in rows]
+
+
+def test_a_source_head_without_bias_gives_one_without(source):
+    assert rows_of(SourceHead(source.weight, None, source.classes), ["bee"]).bias is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "every", "missing"),
+    [
+        (["ant", "eel"], [], "eel.*1 of 2 target classes"),
+        (["x"], ["w", "x", "y"], "x.*1 of 1"),
+        ([*"vwxyz"], [], "v.*5 of 5"),
+    ],
+)
+def test_rows_that_cannot_be_found(source, classes, every, missing):
+    with pytest.raises(InputError, match=f'head_init: source: the source head has 4 classes, and "{missing}'):
+        rows_of(source, classes, every)
 
 
 @pytest.mark.real_data

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
+from transferkit.over_seeds import summarise
 from transferkit.recipe import Loaded, load_recipe
 
 
@@ -111,7 +110,7 @@ def _seeds(
         runner.result["wanted"] = wanted
         return runner.run(wanted)
     repeats: list[dict[str, Any]] = []
-    content = summarise(folder, repeats) | {"wanted": wanted}
+    content = summarise(folder.path, repeats) | {"wanted": wanted}
 
     def write(status: str) -> None:
         content["status"] = status
@@ -125,7 +124,7 @@ def _seeds(
             single = replace(loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
             one = _seed_folder(folder, single, main=main)
             repeats.append(Runner(single, one, seed=seed, display=display, stop=stop, main=main).run(wanted))
-            content |= summarise(folder, repeats)
+            content |= summarise(folder.path, repeats)
             write("running")
     except BaseException as error:
         write("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
@@ -144,28 +143,3 @@ def _seed_folder(folder: RunFolder, single: Loaded, *, main: bool) -> RunFolder:
         (one.path / "recipe.yaml").write_text(single.dump(), encoding="utf-8")
         one.write_environment(seed=single.recipe.seed)
     return one
-
-
-def summarise(folder: RunFolder, repeats: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, in the shape of a single run's result."""
-    stages: dict[str, Any] = {}
-    for name in repeats[0]["stages"] if repeats else ():
-        entries = [repeat["stages"][name] for repeat in repeats if name in repeat["stages"]]
-        stages[name] = {
-            "best": _mean([entry["best"] for entry in entries]),
-            "last": _mean([entry["last"] for entry in entries]),
-            "model": f"{Path(repeats[0]['run_dir']).relative_to(folder.path).as_posix()}/{entries[0]['model']}",
-            "classes": entries[0]["classes"],
-            "images": entries[0]["images"],
-            "seconds": sum(entry["seconds"] for entry in entries),
-            "warnings": sorted({warning for entry in entries for warning in entry["warnings"]}),
-        }
-    kept = [{key: repeat[key] for key in ("run_dir", "seed", "stages")} for repeat in repeats]
-    return {"status": "running", "run_dir": str(folder.path), "stages": stages, "analyses": {}, "repeats": kept}
-
-
-def _mean(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    numbers = {key: [float(entry[key]) for entry in entries] for key in ("epoch", "top1", "loss")}
-    mean: dict[str, Any] = {key: statistics.fmean(values) for key, values in numbers.items()}
-    spread = {key: statistics.stdev(v) if len(v) > 1 else math.nan for key, v in numbers.items() if key != "epoch"}
-    return mean | {"sd": spread, "n": len(entries), "split": entries[0]["split"]}

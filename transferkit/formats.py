@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+SHARES = ("top1", "top5", "r2")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -29,6 +32,39 @@ def duration(seconds: float | None) -> str:
 
 
 def epoch_of(entry: Mapping[str, Any]) -> str:
-    """The epoch of a record as people count, from 1 (files count from 0), or a dash."""
+    """The epoch of a record as people count, from 1 (files count from 0), or a dash; a mean to one decimal."""
     epoch = entry.get("epoch")
-    return "–" if epoch is None else f"{epoch + 1:g}"
+    return "–" if epoch is None else f"{round(epoch + 1, 1):g}"
+
+
+def mean_of(entry: Mapping[str, Any], metric: str) -> str:
+    """A metric of a stage's best or last epoch or of an evaluation, with its standard deviation over seeds if any."""
+    share, spread = metric in SHARES, (entry.get("sd") or {}).get(metric)
+    if spread is None:
+        return percent(entry.get(metric)) if share else number(entry.get(metric))
+    return f"{100 * entry[metric]:.1f} ± {percent(spread)}" if share else plus_minus(entry[metric], spread)
+
+
+def plus_minus(mean: float | None, sd: float | None) -> str:
+    """A mean with its standard deviation, to the second significant digit of that; the mean alone without one."""
+    if mean is None or sd is None:
+        return number(mean)
+    places = _places(sd)
+    if places is None:
+        return f"{number(mean)} ± {number(sd, 2)}"
+    return f"{mean:.{places}f} ± {sd:.{places}f}"
+
+
+def interval(low: float | None, high: float | None, sd: float | None = None) -> str:
+    """`low` to `high`, to the digits that `plus_minus` gives that standard deviation, or a dash."""
+    if low is None or high is None:
+        return "–"
+    places = _places(sd) if sd is not None else None
+    return f"{number(low)} to {number(high)}" if places is None else f"{low:.{places}f} to {high:.{places}f}"
+
+
+def _places(sd: float) -> int | None:
+    """Decimal places down to the second significant digit; None for none (0) and for very small and large ones."""
+    if not 1e-5 <= sd < 1e6:
+        return None
+    return max(0, 1 - math.floor(math.log10(sd)))

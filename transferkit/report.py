@@ -71,7 +71,7 @@ class Report:
         }
         text = json.dumps(finite(content), indent=2, ensure_ascii=False)
         for key, table in self.tables.items():
-            write_bytes(folder / f"{key}.csv", _bytes(_csv(table)))
+            write_bytes(folder / f"{key}.csv", csv_bytes(table))
         path = folder / "report.json"
         write_bytes(path, _bytes(text + "\n"))
         return path
@@ -85,12 +85,13 @@ class Report:
                 raise ValueError(f"a table's name becomes a file name; {key!r} is none")
 
 
-def _csv(table: Table) -> str:
+def csv_bytes(table: Table) -> bytes:
+    """The table as the content of a CSV file; texts that a spreadsheet would run have an apostrophe in front."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_cells(table.columns))
     writer.writerows(_cells(row) for row in table.rows)
-    return text.getvalue()
+    return _bytes(text.getvalue())
 
 
 def _cells(row: Sequence[Any]) -> Iterator[Any]:

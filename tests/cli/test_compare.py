@@ -44,9 +44,34 @@ def test_the_same_seed_twice_is_said(cli, make_run):
     assert "count once" in result.stderr
 
 
+def test_prints_what_an_analysis_measured(cli, make_run):
+    def measured(mean, values):
+        return {
+            "repeats": [{"seed": seed} for seed in values],
+            "metrics": {"a": {"m": {"mean": mean, "values": values}}},
+        }
+
+    runs = [make_run("a"), make_run("b", lr=0.1)]
+    for run, content in zip(
+        runs, (measured(0.5, {"0": 0.4, "1": 0.6}), measured(0.75, {"0": 0.7, "1": 0.8})), strict=True
+    ):
+        (run / "result.json").write_text(json.dumps(json.loads((run / "result.json").read_text()) | content))
+    lines = cli("compare", *runs, "--metric", "analyses.a.m").stdout.splitlines()
+    assert lines[0] == "analyses.a.m"
+    assert [line.split() for line in lines[2:4]] == [
+        ["run", "lr", "value", "time"],
+        ["a", "0.01", "0.5", "1", "min", "15", "s"],
+    ]
+    assert lines[-1].split() == ["0.1", "0.75", "0.07071", "2", "+0.25", "0.07071", "2"]
+    found = json.loads(cli("compare", *runs, "--metric", "analyses.a.m", "--json").stdout)
+    assert [run["best"] for run in found["runs"]] == [0.5, 0.75] and found["metric"] == "analyses.a.m"
+
+
 def test_refusals(cli, make_run, tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         cli("compare", tmp_path)
     with pytest.raises(InputError, match='did you mean "target"'):
         cli("compare", make_run("a"), "--stage", "targt")
-    assert cli("compare", tmp_path / "runs" / "a", "--metric", "top9").exit_code == 2
+    with pytest.raises(InputError, match='no run has a metric called "top9"; did you mean "top1"') as refused:
+        cli("compare", tmp_path / "runs" / "a", "--metric", "top9")
+    assert refused.value.exit_code == 2

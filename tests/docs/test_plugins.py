@@ -50,9 +50,10 @@ def test_every_regularizer_that_ships_has_its_card(package):
 
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in (ROOT / "plugins").glob("*/README.md")))
 def test_every_card_is_on_a_page(package):
-    assert any(f"../plugins/{package}/README.md" in page(name) for name in ("regularizers", "audit"))
+    pages = ("regularizers", "audit", "corruptions", "curricula", "representations")
+    assert any(f"../plugins/{package}/README.md" in page(name) for name in pages)
 
 
 @pytest.mark.parametrize("name", installed().names("analyzer"))
 def test_every_analyzer_is_introduced(name):
-    assert name in code(page("audit"))
+    assert name in code(page("audit")) | code(page("representations"))

@@ -79,3 +79,18 @@ stages:
       - {use: l2sp, weight: 0.01}
       - {use: bss, weight: 0.001, k: 64}
 """
+
+
+def test_the_networks_that_timm_lacks_are_listed_with_their_sizes():
+    import timm
+    from torch import nn
+
+    import transferkit.model  # noqa: F401 - registers them
+
+    rows = re.findall(r"^\| `(transferkit_\w+)` \| (\d+) \| ([\d,]+) \|", page("recipes"), flags=re.MULTILINE)
+    found = {}
+    for name in timm.list_models("transferkit_*"):
+        net = timm.create_model(name)
+        layers = sum(isinstance(part, nn.Conv2d | nn.Linear) for part in net.modules())
+        found[name] = (layers, sum(parameter.numel() for parameter in net.parameters()))
+    assert {name: (int(layers), int(size.replace(",", ""))) for name, layers, size in rows} == found

@@ -9,7 +9,7 @@ import pytest
 
 import transferkit
 
-from .pages import blocks, code, page, sections
+from .pages import ROOT, blocks, code, page, sections
 
 SECTIONS = sections(page("run_folder"))
 WORDS = {word for text in code(page("run_folder")) for word in re.findall(r"\w+", text)}
@@ -56,6 +56,13 @@ def test_every_key_of_the_result_is_named(run):
     inner = result["stages"]["target"]
     keys = {*result, *inner, *inner["best"], *inner["evaluations"]["val"], *inner["images"]}
     assert keys - WORDS == set()
+
+
+def test_every_key_over_seeds_is_named():
+    from transferkit.over_seeds import over_seeds, summarise
+
+    named = code(SECTIONS["`result.json`"])
+    assert {*summarise(ROOT, []), *vars(over_seeds([1, 2])), "values"} <= named
 
 
 def test_every_key_of_the_metrics_is_named_or_shown(run):

@@ -75,6 +75,99 @@ def test_step_plan_of_the_drawn_world_and_of_npz(load, place):
     assert step_plan(recipe, recipe.stages[0]).train == {"sign": 5, "wheel": 5}
 
 
+NPZ = """\
+name: arrays
+model: {name: resnet18}
+datasets:
+  plain: {npz: a.npz}
+  mapped: {npz: a.npz, splits: {val: test}}
+  remapped: {from: plain, splits: {val: test}}
+  two: {from: remapped, classes: [c, a]}
+stages:
+  - {name: target, dataset: plain, epochs: 1, batch_size: 4}
+"""
+
+
+@pytest.fixture
+def arrays(place):
+    """An npz file of 2, 4 and 6 training images, and of 1, 1 and 2 test images."""
+    import numpy as np
+
+    def split(*counts):
+        return np.zeros((sum(counts), 4, 4, 3), np.uint8), np.repeat(np.arange(len(counts)), counts)
+
+    (x_train, y_train), (x_test, y_test) = split(2, 4, 6), split(1, 1, 2)
+    parts = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    np.savez(place / "a.npz", **parts, classes=["a", "b", "c"])
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("dataset", "carved", "train", "validation", "test"),
+    [
+        ("plain", True, {"a": 1, "b": 3, "c": 5}, {"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 1, "c": 2}),
+        ("mapped", False, {"a": 2, "b": 4, "c": 6}, {"a": 1, "b": 1, "c": 2}, {"a": 1, "b": 1, "c": 2}),
+        ("remapped", False, {"a": 2, "b": 4, "c": 6}, {"a": 1, "b": 1, "c": 2}, {"a": 1, "b": 1, "c": 2}),
+        ("two", False, {"c": 6, "a": 2}, {"c": 2, "a": 1}, {"c": 2, "a": 1}),
+    ],
+)
+def test_step_plan_counts_the_splits_that_the_run_opens(load, arrays, dataset, carved, train, validation, test):
+    import numpy as np
+
+    from transferkit.data.sources import open_split
+
+    recipe = load(f"stages.target.dataset={dataset}", text=NPZ).recipe
+    numbers = step_plan(recipe, recipe.stages[0])
+    assert (numbers.carved, numbers.train, numbers.validation, numbers.test) == (carved, train, validation, test)
+    opened = open_split(dataset, recipe.datasets, "val")
+    assert (opened is None) == carved
+    if opened is not None:
+        counted = np.bincount(opened.labels).tolist()
+        assert dict(zip(opened.classes, counted, strict=True)) == numbers.validation
+
+
+def test_step_plan_of_split_names_that_a_file_has_itself(load, arrays, place):
+    import numpy as np
+
+    np.savez(place / "a.npz", x_valid=arrays["x_test"], y_valid=arrays["y_test"], classes=["a", "b", "c"], **arrays)
+    recipe = load(text=NPZ).recipe
+    numbers = step_plan(recipe, recipe.stages[0])
+    assert not numbers.carved and numbers.validation == numbers.test == {"a": 1, "b": 1, "c": 2}
+
+
+def test_step_plan_of_a_folder_with_mapped_splits(load, place):
+    draw(place / "pets" / "held", cat=1, dog=3)
+    recipe = load("datasets.held={from: pets, splits: {val: held}}", "stages.target.dataset=held", text=PLAIN).recipe
+    assert step_plan(recipe, recipe.stages[0]).validation == {"cat": 1, "dog": 3}
+
+
+def test_step_plan_of_drawn_classes_is_of_those_that_the_run_draws(load, arrays):
+    from transferkit.data.sources import open_split
+
+    recipe = load("datasets.two.classes=2", "stages.target.dataset=two", text=NPZ).recipe
+    assert list(step_plan(recipe, recipe.stages[0]).train) == open_split("two", recipe.datasets, "train").classes
+
+
+def test_a_split_that_is_not_there_is_said_once_where_it_is_named(errors, arrays):
+    found = errors("datasets.remapped.splits={val: tests}", "stages.target.dataset=two", text=NPZ)
+    assert 'datasets.remapped.splits: a.npz has no split called "tests"; did you mean "test"?' in found
+    assert found.endswith("1 problem; nothing was started.")
+
+
+def test_a_class_list_of_a_derived_data_set_is_looked_at(errors, arrays, place):
+    found = errors("datasets.named={from: plain, labels: l.csv}", "stages.target.dataset=named", text=NPZ)
+    assert "datasets.named.labels: there is no file l.csv" in found
+    assert found.endswith("1 problem; nothing was started.")
+
+
+@pytest.mark.real_data
+def test_step_plan_of_cifar10_with_its_test_arrays_for_validation(load, real_data):
+    file = real_data / "cifar10_subset" / "cifar10_subset.npz"
+    recipe = load(f"datasets.pets={{folder: null, npz: {file}, splits: {{val: test}}}}", text=PLAIN).recipe
+    numbers = step_plan(recipe, recipe.stages[0])
+    assert (sum(numbers.train.values()), sum(numbers.validation.values()), numbers.carved) == (1000, 1000, False)
+
+
 def test_what_cannot_be_counted_is_left_open(load):
     loaded = load("datasets.pets={folder: null, hf: owner/pets}", text=PLAIN)
     numbers = step_plan(loaded.recipe, loaded.recipe.stages[0])
@@ -93,6 +186,30 @@ def test_stage_lines(load):
         "  checkpoints  after every epoch (3 times); the newest 2 and the best are kept",
         "  anchors      pull",
         "  penalty      spectral",
+    ]
+
+
+def test_stage_lines_of_stages_that_go_on_from_each_other(load):
+    text = PLAIN + (
+        "  - {name: second, dataset: pets, start: target, epochs: 2, batch_size: 4, keep: last, head_init: source,\n"
+        "     carry_on: [optimizer, schedule], evaluate_at: [0, 3], evaluate_images: 2, evaluate: [pets],\n"
+        "     prune: {amount: 0.3}, curriculum: {use: blend, source: pets}}\n"
+    )
+    loaded = load("stages.target.keep=last", text=text)
+    first, second = (list(stage_lines(loaded, stage)) for stage in loaded.recipe.stages)
+    assert first[-1] == "  model        the weights of the last epoch"
+    assert second == [
+        "stage second: pets, starts from target with its optimizer and schedule",
+        "  head         the source head's rows of these classes",
+        "  pruned       30 % of the backbone's weights, the smallest of all layers together",
+        "  images       train 14 (cat 6, dog 8); val 4 (cat 2, dog 2)",
+        "  curriculum   blend (source: pets)",
+        "  batch        4 images per step",
+        "  steps        4 per epoch x 2 epochs = 8",
+        "  evaluation   after every epoch (2 times); also at steps 0, 3 on 2 images of each data set; also on pets",
+        "  checkpoints  after every epoch (2 times); the newest 2 and the best are kept",
+        "  model        the weights of the last epoch",
+        "  mix          blend",
     ]
 
 

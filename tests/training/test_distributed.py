@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.conftest import offer
 from tests.training.test_loop import records, weights
 
 
-def torchrun(recipe: Path, out: Path, *overrides: str, processes: int = 2) -> dict:
+def torchrun(recipe: Path, out: Path, *overrides: str, processes: int = 2, plugins: Path | None = None) -> dict:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -23,6 +24,8 @@ def torchrun(recipe: Path, out: Path, *overrides: str, processes: int = 2) -> di
         *("-m", "transferkit", "run", str(recipe), *overrides, "--out", str(out), "--json", "--quiet"),
     ]
     environment = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": str(out)}
+    if plugins is not None:
+        environment["PYTHONPATH"] = str(plugins)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
@@ -50,3 +53,70 @@ def test_two_processes_train_what_one_trains(recipe_file, run, tmp_path, stage) 
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
         assert theirs["top1"] == pytest.approx(ours["top1"])
     assert two["stages"]["target"]["best"]["top1"] == pytest.approx(one.stages["target"]["best"]["top1"])
+
+
+PLUGINS = """\
+import transferkit
+
+
+class Pairs:
+    \"\"\"Every target image brings a source image, and both heads see the mean of the two.\"\"\"
+
+    def streams(self, session):
+        samples = session.open_samples("other", "train")
+        partner = lambda indices, keys: (indices * 5 + keys) % len(samples)
+        return {"source": transferkit.Stream(samples, head="joint", partner=partner)}
+
+    def combine(self, images, labels):
+        both = 0.7 * images["target"] + 0.3 * images["source"]
+        return transferkit.Combined({"target": both, "source": both}, labels, {"target": 0.7, "source": 0.3})
+
+
+class Halve:
+    def transform_features(self, features):
+        return features * 0.5
+
+
+@transferkit.hookimpl
+def transferkit_register(register):
+    register.curriculum("pairs", Pairs)
+    register.regularizer("halve", Halve)
+"""
+
+
+@pytest.fixture
+def pairs(tmp_path, registry, monkeypatch) -> Path:
+    """A folder with an installed distribution of two plugins, which this process knows too."""
+    folder = tmp_path / "plugins"
+    about = folder / "paired_streams-1.0.dist-info"
+    about.mkdir(parents=True)
+    (folder / "paired_streams.py").write_text(PLUGINS)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: paired-streams\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[transferkit]\npaired_streams = paired_streams\n")
+    names: dict = {}
+    exec(PLUGINS, names)
+    offer(registry, "curriculum", "pairs", names["Pairs"])
+    offer(registry, "regularizer", "halve", names["Halve"])
+    return folder
+
+
+def test_a_paired_stream_is_the_same_in_two_processes(recipe_file, run, pairs, tmp_path, tiny_npz) -> None:
+    """Each process brings the partners of its own images; heads are joined and features changed."""
+    top = {"datasets": {"tiny": {"npz": str(tiny_npz)}, "other": {"world": {"kind": "digits", "train": 2, "size": 32}}}}
+    common = {"batchnorm": "eval", "augmentation": {"none": True}, "batch_size": 13, "keep": "last"}
+    common |= {"curriculum": {"use": "pairs"}, "regularizers": [{"use": "halve"}], "evaluate_at": [1, 2]}
+    one = run(top, **common)
+    two = torchrun(recipe_file(top, **common), tmp_path / "two", plugins=pairs)
+    run_dir = Path(two["run_dir"])
+    for name, tensor in weights(one.run_dir).items():
+        torch.testing.assert_close(weights(run_dir)[name], tensor, rtol=1e-4, atol=1e-5)
+    assert [line["images"] for line in records(run_dir)] == [30, 30]
+    for ours, theirs in zip(records(one.run_dir), records(run_dir), strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
+        assert theirs["top1"] == pytest.approx(ours["top1"])
+    ours, theirs = (
+        [json.loads(line) for line in (folder / "early_steps.jsonl").read_text().splitlines()]
+        for folder in (one.run_dir, run_dir)
+    )
+    assert [record["images"] for record in theirs] == [12, 12]
+    assert [record["loss"] for record in theirs] == pytest.approx([record["loss"] for record in ours], rel=1e-4)

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from transferkit.analysis.comparison import Comparison, Group, Row, compare_runs, short_names
+from transferkit.analysis.measured import STAGE_METRICS
 from transferkit.cli.output import note, print_json, say, table
 from transferkit.formats import duration, epoch_of, number, percent
-
-
-class Metric(StrEnum):
-    """What runs are compared by."""
-
-    top1 = "top1"
-    loss = "loss"
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold runs.", show_default=False)],
     stage: Annotated[str | None, typer.Option(help="The stage; default: the last that all runs have.")] = None,
-    metric: Annotated[Metric, typer.Option(help="What to compare.")] = Metric.top1,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="top1, loss or analyses.NAME.METRIC; default: top1, or loss where no run has one."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Compare runs: what differs between their recipes, and what each reached."""
-    found = compare_runs(runs, stage=stage, metric=metric.value)
+    found = compare_runs(runs, stage=stage, metric=metric)
     if json:
         print_json(as_json(found))
         return
-    say(f"stage {found.stage}, {found.metric} on the validation split")
+    by_stage = found.metric in STAGE_METRICS
+    say(f"stage {found.stage}, {found.metric} on the validation split" if by_stage else found.metric)
     say()
     names = short_names(found.keys)
     _print_rows(found, names)
@@ -46,7 +43,8 @@ def compare(
 
 
 def _print_rows(found: Comparison, names: Mapping[str, str]) -> None:
-    measured = ["best", "epoch", "last", "time"]
+    by_stage = found.metric in STAGE_METRICS
+    measured = ["best", "epoch", "last", "time"] if by_stage else ["value", "time"]
     unfinished = any(row.run.result.get("status") != "done" for row in found.rows)
     columns = ["run", *(names[key] for key in found.keys), *measured, *(["status"] if unfinished else [])]
     rows = []
@@ -57,6 +55,8 @@ def _print_rows(found: Comparison, names: Mapping[str, str]) -> None:
 
 
 def _measured(row: Row, metric: str) -> list[str]:
+    if metric not in STAGE_METRICS:
+        return [_value(row.best, metric), duration(row.seconds)]
     return [_value(row.best, metric), epoch_of({"epoch": row.epoch}), _value(row.last, metric), duration(row.seconds)]
 
 

@@ -133,7 +133,7 @@ def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
         yield f"  pruned       {share} of the backbone's weights, the smallest of {scope}"
     yield f"  images       {_images(numbers)}"
     if stage.curriculum is not None:
-        yield f"  curriculum   {_curriculum(stage.curriculum)}"
+        yield f"  curriculum   {_curriculum(loaded, stage, stage.curriculum)}"
     yield f"  batch        {_batch(stage, numbers)}"
     yield f"  steps        {_steps(stage, numbers)}"
     often = _every(stage.evaluate_every, numbers.evaluations)
@@ -195,10 +195,13 @@ def _early(stage: Stage) -> str:
     return f"; also at {steps}{some}"
 
 
-def _curriculum(use: PluginUse) -> str:
+def _curriculum(loaded: Loaded, stage: Stage, use: PluginUse) -> str:
+    """Its name, with the options that the recipe gives."""
     from transferkit.recipe.yaml import flow
 
-    options = ", ".join(f"{key}: {flow(value)}" for key, value in use.options.items())
+    prefix = f"stages.{stage.name}.curriculum"
+    given = {key: value for key, value in use.options.items() if not _all_default(f"{prefix}.{key}", loaded.origins)}
+    options = ", ".join(f"{key}: {flow(value)}" for key, value in given.items())
     return f"{use.instance_name} ({options})" if options else use.instance_name
 
 

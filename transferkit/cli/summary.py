@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.cli.output import print_json, say, speaks, table
-from transferkit.formats import duration, percent
+from transferkit.cli.seeds_summary import over_seeds_lines
+from transferkit.formats import duration, epoch_of, mean_of, percent
 
 if TYPE_CHECKING:
     from transferkit.api import RunResult
@@ -29,8 +30,12 @@ def present(result: RunResult, *, as_json: bool, quiet: bool) -> None:
 
 def show_result(result: RunResult) -> None:
     """Print it to standard output."""
-    rows = [_row(name, entry) for name, entry in result.stages.items()]
+    metric = "top1" if any(has_top1(entry) for entry in result.stages.values()) else "loss"
+    rows = [_row(name, entry, metric) for name, entry in result.stages.items()]
     columns = ["stage", "best top-1", "epoch", "last top-1", "val images", "chance", "time"]
+    if metric == "loss":
+        columns = ["stage", "best loss", "epoch", "last loss", "val rows", "time"]
+        rows = [[*row[:5], row[6]] for row in rows]
     say()
     table(columns, rows, right=columns[1:])
     for name, entry in result.stages.items():
@@ -38,12 +43,17 @@ def show_result(result: RunResult) -> None:
             say(f"{name}: {warning}")
     for name, verdict in _verdicts(result):
         say(f"\n{name}: {verdict}")
+    if result.content.get("repeats"):
+        for line in over_seeds_lines(result.content):
+            say(line if line.startswith(" ") else f"\n{line}")
     run_dir, last = result.run_dir, next(reversed(result.stages), None)
     written = {"report": run_dir / "report.html", "metrics": run_dir / "metrics.jsonl", "curves": run_dir / "tb"}
-    commands = [f"{_here('transferkit')} compare {run_dir.parent}", f"{_here('tensorboard')} --logdir {run_dir / 'tb'}"]
+    board = run_dir / ("repeats" if result.content.get("repeats") else "tb")
+    commands = [f"{_here('transferkit')} compare {run_dir.parent}", f"{_here('tensorboard')} --logdir {board}"]
     if last is not None:
         written["model"] = run_dir / result.stages[last]["model"]
-        commands.insert(0, f"{_here('transferkit')} predict {written['model']} PHOTO.jpg")
+        if metric == "top1":
+            commands.insert(0, f"{_here('transferkit')} predict {written['model']} PHOTO.jpg")
     say()
     for what, path in written.items():
         if path.exists():
@@ -71,16 +81,18 @@ def _here(command: str) -> str:
     return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
-def _row(name: str, entry: dict[str, Any]) -> list[str]:
+def has_top1(entry: dict[str, Any]) -> bool:
+    """Whether a stage learnt classes, so that an accuracy is on record; numbers only have a loss."""
+    return (entry["best"] or {}).get("top1") is not None
+
+
+def _row(name: str, entry: dict[str, Any], metric: str) -> list[str]:
     best, last = entry["best"] or {}, entry["last"] or {}
-    spread = best.get("sd", {}).get("top1")
-    shown = percent(best.get("top1")) + (f" ± {percent(spread)}" if spread is not None else "")
-    epoch = best.get("epoch")
     return [
         name,
-        shown,
-        "–" if epoch is None else f"{epoch + 1:g}",
-        percent(last.get("top1")),
+        mean_of(best, metric),
+        epoch_of(best),
+        mean_of(last, metric),
         str(entry["images"]["val"]),
         percent(1 / max(len(entry["classes"]), 1)),
         duration(entry["seconds"]),

@@ -141,9 +141,9 @@ def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Coun
 def _made_from(name: str, dataset: Dataset, draft: Draft) -> Counts | None:
     """The counts of a data set made from a readable one, which may have splits and a class list of its own."""
     said, path = dataset.model_fields_set, ("datasets", name)
-    if "labels" in said and dataset.labels is not None:
-        if not _check_labels(Path(dataset.labels), (*path, "labels"), draft.findings):
-            return None
+    own = Path(dataset.labels) if "labels" in said and dataset.labels is not None else None
+    if own is not None and not _check_labels(own, (*path, "labels"), draft.findings):
+        return None
     try:
         return every_class(name, draft.datasets)
     except InputError as error:

@@ -22,6 +22,7 @@ from transferkit.errors import InputError
 from transferkit.hooks import Plugin, RunPlugins, check_signatures
 from transferkit.registry import Component, Kind, Owner
 from transferkit.testing.check_data import check_data_hooks
+from transferkit.testing.check_forward import check_forward_hooks
 from transferkit.testing.check_regularizer import check_anchors, check_penalty
 from transferkit.testing.subject import Subject
 from transferkit.testing.tiny import tiny_analysis, tiny_session
@@ -43,6 +44,7 @@ def check_plugin(cls: type, **options: Any) -> None:
         check_penalty(subject)
         check_anchors(subject)
         check_data_hooks(subject)
+        check_forward_hooks(subject)
         _check_observers(subject)
         _check_analysis(subject)
         _check_state(subject, _create(component, options))
@@ -68,9 +70,11 @@ def _kind(cls: type) -> Kind:
     kinds: dict[str, Kind] = {
         "penalty": "regularizer",
         "anchors": "regularizer",
+        "transform_features": "regularizer",
         "corrupt": "corruption",
         "streams": "curriculum",
         "mix": "curriculum",
+        "combine": "curriculum",
         "analyze": "analyzer",
     }
     return next((kind for hook, kind in kinds.items() if callable(getattr(cls, hook, None))), "observer")

@@ -1,4 +1,4 @@
-"""The promises of `corrupt`, `select`, `transform_batch` and `mix`: functions of their arguments alone."""
+"""The promises of `corrupt`, `manifest`, `select`, `transform_batch` and `mix`: functions of their arguments alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from transferkit.data.planting import OWN_COLUMNS
 from transferkit.data.randomness import numpy_rng
 from transferkit.testing.guard import unchanged
 from transferkit.testing.subject import Subject, invoke
@@ -18,15 +19,19 @@ from transferkit.testing.tiny import tiny_images, tiny_labels
 
 
 def check_data_hooks(subject: Subject) -> None:
-    """All four, where the plugin implements them."""
+    """All of them, where the plugin implements them."""
     check_corrupt(subject)
+    check_manifest(subject)
     check_select(subject)
     check_transform_batch(subject)
     check_mix(subject)
 
 
 def check_corrupt(subject: Subject) -> None:
-    """The same image, label and key give the same result, whatever came in between; the input stays as it is."""
+    """The same image, label and key give the same result, whatever came in between.
+
+    The input stays as it is, unless the class says `in_place = True`: the core hands out an image of its own.
+    """
     call = subject.call("corrupt")
     if call is None:
         return
@@ -34,12 +39,12 @@ def check_corrupt(subject: Subject) -> None:
     source = subject.session.train_samples.source
 
     def corrupted(index: int) -> tuple[bytes, int]:
-        image, label = source.image(index), int(source.labels[index])
+        image, label = source.image(index).copy(), int(source.labels[index])
         before = image.tobytes()
-        offer = SimpleNamespace(image=image, label=label, rng=numpy_rng("check", index))
+        offer = SimpleNamespace(image=image, label=label, classes=list(source.classes), rng=numpy_rng("check", index))
         with unchanged(where):
             value = invoke(where, call, offer)
-        if image.tobytes() != before:
+        if image.tobytes() != before and not getattr(subject.plugin.instance, "in_place", False):
             raise AssertionError(f"{where} changes the image it is given; work on image.copy()")
         return _image_and_label(where, value, image, label, len(source.classes))
 
@@ -57,6 +62,38 @@ def _image_and_label(where: str, value: Any, given: Image.Image, label: int, cla
     if not 0 <= int(new) < classes:
         raise AssertionError(f"{where} returns the label {new}; the classes are 0 to {classes - 1}")
     return image.tobytes(), int(new)
+
+
+def check_manifest(subject: Subject) -> None:
+    """Plain values by column, the same for the same key; the key is that of the image's `corrupt`."""
+    call = subject.call("manifest")
+    if call is None:
+        return
+    where = f"{subject.name}.manifest"
+    source = subject.session.train_samples.source
+
+    def described() -> dict[str, Any]:
+        offer = SimpleNamespace(
+            size=source.image(0).size,
+            label=int(source.labels[0]),
+            classes=list(source.classes),
+            rng=numpy_rng("check", 0),
+        )
+        with unchanged(where):
+            value = invoke(where, call, offer)
+        if not isinstance(value, Mapping):
+            raise AssertionError(f"{where} must return {{column: value}}, not {type(value).__name__}")
+        return dict(value)
+
+    found = described()
+    taken = [name for name in OWN_COLUMNS if name in found]
+    if taken:
+        raise AssertionError(f"{where} returns a column {taken[0]}, which every manifest has already; rename it")
+    odd = [name for name, value in found.items() if not isinstance(value, str | int | float | np.generic | None)]
+    if odd:
+        raise AssertionError(f"{where}: the value of {odd[0]} is no text and no number, so it cannot be in a table")
+    if found != described():
+        raise AssertionError(f"{where} gives another result for the same image and key; draw from `rng` only")
 
 
 def check_select(subject: Subject) -> None:

@@ -106,13 +106,18 @@ class TinySession:
     def __post_init__(self) -> None:
         self.device = torch.device("cpu")
         self.classes = self.model.classes
-        self.state = SimpleNamespace(step=0, epoch=0)
+        self.state = SimpleNamespace(step=0, epoch=0, batch=1)
+        self.loader = SimpleNamespace(steps_per_epoch=1)
         self.epochs_done = 0.0
         self.total_steps, self.total_epochs = 4, 1
 
     def rng(self, *parts: str | int) -> np.random.Generator:
         """A generator that depends on the seed, the stage and `parts` alone."""
         return numpy_rng(self.seed, self.stage.name, *parts)
+
+    def open_samples(self, dataset: str, split: str) -> Samples:
+        """A dozen images of another data set, whatever it is called; their classes are the model's."""
+        return _samples(self.model, split, 12, dataset)
 
     def warn(self, text: str) -> None:
         """Keep the warning in `warnings`."""
@@ -187,9 +192,9 @@ def _move(model: TransferModel) -> None:
             parameter.add_(torch.as_tensor(noise, dtype=parameter.dtype), alpha=0.01)
 
 
-def _samples(model: TransferModel, split: str, n: int) -> Samples:
+def _samples(model: TransferModel, split: str, n: int, name: str = "tiny") -> Samples:
     from transferkit.data.samples import Samples
     from transferkit.data.transforms import transforms
 
     pipeline = transforms(model.preprocessing, None)
-    return Samples("tiny", split, tiny_source(model.classes, n), pipeline, seed=0, evaluation=pipeline)
+    return Samples(name, split, tiny_source(model.classes, n), pipeline, seed=0, evaluation=pipeline)

@@ -1,0 +1,35 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from transferkit.formats import epoch_of, interval, mean_of, plus_minus
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "low", "high", "shown", "between"),
+    [
+        (0.60423, 0.0213, 0.5513, 0.6572, "0.604 ± 0.021", "0.551 to 0.657"),
+        (12.345, 1.5, 8.6, 16.07, "12.3 ± 1.5", "8.6 to 16.1"),
+        (12345.6, 234.0, 11764, 12927, "12346 ± 234", "11764 to 12927"),
+        (3.0, 0.0, 3.0, 3.0, "3 ± 0", "3 to 3"),
+        (0.00001, 0.0000021, 0.0000048, 0.0000152, "1e-05 ± 2.1e-06", "4.8e-06 to 1.52e-05"),
+        (-0.5, 0.1, -1.4, 0.4, "-0.50 ± 0.10", "-1.40 to 0.40"),
+        (0.25, None, None, None, "0.25", "–"),
+        (None, None, None, None, "–", "–"),
+    ],
+)
+def test_digits_follow_the_standard_deviation(mean, sd, low, high, shown, between):
+    assert plus_minus(mean, sd) == shown
+    assert interval(low, high, sd) == between
+
+
+def test_a_metric_with_and_without_seeds():
+    over = {"top1": 0.9, "loss": 0.31, "sd": {"top1": 0.021, "loss": 0.04, "r2": None}, "r2": None}
+    assert [mean_of(over, key) for key in ("top1", "loss", "r2")] == ["90.0 ± 2.1 %", "0.310 ± 0.040", "–"]
+    assert [mean_of({"top1": 0.9, "loss": 0.31}, key) for key in ("top1", "loss")] == ["90.0 %", "0.31"]
+
+
+def test_mean_epochs_have_one_decimal():
+    assert [epoch_of({"epoch": epoch}) for epoch in (3, 3.0, 10 / 3, None)] == ["4", "4", "4.3", "–"]

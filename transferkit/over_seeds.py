@@ -1,0 +1,132 @@
+"""What repeated runs come to: mean, standard deviation and interval over seeds, of stages and of analyses.
+
+Nothing here is about images: an interval over seeds says what other seeds would give on these same images.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+CONFIDENCE = 0.95
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A number over `n` seeds. `sd` and the ends of the interval of the mean are None below two of them."""
+
+    mean: float | None
+    sd: float | None
+    n: int
+    low: float | None
+    high: float | None
+
+
+def over_seeds(values: Iterable[float | None]) -> OverSeeds:
+    """Mean, sample standard deviation and 95 % interval: mean ± t(0.975, n - 1) · sd / √n, with Student's t.
+
+    None, NaN and infinities are left out; `n` counts the others.
+    """
+    found = [float(value) for value in values if value is not None and math.isfinite(value)]
+    n = len(found)
+    if n < 2:
+        return OverSeeds(found[0] if found else None, None, n, None, None)
+    from scipy import stats
+
+    mean, sd = statistics.mean(found), statistics.stdev(found)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+    return OverSeeds(mean, sd, n, mean - half, mean + half)
+
+
+def is_end(metric: str, metrics: Container[str]) -> bool:
+    """Whether a metric is one end of an analyzer's interval, over images: `x_low` where there is `x_high`, too."""
+    name, _, end = metric.rpartition("_")
+    other = {"low": f"{name}_high", "high": f"{name}_low"}.get(end)
+    return bool(name) and other is not None and other in metrics
+
+
+def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
+    """The result of a repeated run from those of its seeds so far, in the shape of a single run's result.
+
+    `folder` is the repeated run's. Besides means of stages, `metrics` has those of every analysis.
+    """
+    stages = {name: _stage(name, folder, repeats) for name in (repeats[0]["stages"] if repeats else ())}
+    kept = [{key: repeat[key] for key in ("run_dir", "seed", "stages")} for repeat in repeats]
+    return {
+        "status": "running",
+        "run_dir": str(folder),
+        "stages": stages,
+        "analyses": {},
+        "metrics": _metrics(repeats),
+        "repeats": kept,
+    }
+
+
+def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
+    entries = [repeat["stages"][name] for repeat in repeats if name in repeat["stages"]]
+    return {
+        "best": _epoch([entry["best"] for entry in entries]),
+        "last": _epoch([entry["last"] for entry in entries]),
+        "model": f"{Path(repeats[0]['run_dir']).relative_to(folder).as_posix()}/{entries[0]['model']}",
+        "classes": entries[0]["classes"],
+        "images": entries[0]["images"],
+        "seconds": sum(entry["seconds"] for entry in entries),
+        "warnings": sorted({warning for entry in entries for warning in entry["warnings"]}),
+        "evaluations": _evaluations(entries),
+    }
+
+
+def _epoch(entries: Sequence[Result | None]) -> dict[str, Any]:
+    """The best or last epochs of all seeds."""
+    found = [entry or {} for entry in entries]
+    mean, spread = _means(found, ("epoch", "top1", "loss"))
+    absent = dict.fromkeys({"top1", "loss"} - set(mean))  # a regression has no top-1
+    spread.pop("epoch", None)
+    return absent | mean | {"sd": absent | spread, "n": len(found), "split": found[0].get("split")}
+
+
+def _evaluations(entries: Sequence[Result]) -> dict[str, Any]:
+    """{split or data set: means of its numbers}, of the finished models of all seeds."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(name for entry in entries for name in entry.get("evaluations") or {}):
+        ones = [entry["evaluations"][name] for entry in entries if name in (entry.get("evaluations") or {})]
+        mean, spread = _means(ones, ("top1", "loss", "top5", "r2"))
+        found[name] = mean | {"sd": spread, "n": len(ones), "images": ones[0].get("images")}
+    return found
+
+
+def _means(entries: Sequence[Result], keys: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Means and standard deviations of what every entry has: of what one of them lacks there is no mean."""
+    values = {key: [entry.get(key) for entry in entries] for key in keys}
+    found = {key: over_seeds(given) for key, given in values.items()}
+    whole = {key: one for key, one in found.items() if one.n == len(entries)}
+    return {key: one.mean for key, one in whole.items()}, {key: one.sd for key, one in whole.items()}
+
+
+def _metrics(repeats: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    """{analysis: {metric: mean, sd, n, low, high and the values by seed}}; None is what a seed did not measure."""
+    read = {str(repeat["seed"]): _read(repeat) for repeat in repeats}
+    found: dict[str, dict[str, Any]] = {}
+    for analysis in dict.fromkeys(name for one in read.values() for name in one):
+        by_seed = {seed: one[analysis] for seed, one in read.items() if analysis in one}
+        metrics = dict.fromkeys(metric for one in by_seed.values() for metric in one)
+        values = {metric: {seed: one.get(metric) for seed, one in by_seed.items()} for metric in metrics}
+        found[analysis] = {
+            metric: asdict(over_seeds(of_seeds.values())) | {"values": of_seeds} for metric, of_seeds in values.items()
+        }
+    return found
+
+
+def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
+    """{analysis: its metrics} of one seed, from the reports that it wrote."""
+    found = {}
+    for name, path in repeat["analyses"].items():
+        report = json.loads((Path(repeat["run_dir"]) / path).read_text(encoding="utf-8"))
+        found[name] = report["metrics"]
+    return found
