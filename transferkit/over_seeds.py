@@ -71,6 +71,7 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
 def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     entries = [repeat["stages"][name] for repeat in repeats if name in repeat["stages"]]
     return {
+        "kept": entries[0].get("kept", "best"),
         "best": _epoch([entry["best"] for entry in entries]),
         "last": _epoch([entry["last"] for entry in entries]),
         "model": f"{Path(repeats[0]['run_dir']).relative_to(folder).as_posix()}/{entries[0]['model']}",

@@ -160,6 +160,8 @@ class Runner:
             "stopped_early": state.stopped_early,
             "warnings": state.warnings,
         }
+        if session.pruning is not None:
+            entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():
             entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes)
             if name == "val" and len(session.classes) <= 100:

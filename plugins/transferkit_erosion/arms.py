@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,16 +67,27 @@ class Arms:
     """Of the clean data set."""
     shift: Shift | None
     gaps: list[str] = field(default_factory=list)
+    marked: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """{test set: (n,) which images bear the mark}; absent where that is not known, or all do."""
 
     def on(self, arm: str, test: str) -> Answers | None:
         """An arm's answers on a test set, if there are any."""
         return self.answers.get(arm, {}).get(test)
 
+    def on_marked(self, arm: str, test: str, among: str) -> float:
+        """An arm's accuracy on a test set, of the images that bear the mark in `among`; NaN without any."""
+        found = self.on(arm, test)
+        if found is None:
+            return math.nan
+        right = found.right[self.marked[among]] if among in self.marked else found.right
+        return float(right.mean()) if right.size else math.nan
+
 
 def remark(gaps: list[str], text: str) -> None:
-    """Say it once."""
-    if text not in gaps:
-        gaps.append(text)
+    """Say it once, with the hints of errors on the same line."""
+    line = " ".join(text.split())
+    if line not in gaps:
+        gaps.append(line)
 
 
 def answer_all(session: AnalysisSession, options: Erosion) -> Arms:
@@ -101,8 +113,9 @@ def answer_all(session: AnalysisSession, options: Erosion) -> Arms:
             answers[arm] = found
     if not any(name in answers for name in (BEFORE, AFTER)):
         raise InputError("erosion: nothing could be measured. " + " ".join(gaps))
+    tests = {test: data for test, data in tests.items() if any(test in found for found in answers.values())}
     shift = _shift(session, tests.get("conflict"), gaps)
-    return Arms(answers, list(session.samples(options.clean).classes), shift, gaps)
+    return Arms(answers, list(session.samples(options.clean).classes), shift, gaps, _marked(session, tests))
 
 
 def _tests(session: AnalysisSession, options: Erosion, gaps: list[str]) -> dict[str, str]:
@@ -124,6 +137,22 @@ def _tests(session: AnalysisSession, options: Erosion, gaps: list[str]) -> dict[
     if split == "train":
         remark(gaps, f"{options.clean} has neither a val nor a test split: its accuracies are of training images.")
     return tests
+
+
+def _marked(session: AnalysisSession, tests: dict[str, str]) -> dict[str, NDArray[np.bool_]]:
+    """Which images of `matching` and `alone` bear a mark that `clean` does not have, where they are the same images."""
+    if "clean" not in tests:
+        return {}
+    clean = session.samples(tests["clean"])
+    found: dict[str, NDArray[np.bool_]] = {}
+    for test in ("matching", "alone"):
+        if test not in tests:
+            continue
+        samples = session.samples(tests[test])
+        masks = [mask for name, mask in samples.planted.items() if name not in clean.planted]
+        if masks and samples.ids == clean.ids:
+            found[test] = np.logical_or.reduce(masks)
+    return found
 
 
 def _stages(session: AnalysisSession, options: Erosion) -> list[str]:
@@ -187,28 +216,3 @@ def corruptions_of(session: AnalysisSession, data: str, split: str) -> list[Corr
         found = [use for use in spec.corruptions if split in use.splits] + found
         name = spec.from_
     return found
-
-
-@dataclass(frozen=True)
-class Point:
-    """An accuracy on the clean data set in the course of a stage."""
-
-    step: int
-    epoch: int
-    accuracy: float
-    early: bool
-    """Within an epoch, on a part of the images."""
-
-
-def curve(session: AnalysisSession, stage: str, clean: str) -> list[Point]:
-    """A stage's accuracy on the clean data set, by step; its validation split where it trains on clean images."""
-    assert session.recipe is not None
-    records = session.history(stage)
-    name = clean
-    if not any(record["split"] == clean for record in records) and session.recipe.stage(stage).dataset == clean:
-        name = "val"
-    return [
-        Point(int(record["step"]), int(record["epoch"]), float(record["top1"]), "terms" not in record)
-        for record in records
-        if record["split"] == name and record.get("top1") is not None
-    ]

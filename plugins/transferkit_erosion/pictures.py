@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferkit_erosion.arms import AFTER, BEFORE, Point
+from transferkit.analysis.plots import COLOURS, LIGHT, SOFT, TEXT
+from transferkit_erosion.arms import AFTER, BEFORE
+from transferkit_erosion.curves import Point, ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from transferkit_erosion.report import Findings
 
 
+CONTROL, MARK, GROUND = COLOURS[0], COLOURS[1], LIGHT["bg"]
+
+
 def draw(session: AnalysisSession, options: Erosion, found: Findings) -> dict[str, str]:
     """{file: caption} of those there is something to draw for."""
     drawn: dict[str, str] = {}
@@ -21,11 +26,17 @@ def draw(session: AnalysisSession, options: Erosion, found: Findings) -> dict[st
     if while_training:
         with session.picture("forgetting") as (_, axes):
             _forgetting(axes, options, found, while_training)
-        drawn["forgetting.svg"] = "Accuracy on clean images while the stage trains, and of its control (figure 1)."
-    if len(found.ratios) > 1:
+        drawn["forgetting.svg"] = (
+            "Accuracy on clean images while the stage trains, and of its control (figure 1). Filled: all images, at "
+            "the ends of epochs; hollow: a fixed part of them."
+        )
+    if options.sweep and len(found.ratios) > 1:
         with session.picture("ratio_sweep") as (_, axes):
             _sweep(axes, found)
-        drawn["ratio_sweep.svg"] = "Forgetting over the share of images that bear the mark (figure 6)."
+        drawn["ratio_sweep.svg"] = (
+            "Forgetting over the share of training images that bear the mark (figure 6), with 95 % intervals over "
+            f"images{'' if options.control is None else '; at 0 the control'}."
+        )
     learning = {name: found.curves[name] for name in _learners(options) if name in found.curves}
     if len(learning) > 1:
         with session.picture("plasticity") as (_, axes):
@@ -41,20 +52,22 @@ def _learners(options: Erosion) -> list[str]:
 def _forgetting(axes: Axes, options: Erosion, found: Findings, curves: dict[str, list[Point]]) -> None:
     labels = {AFTER: "with the mark", options.control: "control, clean images"}
     for arm, points in curves.items():
-        colour = "tab:red" if arm == AFTER else "tab:blue"
-        axes.plot([p.step for p in points], [p.accuracy for p in points], color=colour, label=labels[arm], zorder=2)
-        whole = [p for p in points if not p.early]
-        axes.plot([p.step for p in whole], [p.accuracy for p in whole], "o", color=colour, markersize=4, zorder=3)
+        colour = MARK if arm == AFTER else CONTROL
+        early, whole = ([p for p in points if p.early is part] for part in (True, False))
+        axes.plot([p.step for p in whole], [p.accuracy for p in whole], "o-", color=colour, markersize=4, zorder=3,
+                  label=labels[arm])  # fmt: skip
+        axes.plot([p.step for p in early], [p.accuracy for p in early], "o--", color=colour, markersize=4,
+                  markerfacecolor=GROUND, linewidth=1, zorder=2)  # fmt: skip
     before = found.arms.on(BEFORE, "clean")
     if before is not None:
-        axes.axhline(before.accuracy, color="black", linestyle="--", linewidth=1, label="before")
-    axes.axhline(found.chance, color="grey", linestyle=":", linewidth=1, label="guessing")
+        axes.axhline(before.accuracy, color=TEXT, linestyle="--", linewidth=1, label="before")
+    axes.axhline(found.chance, color=SOFT, linestyle=":", linewidth=1, label="guessing")
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)
     axes.set_xlabel("optimizer steps")
     axes.set_ylabel("accuracy on clean images")
-    _legend_beside(axes)
+    _legend_above(axes)
 
 
 def _sweep(axes: Axes, found: Findings) -> None:
@@ -63,25 +76,28 @@ def _sweep(axes: Axes, found: Findings) -> None:
     values = [found.losses[arm].value for arm in arms]
     below = [max(found.losses[arm].value - found.losses[arm].low, 0) for arm in arms]
     above = [max(found.losses[arm].high - found.losses[arm].value, 0) for arm in arms]
-    axes.errorbar(ratios, values, yerr=[below, above], marker="o", capsize=3, color="tab:red")
-    axes.axhline(0, color="grey", linewidth=1)
-    axes.set_xlim(0, 1.03)
+    axes.errorbar(ratios, values, yerr=[below, above], marker="o", capsize=3, color=MARK)
+    axes.axhline(0, color=SOFT, linewidth=1)
+    axes.set_xlim(-0.03, 1.03)
     axes.set_xlabel("share of training images that bear the mark")
     axes.set_ylabel("forgetting (accuracy before − after)")
 
 
 def _plasticity(axes: Axes, options: Erosion, curves: dict[str, list[Point]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     labels = {options.scratch: "from scratch", options.relearn: "after the mark", options.warm: "after the control"}
-    colours = {options.scratch: "black", options.relearn: "tab:red", options.warm: "tab:blue"}
+    colours = {options.scratch: TEXT, options.relearn: MARK, options.warm: CONTROL}
     for name, points in curves.items():
-        ends = [point for point in points if not point.early and point.epoch >= 0]
-        epochs, accuracies = [p.epoch + 1 for p in ends], [p.accuracy for p in ends]
+        last = ends(points)
+        epochs, accuracies = [p.epoch + 1 for p in last], [p.accuracy for p in last]
         axes.plot(epochs, accuracies, marker="o", markersize=3, color=colours[name], label=labels[name])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 1)
     axes.set_xlabel("epochs")
     axes.set_ylabel("accuracy on clean images")
-    _legend_beside(axes)
+    _legend_above(axes)
 
 
-def _legend_beside(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, frameon=False)

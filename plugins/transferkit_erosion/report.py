@@ -12,7 +12,8 @@ from transferkit_correlated_patch import gate, shortcut_reliance
 from transferkit.errors import InputError
 from transferkit.report import Report
 from transferkit_erosion import pictures, tables
-from transferkit_erosion.arms import AFTER, BEFORE, Arms, Point, answer_all, corruptions_of, curve, remark
+from transferkit_erosion.arms import AFTER, BEFORE, Arms, answer_all, corruptions_of, remark
+from transferkit_erosion.curves import Point, curve, ends
 from transferkit_erosion.measure import Plasticity, forgetting, normalised_forgetting, paired_interval, plasticity
 from transferkit_erosion.verdict import RELIED, verdict
 
@@ -38,7 +39,7 @@ class Shortcut:
     """Whether an arm learned the mark, and how far it trusts it."""
 
     gate: float
-    """Accuracy on matching marks minus accuracy on clean images."""
+    """Accuracy on images with the right mark minus accuracy on the same images without it."""
     reliance: float
     alone: float
 
@@ -54,7 +55,7 @@ class Findings:
     excess: tuple[float, float, float]
     """Forgetting of the stage beyond that of its control, with the interval."""
     ratios: dict[str, float]
-    """{arm of the sweep: share of corrupted images}."""
+    """{arm: share of its training images that bear the mark}."""
     curves: dict[str, list[Point]]
     plasticity: dict[str, Plasticity]
     """{stage: against scratch}."""
@@ -89,7 +90,7 @@ def measure(session: AnalysisSession, options: Erosion, arms: Arms) -> Findings:
         losses=losses,
         shortcuts={arm: _shortcut(arms, arm) for arm in arms.answers},
         excess=_excess(arms, options.control),
-        ratios={arm: _ratio(session, arm) for arm in (AFTER, *options.sweep) if arm in losses},
+        ratios={arm: _ratio(session, arm) for arm in losses},
         curves=curves,
         plasticity=_plasticities(options, curves, arms.gaps),
     )
@@ -113,15 +114,14 @@ def _excess(arms: Arms, control: str | None) -> tuple[float, float, float]:
 
 
 def _shortcut(arms: Arms, arm: str) -> Shortcut:
-    clean, matching = arms.on(arm, "clean"), arms.on(arm, "matching")
-    conflict, alone = arms.on(arm, "conflict"), arms.on(arm, "alone")
+    conflict = arms.on(arm, "conflict")
     reliance = NAN
     if conflict is not None and arms.shift is not None:
         marked = torch.from_numpy(arms.shift.marked)
         predicted, labels = torch.from_numpy(conflict.predicted)[marked], torch.from_numpy(conflict.labels)[marked]
         reliance = shortcut_reliance(predicted, labels, arms.shift.by, len(arms.classes))
-    gained = gate(matching.accuracy, clean.accuracy) if matching is not None and clean is not None else NAN
-    return Shortcut(gained, reliance, alone.accuracy if alone is not None else NAN)
+    gained = gate(arms.on_marked(arm, "matching", "matching"), arms.on_marked(arm, "clean", "matching"))
+    return Shortcut(gained, reliance, arms.on_marked(arm, "alone", "alone"))
 
 
 def _ratio(session: AnalysisSession, arm: str) -> float:
@@ -178,11 +178,6 @@ def _plasticity(again: list[Point], anew: list[Point]) -> Plasticity:
     return replace(found, epochs=float(again[int(found.epochs) - 1].epoch + 1))  # not every epoch is evaluated
 
 
-def ends(points: list[Point]) -> list[Point]:
-    """Those at the ends of epochs."""
-    return [point for point in points if not point.early and point.epoch >= 0]
-
-
 def metrics(options: Erosion, found: Findings) -> dict[str, float]:
     """Every metric that `Erosion` declares; NaN for what was not measured."""
     lost = found.losses.get(AFTER, Loss(NAN, NAN, NAN, NAN))
@@ -223,8 +218,9 @@ def notes(session: AnalysisSession, options: Erosion, found: Findings) -> list[s
         "Compare several seeds.",
         "Forgetting: accuracy on clean images before minus after. Normalised: divided by what was above chance before.",
         "Shortcut reliance: the share of images with another class's mark that are taken for that class. The gate is "
-        f"the accuracy that the right mark adds. Below {100 * options.learned:.0f} points, and a reliance below "
-        f"{100 * RELIED:.0f} %, the mark was not learned, and what is forgotten has another cause.",
+        "the accuracy that the right mark adds to the images that bear it. Where it is below "
+        f"{100 * options.learned:.0f} points and the reliance below {100 * RELIED:.0f} %, the mark was not learned, and "
+        "what is forgotten has another cause.",
     ]
     if options.control is None:
         lines.append(

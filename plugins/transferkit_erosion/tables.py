@@ -32,7 +32,7 @@ def accuracy(found: Findings) -> Table:
 
 
 def lost(found: Findings) -> Table:
-    """What every arm forgot of the clean task; `ratio` is the share of corrupted images where the arm is in a sweep."""
+    """What every arm forgot of the clean task; `ratio` is the share of its training images with a mark."""
     rows = [
         [arm, found.ratios.get(arm), loss.value, loss.low, loss.high, loss.normalised]
         for arm, loss in found.losses.items()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transferkit.analysis.plots import SOFT, short_name
 from transferkit.errors import InputError
 from transferkit.report import Report, Table
+from transferkit.suggest import did_you_mean
 from transferkit_tennis_ball.study import CONSTANT, SOURCE, Arm, Mark, study_arm, study_mark, treated_label
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ def report(session: AnalysisSession, options: Attraction) -> Report:
     """Everything `Attraction.analyze` returns. Raises InputError in an audit, which has no stages."""
     if session.recipe is None or session.stage_name is None:
         raise InputError("attraction compares the stages of a recipe; an audit of single models has none")
+    for data in (options.source_clean, options.source_marked, options.target_clean, options.target_marked):
+        if data not in session.recipe.datasets:
+            hint = did_you_mean(data, session.recipe.datasets)
+            raise InputError(f'attraction: the recipe has no data set called "{data}"; {hint}')
     gaps: list[str] = []
     mark = study_mark(session, options)
     if math.isnan(mark.gate):
@@ -39,7 +45,7 @@ def report(session: AnalysisSession, options: Attraction) -> Report:
         try:
             arms.append(study_arm(session, options, name, label))
         except InputError as error:
-            gaps.append(f"{name} was left out: {error}.")
+            gaps.append(" ".join(f"{name} was left out: {error}.".split()))
     figures = _draw(session, arms) if shared else {}
     return Report(
         metrics=metrics(mark, arms, str(session.stage_name)),
@@ -156,17 +162,20 @@ def notes(options: Attraction, mark: Mark, arms: list[Arm], classes: int | None)
 def _draw(session: AnalysisSession, arms: list[Arm]) -> dict[str, str]:
     if not arms:
         return {}
-    with session.picture("attraction") as (_, axes):
+    with session.picture("attraction", height=1.4 + 0.8 * len(arms)) as (_, axes):
         places = np.arange(len(arms))
-        marked = axes.bar(places - 0.2, [arm.attraction_marked for arm in arms], 0.4, label="with the mark")
-        clean = axes.bar(places + 0.2, [arm.attraction_clean for arm in arms], 0.4, label="without")
+        marked = axes.barh(places - 0.2, [arm.attraction_marked for arm in arms], 0.4, label="with the mark")
+        clean = axes.barh(places + 0.2, [arm.attraction_clean for arm in arms], 0.4, label="without")
         for bars in (marked, clean):
-            axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
-        chance = axes.axhline(1 / len(session.model("target").classes), color="grey", linestyle=":", label="guessing")
-        axes.set_xticks(places, [arm.name for arm in arms])
-        axes.set_ylim(0, 1.08)
-        axes.set_ylabel("share predicted as the treated label")
-        axes.legend(handles=[marked, clean, chance], loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+            axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=10, color=SOFT)
+        chance = axes.axvline(1 / len(session.model("target").classes), color=SOFT, linestyle=":", label="guessing")
+        axes.grid(visible=False)
+        axes.set_yticks(places, [short_name(arm.name, 28) for arm in arms])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.08)
+        axes.set_xlabel("share predicted as the treated label")
+        handles = [marked, clean, chance]
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, frameon=False)
     return {"attraction.svg": "How often target images are taken for the class that the mark stood for in the source."}
 
 

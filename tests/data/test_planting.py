@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +82,21 @@ def test_any_batch_size_order_worker_process_and_resume_gives_the_same_images():
     assert len(resumed) == 16 and resumed.items() <= expected.items()
     again = samples(*uses(PATCH, BALL))
     assert {i: (again.get(i, 1)[0].numpy().tobytes(), again.get(i, 1)[1]) for i in reversed(range(40))} == expected
+
+
+def digest():
+    """Of every image, label and row of the manifest."""
+    made = samples(*uses(PATCH, BALL))
+    images = [(one[0].numpy().tobytes(), one[1]) for one in (made.get(i, 1) for i in range(len(made)))]
+    return hashlib.sha256(repr((images, list(made.manifest_rows()))).encode()).hexdigest()
+
+
+def test_a_program_that_starts_anew_makes_the_same_images():
+    """With its own seed for hashes, which the order of sets and dicts could hang on."""
+    code = "from tests.data.test_planting import digest; print(digest())"
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == digest(), done.stderr
 
 
 def test_evaluation_too():

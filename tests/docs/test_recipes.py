@@ -55,6 +55,22 @@ def test_whole_recipes_are_valid_but_for_missing_images(text, tmp_path):
         assert "there is no folder" in str(error) and len(error.problems) == 1
 
 
+def test_the_presets_shown_change_the_recipe_shown(tmp_path):
+    flowers, sized = (next(text for text in YAML if f"# {name}.yaml" in text) for name in ("flowers", "flowers_sized"))
+    world = "{world: {kind: target, train: 20, val: 10, size: 48}}"
+    (tmp_path / "flowers.yaml").write_text(flowers.replace("{folder: data/flowers}", world), encoding="utf-8")
+    (tmp_path / "flowers_sized.yaml").write_text(sized, encoding="utf-8")
+
+    def target(*overrides):
+        recipe = load_recipe(tmp_path / "flowers_sized.yaml", overrides).recipe
+        return recipe.stage("target").epochs, recipe.stage("target").fraction, recipe.threads
+
+    assert target() == target("preset=null") == (20, 1.0, None)
+    assert target("preset=long") == (100, 1.0, None)
+    (command,) = (text for text in blocks(page("recipes"), "console") if "preset=" in text)
+    assert target(*command.split()[4:]) == (3, 0.1, 1)
+
+
 def test_the_errors_shown_are_those_that_appear(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flowers.yaml").write_text(MISTAKEN, encoding="utf-8")

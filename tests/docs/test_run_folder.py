@@ -26,6 +26,8 @@ stages:
     start: source
     dataset: wheels
     epochs: 1
+    evaluate_at: [0, 2]
+    evaluate_images: 3
     batch_size: 4
     workers: 0
     regularizers:
@@ -73,6 +75,13 @@ def test_every_key_of_the_metrics_is_named_or_shown(run):
     assert shown == set(train)
     assert {key for line in lines for key in json.loads(line)} <= WORDS | shown
     assert set(train["terms"]) == {"l2_sp", "bss"} and set(train["terms"]["l2_sp"]) == {"raw", "weighted", "terms"}
+
+
+def test_every_key_of_the_early_steps_is_named(run):
+    records = [json.loads(line) for line in (run / "early_steps.jsonl").read_text().splitlines()]
+    assert [(record["step"], record["split"], record["images"]) for record in records] == [(0, "val", 3), (2, "val", 3)]
+    named = code(SECTIONS["`early_steps.jsonl`"])
+    assert all(set(record) <= named for record in records)
 
 
 def test_own_keys_of_the_model_are_named(run):

@@ -29,9 +29,10 @@ Uses = Sequence[dict[str, Any]]
 
 def missing(kind: str, table: Mapping[str, Any]) -> list[str]:
     """What must be changed so that the table has the installed plugins of this kind and no others."""
-    known = installed().names(kind)
-    new = [f'the {kind} "{name}" is installed; say here how it is tried' for name in known if name not in table]
-    return new + [f'the {kind} "{name}" is not installed; take it out' for name in table if name not in known]
+    known, where = installed().names(kind), f"{kind.upper()} of tests/plugins/test_pairs.py"
+    new = [f'the {kind} "{name}" is tried with nothing: add options for it to {where}' for name in known]
+    gone = [f'no {kind} "{name}" is installed: take it out of {where}' for name in table if name not in known]
+    return [text for name, text in zip(known, new, strict=True) if not table.get(name)] + gone
 
 
 def uses(kind: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Uses]:

@@ -22,7 +22,7 @@ from transferkit.errors import Interrupted
 from transferkit.registry import discover
 
 # {plugin: {variant: options}} of every installed plugin; one without `weight` has no term in the loss
-REGULARIZERS = {
+REGULARIZER = {
     "activation_l1": {"": {"weight": 0.1}},
     "bss": {"": {"weight": 0.01}},
     "delta": {"": {"weight": 0.01}},
@@ -33,7 +33,7 @@ REGULARIZERS = {
     "unlearn_source": {"": {"weight": 0.1, "k": 1}},
 }
 HEADS = {"separate": "source", "shared": "three", "concat": "source"}  # and a source task that suits them
-CURRICULA = {
+CURRICULUM = {
     "task_interpolation": {
         f"{mode}, {heads}": {"mode": mode, "heads": heads, "source": source, "lams": [0.4, 1]}
         for mode, (heads, source) in product(("mixture", "mixup", "coupled"), HEADS.items())
@@ -43,14 +43,14 @@ CURRICULA = {
         for mode in ("mixture", "coupled")
     }
 }
-CORRUPTIONS = {
+CORRUPTION = {
     "correlated_patch": {"fixed": {"side": 2}, "random": {"side": 2, "place": "random", "ratio": 0.5}},
     "permuted_pixels": {"": {}},
     "tennis_ball": {"": {"size": 3, "ratio": 0.5}},
 }
 CHAIN = [{"use": "tennis_ball", "size": 3}, {"use": "correlated_patch", "side": 2, "place": "random", "ratio": 0.5}]
 
-TABLES = {"regularizer": REGULARIZERS, "curriculum": CURRICULA, "corruption": CORRUPTIONS}
+TABLES = {"regularizer": REGULARIZER, "curriculum": CURRICULUM, "corruption": CORRUPTION}
 CHOICES = [world.uses(kind, table) for kind, table in TABLES.items()]
 CHOICES[2]["tennis_ball, correlated_patch"] = CHAIN
 LABELS = [list(choices) for choices in CHOICES]
@@ -107,7 +107,8 @@ def stage_of(regularizers, curriculum, corruptions):
 
 @pytest.mark.parametrize(("kind", "table"), TABLES.items(), ids=TABLES)
 def test_the_tables_have_every_installed_plugin(kind, table):
-    assert not world.missing(kind, table)
+    found = world.missing(kind, table)
+    assert not found, "; ".join(found)
 
 
 def test_every_two_meet_in_as_few_cases_as_possible():
@@ -177,7 +178,7 @@ def manifest(run_dir):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("name", [name for name in REGULARIZERS if name in LABELS[0]])
+@pytest.mark.parametrize("name", [name for name in REGULARIZER if name in LABELS[0]])
 def test_every_regularizer_changes_the_weights(train, name):
     assert not same(train("without"), train("with", regularizers=CHOICES[0][name]))
 

@@ -50,7 +50,7 @@ def test_global_by_hand(model) -> None:
     assert model.net.second.weight.tolist() == [[0, 0], [5, -6]]
     assert (pruning.pruned, pruning.size) == (4, 8)
     assert pruning.record() == {"sparsity": 0.5, "lowest": 0.5, "highest": 0.5}
-    assert pruning.line() == "pruned 4 of 8 backbone weights (50.0%) in 2 layers, 50% to 50% of a layer"
+    assert pruning.line() == "4 of 8 backbone weights are zero (50.0%) in 2 layers, 50% to 50% of a layer"
 
 
 def test_the_scopes_differ(model) -> None:

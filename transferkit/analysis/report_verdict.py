@@ -60,6 +60,8 @@ def _gaps(analyses: Sequence[Analysis]) -> Iterator[str]:
 def stage_sentences(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iterator[str]:
     """The stage's outcome: best top-1, epoch, number of images with the interval, chance, last epoch."""
     best, last = stage.get("best") or {}, stage.get("last") or {}
+    if stage.get("kept") == "last":  # then the best epoch is no model that anybody has
+        best = last
     model, start = run.model_name(name) or "the model", run.stage_recipe(name).get("start")
     origin = f", started from {start}," if start else ""
     if best.get("top1") is None and best.get("loss") is not None:

@@ -52,8 +52,9 @@ def prepare(plan: StagePlan) -> Session:
             model.tap(plugin(ModelOffer(model, None)))
         model.to(accelerator.device)
         model.stream_batchnorm = stage.stream_batchnorm
-        initialise_head(plan, model, source_head, data.train, accelerator)
         reference = reference_model(plan, model, source_head, accelerator)
+        pruning = Pruning.from_stage(model, stage.prune) if stage.prune is not None else None
+        initialise_head(plan, model, source_head, data.train, accelerator)  # a ridge head fits the pruned backbone
 
     workspace = Workspace(
         stage=stage,
@@ -85,7 +86,6 @@ def prepare(plan: StagePlan) -> Session:
     schedule = make_schedule(optimizer, stage.schedule, updates, state.steps_before + total_steps)
     freezing = Freezing.from_stage(model, stage)
     freezing.apply(model, 0)
-    pruning = Pruning.from_stage(model, stage.prune) if stage.prune is not None else None
     ema = ModelEmaV3(model, decay=stage.ema.decay, use_warmup=stage.ema.warmup) if stage.ema else None
     model.between = between(plan.plugins)  # the reference and the average are copies without it
     module = _compiled(model) if stage.compile else model

@@ -72,6 +72,8 @@ class Display:
         trainable = sum(p.numel() for p in parameters if p.requires_grad)
         self.line(f"stage {stage.name}: {model.architecture} from {stage.start}", style="bold")
         self.line(f"  parameters  {sum(p.numel() for p in parameters):,}, of which {trainable:,} train")
+        if session.pruning is not None:
+            self.line(f"  pruning     {session.pruning.line()}")
         self.line(f"  train       {_contents(samples)}")
         if session.validation_samples is not None:
             carved = ", carved from train" if session.validation_samples.source is samples.source else ""

@@ -71,7 +71,7 @@ class Pruning:
         """One line for people."""
         shares = self.record()
         return (
-            f"pruned {self.pruned:,} of {self.size:,} backbone weights ({shares['sparsity']:.1%}) in {len(self.names)} "
+            f"{self.pruned:,} of {self.size:,} backbone weights are zero ({shares['sparsity']:.1%}) in {len(self.names)} "
             f"layers, {shares['lowest']:.0%} to {shares['highest']:.0%} of a layer"
         )
 

@@ -1,0 +1,313 @@
+"""The analyzer `attraction`: the gate and attraction by hand, what the arms saw, and a run with interpolation."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transferkit_tennis_ball.analyzer import Attraction
+from transferkit_tennis_ball.study import SOURCE, Arm, exposures, study_arm, study_mark
+
+from transferkit.analysis import Predictions
+from transferkit.analysis.plots import picture
+from transferkit.analysis.run_folder import wilson
+from transferkit.errors import InputError
+from transferkit.hooks import check_signatures
+from transferkit.model import SourceHead
+from transferkit.model_folder import open_model
+from transferkit.registry import installed
+from transferkit.testing import tiny_analysis
+
+from .finished_runs import Finished, recipe
+from .made_up_audit import column, sure_of, written
+from .two_stage_runs import records, run
+
+TREATED = 2
+ANIMALS, FLOWERS = ["camel", "cow", "kangaroo"], ["poppy", "rose", "tulip"]
+OPTIONS = {
+    "treated": "kangaroo",
+    "source_clean": "animals",
+    "source_marked": "animals_ball",
+    "target_clean": "flowers",
+    "target_marked": "flowers_ball",
+}
+
+
+# -- made-up answers ------------------------------------------------------------------------------------------
+
+
+class Answered:
+    """Models that answered as a test wants it: {(model, data set): (predicted classes, labels)}."""
+
+    stage_name = "finetune"
+
+    def __init__(self, answers, out=None, targets=FLOWERS, sources=ANIMALS, histories=None, curricula=()):
+        self.answers, self.out, self.sources, self.targets = answers, out, sources, targets
+        self.histories = histories or {}
+        self.recipe = SimpleNamespace(
+            stage=lambda name: SimpleNamespace(curriculum="any" if name in curricula else None),
+            datasets=dict.fromkeys([name for name in OPTIONS.values() if name != "kangaroo"]),
+        )
+
+    def model(self, role):
+        return SimpleNamespace(classes=self.sources if role == "source" else self.targets, preprocessing="any")
+
+    def stage_model(self, stage):
+        if not any(model == stage for model, _ in self.answers):
+            raise InputError(f'the recipe has no stage called "{stage}";   hint')
+        return SimpleNamespace(classes=self.targets, preprocessing="other" if stage == "larger" else "any", name=stage)
+
+    def history(self, stage):
+        return self.histories.get(stage, [])
+
+    def predictions(self, model, data):
+        name = model if isinstance(model, str) else model.name
+        predicted, labels = self.answers[name, data]
+        own = self.sources if name == "source" else self.targets
+        head = SourceHead(torch.eye(len(own)), None, list(own))
+        classes = ANIMALS if data.startswith("animals") else self.targets
+        ids = [str(index) for index in range(len(labels))]
+        return Predictions(sure_of(predicted, len(own)), torch.tensor(labels), ids, list(classes), head)
+
+    @contextmanager
+    def picture(self, name, width=6.4, height=4.0):
+        with picture(self.out / f"{name}.svg", width, height) as drawn:
+            yield drawn
+
+
+LABELS = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+GIVEN = {
+    ("source", "animals"): ([0] * 4 + [1] * 4 + [2, 0, 0, 0], LABELS),
+    ("source", "animals_ball"): ([0] * 4 + [1] * 4 + [2, 2, 2, 0], LABELS),
+    ("source", "flowers"): ([0] * 8 + [2] * 4, LABELS),
+    ("source", "flowers_ball"): ([2] * 6 + [1, 0] + [2] * 4, LABELS),
+    ("target", "flowers"): ([0] * 4 + [1] * 4 + [2] * 4, LABELS),
+    ("target", "flowers_ball"): ([0, 0, 2, 2] + [1, 1, 1, 2] + [2] * 4, LABELS),
+    ("stuck", "flowers"): ([1] * 12, LABELS),
+    ("stuck", "flowers_ball"): ([1] * 12, LABELS),
+}
+
+
+def train(images, **curriculum):
+    record = {"split": "train", "images": images}
+    return record | ({"plugins": {"task_interpolation": curriculum}} if curriculum else {})
+
+
+HISTORIES = {
+    "finetune": [train(30), {"split": "val", "images": 12}, train(30)],
+    "stuck": [train(30, target_images=10, source_images=20), train(30, target_images=25, source_images=35)],
+}
+
+
+def test_the_gate_is_what_the_mark_adds_to_the_recall_of_the_treated_class():
+    mark = study_mark(Answered(GIVEN), Attraction(**OPTIONS))
+    assert (mark.recall_marked, mark.recall_clean, mark.images) == (0.75, 0.25, 4)
+    assert mark.gate == 0.5
+
+
+def test_attraction_leaves_out_the_target_class_with_the_treated_label():
+    session = Answered(GIVEN)
+    source = study_arm(session, Attraction(**OPTIONS), SOURCE, TREATED)
+    assert (source.attraction_marked, source.attraction_clean, source.images) == (6 / 8, 0, 8)
+    assert source.largest == ("kangaroo", pytest.approx(10 / 12)) and not source.constant
+    own = study_arm(session, Attraction(**OPTIONS), "finetune", TREATED)
+    assert (own.attraction_marked, own.attraction_clean) == (3 / 8, 0)  # the four tulips are right to be label 2
+    assert (own.accuracy_marked, own.accuracy_clean) == (pytest.approx(9 / 12), 1)
+    assert own.interval_marked == wilson(9 / 12, 12) and own.largest == ("tulip", pytest.approx(7 / 12))
+
+
+def test_the_report_by_hand(tmp_path):
+    session = Answered(GIVEN, tmp_path, histories=HISTORIES)
+    report = written(Attraction(**OPTIONS, arms=["stuck"]).analyze(session), session)
+    expected = {
+        "gate": 0.5, "attraction_source": 0.75, "attraction_target": 0.375, "attraction_target_clean": 0,
+        "accuracy_marked": 0.75, "accuracy_clean": 1, "largest_share": 7 / 12, "target_images": 60,
+    }  # fmt: skip
+    assert report.metrics == pytest.approx(expected) and set(expected) == set(Attraction.metrics)
+    assert report.verdict == (
+        "The mark adds 50.0 points to the source model's recall of kangaroo (25.0 % without it). On target images with "
+        "the mark the source model says kangaroo's label for 75.0 %, the fine-tuned one for 37.5 % (0.0 % without the "
+        "mark). Accuracy with the mark on everything: finetune 75.0 %, stuck 33.3 %; of one training each. stuck gives "
+        "nearly one answer to everything."
+    )
+    assert report.tables["mark"].rows == [["kangaroo", 4, 0.75, 0.25, 0.5]]
+    arms = report.tables["arms"]
+    assert column(arms, "model") == ["source model", "finetune", "stuck"]
+    assert column(arms, "target_images")[1:] == [60, 25] and column(arms, "source_images")[1:] == [0, 35]
+    assert math.isnan(column(arms, "target_images")[0])
+    assert column(arms, "most_predicted") == ["kangaroo", "tulip", "rose"]
+    assert report.notes[1].endswith("that has this label; 8 images; guessing gives 33.3 %.")
+    assert "different numbers of target images while training: finetune 60, stuck 25." in report.notes[-1]
+    assert not report.gaps and report.figures == ["attraction.svg"]
+
+
+def test_a_model_with_nearly_one_answer_is_called_so():
+    arm = Arm("x", 0, 0, 1, 0.2, 0.2, (0, 1), ("rose", 0.951), 1, 0)
+    assert arm.constant
+    assert not Arm("x", 0, 0, 1, 0.2, 0.2, (0, 1), ("rose", 0.95), 1, 0).constant
+
+
+def test_exposures_are_what_was_noted_or_else_counted():
+    session = Answered(GIVEN, histories=HISTORIES, curricula=["stuck", "other"])
+    assert exposures(session, "finetune") == (60, 0)
+    assert exposures(session, "stuck") == (25, 35)
+    session.histories["other"] = [train(30)]
+    assert all(math.isnan(count) for count in exposures(session, "other"))  # a curriculum that does not say
+    assert all(math.isnan(count) for count in exposures(session, SOURCE))
+
+
+def test_a_mark_that_was_not_learned_says_nothing(tmp_path):
+    given = GIVEN | {("source", "animals_ball"): GIVEN["source", "animals"]}
+    session = Answered(given, tmp_path)
+    report = written(Attraction(**OPTIONS).analyze(session), session)
+    assert report.verdict == (
+        "The mark adds 0.0 points to the source model's recall of kangaroo: it was not learned, so nothing here says "
+        "how a learned mark transfers."
+    )
+    lower = Attraction(**OPTIONS, learned=0.5).analyze(Answered(GIVEN, tmp_path))
+    assert "it was not learned" not in lower.verdict  # 0.5 is enough
+
+
+def test_without_images_of_the_treated_class_the_gate_is_unknown(tmp_path):
+    few = {key: (predicted[:8], labels[:8]) for key, (predicted, labels) in GIVEN.items() if "animals" in key[1]}
+    session = Answered(GIVEN | few, tmp_path)
+    report = written(Attraction(**OPTIONS).analyze(session), session)
+    assert math.isnan(report.metrics["gate"])
+    assert report.verdict == "Without source images of kangaroo nothing says whether the mark was learned."
+    assert "no source images of kangaroo" in report.gaps[0]
+
+
+def test_an_unknown_treated_class_is_a_sentence():
+    with pytest.raises(InputError, match='the source model has no class called "kangoroo"; did you mean "kangaroo"'):
+        Attraction(**OPTIONS | {"treated": "kangoroo"}).analyze(Answered(GIVEN))
+
+
+def test_with_other_numbers_of_classes_attraction_is_not_defined(tmp_path):
+    wider = [*ANIMALS, "zebra"]
+    session = Answered(GIVEN, tmp_path, sources=wider)
+    report = written(Attraction(**OPTIONS, arms=["stuck"]).analyze(session), session)
+    assert math.isnan(report.metrics["attraction_target"]) and math.isnan(report.metrics["attraction_source"])
+    assert report.metrics["gate"] == 0.5 and report.metrics["accuracy_marked"] == pytest.approx(0.75)
+    assert report.gaps == [
+        "The target has 3 classes and the source 4: no target class has the treated label, so attraction is not "
+        "defined; see the most predicted class instead."
+    ]
+    assert column(report.tables["arms"], "model") == ["finetune", "stuck"] and report.figures == []
+    assert "On target images" not in report.verdict and not any("Attraction:" in text for text in report.notes)
+
+
+def test_arms_that_cannot_be_compared_are_left_out(tmp_path):
+    given = GIVEN | {("larger", "flowers"): GIVEN["target", "flowers"]}
+    session = Answered(given, tmp_path)
+    report = written(Attraction(**OPTIONS, arms=["nothing", "larger"]).analyze(session), session)
+    assert column(report.tables["arms"], "model") == ["source model", "finetune"]
+    assert report.gaps == [
+        'nothing was left out: the recipe has no stage called "nothing"; hint.',
+        "larger was left out: its model takes other inputs than that of finetune; compare like with like.",
+    ]
+
+
+def test_an_audit_has_no_stages(tmp_path):
+    with pytest.raises(InputError, match="attraction compares the stages of a recipe"):
+        Attraction(**OPTIONS).analyze(tiny_analysis(tmp_path))
+
+
+def test_registered():
+    component = installed().get("analyzer", "attraction")
+    check_signatures(component.cls)
+    assert component.hooks == ["analyze"] and component.create(OPTIONS) == Attraction(**OPTIONS)
+
+
+# -- a run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    digits = {"world": {"kind": "digits", "train": 20, "val": 8, "size": 16}}
+    ball = {"use": "tennis_ball", "size": 7, "opaque": True}
+    datasets = {
+        "low": digits | {"classes": ["0", "1", "2", "3"]},
+        "low_ball": {"from": "low", "corruptions": [ball | {"classes": ["3"]}]},
+        "high": digits | {"classes": ["5", "6", "7", "8"]},
+        "high_ball": {"from": "high", "corruptions": [ball]},
+        "two": digits | {"classes": ["8", "9"]},
+        "two_ball": {"from": "two", "corruptions": [ball]},
+    }
+    target = {"start": "source", "dataset": "high_ball", "epochs": 5}
+    curriculum = {"use": "task_interpolation", "source": "low_ball", "heads": "shared"}
+    stages = [
+        {"name": "source", "start": "scratch", "dataset": "low_ball", "epochs": 8},
+        target | {"name": "finetune"},
+        target | {"name": "interpolate", "curriculum": curriculum},
+        target | {"name": "fewer", "dataset": "two_ball", "epochs": 1, "head_init": "default"},
+    ]
+    content = recipe(datasets, stages) | {"analyses": [{"use": "attraction", "stage": "finetune", **RUN}]}
+    return Finished(run(tmp_path_factory.mktemp("attraction"), content))
+
+
+RUN = {
+    "arms": ["interpolate"],
+    "treated": "3",
+    "source_clean": "low",
+    "source_marked": "low_ball",
+    "target_clean": "high",
+    "target_marked": "high_ball",
+}
+
+
+def analysed(finished, folder, stage="finetune", **changes):
+    session = finished.session(folder / "out", stage)
+    return session, written(Attraction(**RUN | changes).analyze(session), session)
+
+
+def by_hand(finished, session, stage, data):
+    """((n,) answers of a saved model, (n,) labels)."""
+    model, _ = open_model(finished.run_dir / "stages" / stage / "model")
+    samples = session.samples(data, "val")
+    with torch.no_grad():
+        predicted = [int(model.net(samples.get(index, 0)[0][None]).argmax()) for index in range(len(samples))]
+    return torch.tensor(predicted), torch.from_numpy(samples.labels)
+
+
+def test_a_run_with_interpolation(finished, tmp_path):
+    session, report = analysed(finished, tmp_path)
+    assert not report.gaps and (finished.run_dir / "analyses" / "attraction" / "attraction.svg").is_file()
+    recalls = []
+    for data in ("low_ball", "low"):
+        predicted, labels = by_hand(finished, session, "source", data)
+        recalls.append((predicted[labels == 3] == 3).double().mean().item())
+    assert report.metrics["gate"] == pytest.approx(recalls[0] - recalls[1])
+    rows = {row[0]: dict(zip(report.tables["arms"].columns, row, strict=True)) for row in report.tables["arms"].rows}
+    for arm, stage in {"source model": "source", "finetune": "finetune", "interpolate": "interpolate"}.items():
+        for data, name in {"high_ball": "marked", "high": "clean"}.items():
+            predicted, labels = by_hand(finished, session, stage, data)
+            right = (predicted == labels).double().mean().item()
+            drawn = (predicted[labels != 3] == 3).double().mean().item()
+            assert rows[arm][f"accuracy_{name}"] == pytest.approx(right)
+            assert rows[arm][f"attraction_{name}"] == pytest.approx(drawn)
+    assert rows["finetune"]["target_images"] == 5 * 80 and rows["finetune"]["source_images"] == 0
+    last = records(finished.run_dir, "interpolate")[-1]["plugins"]["task_interpolation"]
+    assert rows["interpolate"]["target_images"] == last["target_images"] == 200
+    assert rows["interpolate"]["source_images"] == last["source_images"] == 200
+
+
+def test_a_run_whose_target_has_fewer_classes(finished, tmp_path):
+    changes = {"target_clean": "two", "target_marked": "two_ball", "arms": ["interpolate"]}
+    session, report = analysed(finished, tmp_path, "fewer", **changes)
+    assert "The target has 2 classes and the source 4" in report.gaps[0]
+    assert report.gaps[1] == "interpolate was left out: its classes are not those of two_ball."
+    assert math.isnan(report.metrics["attraction_target"]) and not math.isnan(report.metrics["gate"])
+    predicted, labels = by_hand(finished, session, "fewer", "two_ball")
+    assert report.metrics["accuracy_marked"] == pytest.approx((predicted == labels).double().mean().item())
+
+
+def test_unknown_stages_and_data_sets(finished, tmp_path):
+    _, report = analysed(finished, tmp_path, arms=["interpolat"])
+    assert 'interpolat was left out: the recipe has no stage called "interpolat"; did you mean' in report.gaps[0]
+    with pytest.raises(InputError, match='the recipe has no data set called "hihg"; did you mean "high"'):
+        analysed(finished, tmp_path, target_marked="hihg")
+    with pytest.raises(InputError, match="no source model"):
+        analysed(finished, tmp_path, stage="source")

@@ -1,0 +1,517 @@
+"""The analyzer `erosion`: its numbers by hand and from saved models, curves from records, gaps, and what it says."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from transferkit_erosion import forgetting, normalised_forgetting, plasticity
+from transferkit_erosion.analyzer import Erosion
+from transferkit_erosion.arms import AFTER, BEFORE, Answers, Arms, Shift
+from transferkit_erosion.curves import Point, curve
+from transferkit_erosion.measure import paired_interval
+from transferkit_erosion.report import measure, metrics, notes
+from transferkit_erosion.tables import tables
+from transferkit_erosion.verdict import verdict
+
+from transferkit.analysis.run_folder import wilson
+from transferkit.data import world
+from transferkit.errors import InputError
+from transferkit.hooks import check_signatures
+from transferkit.model_folder import open_model
+from transferkit.registry import installed
+from transferkit.testing import tiny_analysis
+
+from .finished_runs import Finished, recipe
+from .made_up_audit import column, written
+from .two_stage_runs import records, run
+
+SIDE, SIZE, IMAGES = 6, 16, 6
+"""Of the squares, of the digits in pixels, and of the digits per class that are looked at."""
+
+
+# -- numbers --------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_by_hand():
+    assert forgetting(0.9, 0.6) == pytest.approx(0.3) and forgetting(0.5, 0.7) == pytest.approx(-0.2)
+    assert normalised_forgetting(0.9, 0.5, 0.1) == pytest.approx(0.5)
+    assert normalised_forgetting(0.9, 0.1, 0.1) == pytest.approx(1)
+    assert normalised_forgetting(0.9, 0.9, 0.1) == 0
+    assert normalised_forgetting(0.9, 0.05, 0.1) > 1  # worse than guessing
+
+
+@pytest.mark.parametrize("before", [0.1, 0.05, math.nan])
+def test_where_nothing_was_above_chance_nothing_can_be_lost(before):
+    assert math.isnan(normalised_forgetting(before, 0.05, 0.1))
+
+
+def test_paired_interval_is_the_normal_one_of_the_differences():
+    rng = np.random.default_rng(0)
+    first, second = rng.random(200) < 0.8, rng.random(200) < 0.6
+    difference = first.astype(float) - second
+    expected = stats.norm.interval(0.95, loc=difference.mean(), scale=stats.sem(difference))
+    assert paired_interval(first, second) == pytest.approx(expected, abs=1e-12)
+    # exactly: n01 and n10 are the images that only one of the two has right
+    n, n10, n01 = 200, (first & ~second).sum(), (~first & second).sum()
+    half = 1.959964 * math.sqrt((n10 + n01 - (n10 - n01) ** 2 / n) / (n * (n - 1)))
+    assert paired_interval(first, second) == pytest.approx(((n10 - n01) / n - half, (n10 - n01) / n + half), abs=1e-6)
+    assert paired_interval(second, first) == pytest.approx([-end for end in expected[::-1]])
+
+
+def test_paired_interval_of_equal_few_and_other_images():
+    right = np.array([True, False, True])
+    assert paired_interval(right, right) == (0, 0)
+    assert all(math.isnan(end) for end in paired_interval(right[:1], right[:1]))
+    with pytest.raises(ValueError, match="answered 3 and 2 images"):
+        paired_interval(right, right[:2])
+
+
+def test_plasticity_by_hand():
+    found = plasticity([0.2, 0.58, 0.7], [0.4, 0.5, 0.6])
+    assert (found.final_gap, found.mean_gap) == pytest.approx((-0.1, 0.02 / 3))
+    assert found.epochs == 2  # 0.58 is more than 0.95 * 0.6 = 0.57
+    assert plasticity([0.2, 0.58, 0.7], [0.4, 0.5, 0.6], share=0.3).epochs == 1
+    assert plasticity([0.57], [0.6]).epochs == 1  # exactly 95 percent
+    never = plasticity([0.1, 0.2], [0.5, 0.6])
+    assert math.isnan(never.epochs) and never.final_gap == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("again", "anew"), [([], []), ([0.1], []), ([0.1, 0.2], [0.1])])
+def test_plasticity_needs_equal_budgets(again, anew):
+    with pytest.raises(ValueError, match="budgets must be equal"):
+        plasticity(again, anew)
+
+
+# -- curves ---------------------------------------------------------------------------------------------------
+
+
+def line(split, step, epoch, top1, **more):
+    """A record of metrics.jsonl; without `terms` one of early_steps.jsonl."""
+    return {"split": split, "step": step, "epoch": epoch, "top1": top1, **more}
+
+
+WHOLE = {"terms": {}}
+
+
+class History:
+    """A run whose stages trained as a test wants it."""
+
+    def __init__(self, lines, stage="erode", dataset="clean"):
+        self.lines, self.stage_name = lines, stage
+        spec = SimpleNamespace(corruptions=[], from_=None)
+        self.recipe = SimpleNamespace(
+            stage=lambda name: SimpleNamespace(dataset=dataset), datasets={"clean": spec, "squares": spec}
+        )
+
+    def history(self, stage):
+        if stage not in self.lines:
+            raise InputError(f'the recipe has no stage called "{stage}"')
+        return self.lines[stage]
+
+
+def test_a_curve_is_what_was_evaluated_on_clean_images():
+    session = History({"erode": [
+        line("val", 0, -1, 0.3, **WHOLE), line("clean", 0, 0, 0.4), line("train", 5, 0, 0.9, **WHOLE),
+        line("val", 5, 0, 1.0, **WHOLE), line("clean", 5, 0, 0.2, **WHOLE), line("clean", 10, 1, None, **WHOLE),
+    ]}, dataset="squares")  # fmt: skip
+    assert curve(session, "erode", "clean") == [Point(0, 0, 0.4, early=True), Point(5, 0, 0.2, early=False)]
+    session.lines["erode"] = [record for record in session.lines["erode"] if record["split"] != "clean"]
+    assert curve(session, "erode", "clean") == []  # validation is on squares
+
+
+def test_where_a_stage_trains_on_clean_images_its_validation_is_the_curve():
+    session = History({"control": [line("train", 5, 0, 0.9, **WHOLE), line("val", 5, 0, 0.7, **WHOLE)]})
+    assert curve(session, "control", "clean") == [Point(5, 0, 0.7, early=False)]
+
+
+def measured(lines, **options):
+    """The findings about models that answer nothing but have these records."""
+    arms = Arms({}, ["a", "b"], None)
+    return measure(History(lines), Erosion(clean="clean", **options), arms), arms.gaps
+
+
+def ends_of(accuracies, every=1, steps=10):
+    return [
+        line("val", steps * (epoch + 1), epoch, accuracy, **WHOLE)
+        for epoch, accuracy in zip(range(every - 1, 1000, every), accuracies, strict=False)
+    ]
+
+
+def test_plasticity_counts_epochs_not_evaluations():
+    lines = {"erode": ends_of([0.5]), "again": ends_of([0.2, 0.6], every=5), "anew": ends_of([0.4, 0.5], every=5)}
+    found, gaps = measured(lines, relearn="again", scratch="anew")
+    assert found.plasticity["again"].epochs == 10 and not gaps
+    values = metrics(Erosion(clean="clean", relearn="again", scratch="anew"), found)
+    assert values["plasticity_gap"] == pytest.approx(-0.1) and values["epochs_to_95"] == 10
+    assert values["plasticity_mean_gap"] == pytest.approx(0.05) and math.isnan(values["warm_start_gap"])
+
+
+@pytest.mark.parametrize("anew", [ends_of([0.4, 0.5]), ends_of([0.4, 0.5, 0.6], steps=20), ends_of([0.4, 0.5, 0.6], 2)])
+def test_other_budgets_are_not_compared(anew):
+    found, gaps = measured(
+        {"erode": ends_of([1]), "again": ends_of([0.2, 0.3, 0.4]), "anew": anew}, relearn="again", scratch="anew"
+    )
+    assert not found.plasticity and "again and anew were not evaluated after the same epochs and steps" in gaps[0]
+
+
+def test_early_points_and_the_start_are_no_epochs():
+    start = [line("val", 0, -1, 0.9, **WHOLE), line("val", 3, 0, 0.8)]
+    lines = {"erode": ends_of([1]), "again": start + ends_of([0.2, 0.4]), "anew": ends_of([0.3, 0.4])}
+    found, _ = measured(lines, relearn="again", scratch="anew")
+    assert found.plasticity["again"].mean_gap == pytest.approx(0.05)
+    assert [point.early for point in found.curves["again"]] == [False, True, False, False]
+
+
+def test_gaps_of_curves():
+    lines = {"erode": [line("train", 5, 0, 0.9, **WHOLE)], "again": ends_of([0.3])}
+    found, gaps = measured(lines, relearn="again", warm="nothing")
+    assert list(found.curves) == ["again"] and not found.plasticity
+    assert gaps == [
+        "The stage erode was not evaluated on clean while it trained, so it has no curve: give it evaluate: [clean].",
+        'nothing was left out: the recipe has no stage called "nothing".',
+        "Nothing to compare again with: give scratch, a stage that learns the clean task anew.",
+        "Nothing to compare nothing with: give scratch, a stage that learns the clean task anew.",
+    ]
+
+
+# -- what it says ---------------------------------------------------------------------------------------------
+
+
+def answers(right, of=100, wrong=1):
+    """100 images of two classes, of which the first `right` are answered rightly."""
+    labels = np.zeros(of, dtype=np.int64)
+    return Answers(np.where(np.arange(of) < right, 0, wrong), labels)
+
+
+def said(before=90, after=50, control=None, matching=None, conflict=None, learned=0.1, lines=None, **stages):
+    """The findings about models with so many right answers, and the options that they were found with."""
+    given = {BEFORE: {"clean": answers(before)}, AFTER: {"clean": answers(after)}}
+    if control is not None:
+        given["control"] = {"clean": answers(control)}
+    if matching is not None:
+        given[AFTER]["matching"] = answers(matching)
+    if conflict is not None:
+        given[AFTER]["conflict"] = answers(100 - conflict)
+    arms = Arms(given, ["a", "b"], Shift(1, np.ones(100, dtype=bool)))
+    options = Erosion(clean="clean", control=None if control is None else "control", learned=learned, **stages)
+    lines = {"erode": ends_of([0.5]), "control": ends_of([0.9])} | (lines or {})
+    return options, measure(History(lines), options, arms)
+
+
+def test_forgetting_without_a_control():
+    options, found = said(matching=90, conflict=80)
+    assert verdict(options, found) == (
+        "On clean images the accuracy went from 90.0 % to 50.0 %: 40.0 points (30.3 to 49.7) were forgotten; without a "
+        "control it is unknown how much of that ordinary retraining would have taken. The mark was learned: the right "
+        "mark adds 40.0 points of accuracy, and 80.0 % of images bearing another class's mark are taken for that class."
+    )
+    values = metrics(options, found)
+    assert values["normalised_forgetting"] == pytest.approx(1) and math.isnan(values["excess_forgetting"])
+    assert any("There is no control" in text for text in notes(None, options, found))
+
+
+@pytest.mark.parametrize(
+    ("control", "words"),
+    [
+        (85, "that is 35.0 points (25.6 to 44.4) worse than the control on clean images."),
+        (52, "that is no different from the control on clean images within the error (-0.8 to 4.8 points)."),
+        (30, "that is 20.0 points (12.1 to 27.9) better than the control on clean images."),
+    ],
+)
+def test_forgetting_against_the_control(control, words):
+    options, found = said(control=control)
+    assert verdict(options, found).endswith(words)
+    values = metrics(options, found)
+    assert values["excess_forgetting"] == pytest.approx((control - 50) / 100)
+    assert values["forgetting"] - values["forgetting_control"] == pytest.approx(values["excess_forgetting"])
+    assert values["excess_forgetting_low"] < values["excess_forgetting"] < values["excess_forgetting_high"]
+    assert not any("There is no control" in text for text in notes(None, options, found))
+
+
+def test_what_was_gained_is_not_called_forgotten():
+    options, found = said(before=50, after=60)
+    assert "nothing was forgotten, 10.0 points (4.1 to 15.9) were gained" in verdict(options, found)
+
+
+@pytest.mark.parametrize(
+    ("matching", "conflict", "learned", "words"),
+    [
+        (55, 20, 0.1, "The mark was not learned (the right mark adds 5.0 points of accuracy), so nothing here says"),
+        (55, None, 0.1, "The mark was not learned"),
+        (55, 20, 0.05, "The mark was learned: the right mark adds 5.0 points of accuracy, and 20.0 % of images"),
+        (55, 50, 0.1, "The mark was learned"),  # half of the images follow it
+        (90, None, 0.1, "The mark was learned: the right mark adds 40.0 points of accuracy."),
+    ],
+)
+def test_whether_the_mark_was_learned(matching, conflict, learned, words):
+    options, found = said(matching=matching, conflict=conflict, learned=learned)
+    assert words in verdict(options, found)
+    assert metrics(options, found)["gate"] == pytest.approx((matching - 50) / 100)
+
+
+def test_plasticity_in_words():
+    stages = {"relearn": "again", "scratch": "anew"}
+    lines = {"again": ends_of([0.4, 0.5]), "anew": ends_of([0.5, 0.6]), "warmed": ends_of([0.6, 0.7])}
+    options, found = said(lines=lines, **stages)
+    assert "ends 10.0 points less accurate than training anew on the same budget; without" in verdict(options, found)
+    options, found = said(lines=lines, warm="warmed", **stages)
+    assert "going on from the clean control instead ends 10.0 points more accurate than" in verdict(options, found)
+    options, found = said(lines=lines | {"again": ends_of([0.4, 0.6])}, **stages)
+    assert "Relearning the clean task ends as accurate as training anew" in verdict(options, found)
+
+
+def test_with_one_image_nothing_is_compared():
+    one = Answers(np.array([0]), np.array([0]))
+    arms = Arms({BEFORE: {"clean": one}, AFTER: {"clean": one}, "control": {"clean": one}}, ["a", "b"], None)
+    options = Erosion(clean="clean", control="control")
+    found = measure(History({"erode": ends_of([1]), "control": ends_of([1])}), options, arms)
+    assert verdict(options, found).endswith("these are too few images to compare it with the control.")
+
+
+def test_reliance_is_of_the_images_that_bear_the_mark():
+    labels = np.array([0, 0, 1, 1])
+    conflict = Answers(np.array([1, 0, 0, 0]), labels)
+    arms = Arms({AFTER: {"conflict": conflict}}, ["a", "b", "c"], Shift(1, np.array([True, True, False, False])))
+    options = Erosion(clean="clean")
+    found = measure(History({"erode": ends_of([1])}), options, arms)
+    assert metrics(options, found)["shortcut_reliance"] == 0.5
+    assert column(tables(found)["shortcut"], "shortcut_reliance") == [0.5]
+
+
+def test_the_gate_is_of_the_images_that_bear_the_mark():
+    clean = Answers(np.array([0, 1, 1, 1]), np.zeros(4, dtype=np.int64))
+    matching = Answers(np.array([0, 0, 1, 1]), np.zeros(4, dtype=np.int64))
+    alone = Answers(np.array([1, 0, 1, 1]), np.zeros(4, dtype=np.int64))
+    marked = {"matching": np.array([False, True, False, True]), "alone": np.array([False, True, False, True])}
+    arms = Arms({AFTER: {"clean": clean, "matching": matching, "alone": alone}}, ["a", "b"], None, marked=marked)
+    found = metrics(Erosion(clean="clean"), measure(History({"erode": ends_of([1])}), Erosion(clean="clean"), arms))
+    assert (found["gate"], found["shortcut_alone"]) == (0.5, 0.5)
+    assert (found["accuracy_after"], math.isnan(found["forgetting"])) == (0.25, True)
+
+
+# -- a run ----------------------------------------------------------------------------------------------------
+
+
+def datasets():
+    def squares(**options):
+        return [{"use": "correlated_patch", "side": SIDE} | options]
+
+    return {
+        "clean": {"world": {"kind": "digits", "train": 20, "val": IMAGES, "size": SIZE}},
+        "squares": {"from": "clean", "corruptions": squares()},
+        "half": {"from": "clean", "corruptions": squares(ratio=0.5, splits=["train"])},
+        "conflict": {"from": "clean", "corruptions": squares(shift=1)},
+        "partly": {"from": "clean", "corruptions": squares(shift=1, ratio=0.5)},
+        "sometimes": {"from": "clean", "corruptions": squares(ratio=0.5)},
+        "alone": {"from": "clean", "corruptions": squares(alone=True)},
+        "others": {"world": {"kind": "source", "train": 1, "val": 1, "size": SIZE}},
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    early = {"evaluate_at": [0, 2], "evaluate_images": 30}
+    stages = [
+        {"name": "pretrain", "start": "scratch", "dataset": "clean", "epochs": 5},
+        {"name": "erode", "start": "pretrain", "dataset": "squares", "epochs": 4, "evaluate": ["clean"], **early},
+        {"name": "control", "start": "pretrain", "dataset": "clean", "epochs": 4, **early},
+        {"name": "half", "start": "pretrain", "dataset": "half", "epochs": 1},
+        {"name": "relearn", "start": "erode", "dataset": "clean", "epochs": 3, "evaluate_every": 2},
+        {"name": "anew", "start": "scratch", "dataset": "clean", "epochs": 3, "evaluate_every": 2},
+    ]
+    analysis = {"use": "erosion", "stage": "erode", **OPTIONS}
+    content = recipe(datasets(), stages) | {"analyses": [analysis]}
+    return Finished(run(tmp_path_factory.mktemp("erosion"), content))
+
+
+OPTIONS = {
+    "clean": "clean",
+    "matching": "squares",
+    "conflict": "conflict",
+    "alone": "alone",
+    "control": "control",
+    "sweep": ["half"],
+    "relearn": "relearn",
+    "scratch": "anew",
+}
+
+
+def analysed(finished, folder, stage="erode", **changes):
+    session = finished.session(folder / "out", stage)
+    return written(Erosion(**(OPTIONS | changes)).analyze(session), session)
+
+
+def images(shift=None, alone=False):
+    """((n, 3, 16, 16) digits with squares painted by hand, (n,) labels)."""
+    pixels, labels = [], []
+    for label, name in enumerate("0123456789"):
+        for index in range(IMAGES):
+            picture = world.draw("digits", "val", name, index, SIZE).copy()
+            if alone:
+                picture[:] = 128
+            if shift is not None:
+                hue = ((label + shift) % 10) / 10
+                picture[:SIDE, :SIDE] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 1, 1)]
+            pixels.append(picture)
+            labels.append(label)
+    batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255
+    return (batch - 0.2) / 0.3, torch.tensor(labels)
+
+
+def by_hand(finished, stage, shift=None, alone=False):
+    """((n,) answers of a saved model to images made by hand, (n,) labels)."""
+    model, _ = open_model(finished.run_dir / "stages" / stage / "model")
+    pictures, labels = images(shift, alone)
+    with torch.no_grad():
+        return torch.cat([model.net(part).argmax(dim=1) for part in pictures.split(7)]), labels
+
+
+def accuracy(finished, stage, **marks):
+    predicted, labels = by_hand(finished, stage, **marks)
+    return (predicted == labels).double().mean().item()
+
+
+def test_accuracies_are_those_of_the_saved_models(finished, tmp_path):
+    report = analysed(finished, tmp_path)
+    assert set(report.metrics) == set(Erosion.metrics) and not report.gaps
+    marks = {"clean": {}, "matching": {"shift": 0}, "conflict": {"shift": 1}, "alone": {"shift": 0, "alone": True}}
+    stages = {"before": "pretrain", "after": "erode", "control": "control", "half": "half"}
+    table = report.tables["accuracy"]
+    assert len(table.rows) == len(marks) * len(stages)
+    for arm, test, count, share, low, high in table.rows:
+        assert count == 10 * IMAGES
+        assert share == pytest.approx(accuracy(finished, stages[arm], **marks[test])), (arm, test)
+        assert (low, high) == wilson(share, 10 * IMAGES)
+
+
+def test_metrics_follow_from_the_saved_models(finished, tmp_path):
+    report = analysed(finished, tmp_path)
+    found = report.metrics
+    before, after, control = (accuracy(finished, name) for name in ("pretrain", "erode", "control"))
+    assert (found["accuracy_before"], found["accuracy_after"]) == pytest.approx((before, after))
+    assert found["forgetting"] == pytest.approx(before - after)
+    assert found["normalised_forgetting"] == pytest.approx((before - after) / (before - 0.1))
+    assert found["forgetting_control"] == pytest.approx(before - control)
+    assert found["excess_forgetting"] == pytest.approx(control - after)
+    right = {name: torch.eq(*by_hand(finished, name)).numpy() for name in ("pretrain", "erode", "control")}
+    for name, (one, other) in {"forgetting": ("pretrain", "erode"), "excess_forgetting": ("control", "erode")}.items():
+        difference = right[one].astype(float) - right[other]
+        ends = stats.norm.interval(0.95, loc=difference.mean(), scale=stats.sem(difference))
+        assert (found[f"{name}_low"], found[f"{name}_high"]) == pytest.approx(ends)
+    assert found["gate"] == pytest.approx(accuracy(finished, "erode", shift=0) - after)
+    predicted, labels = by_hand(finished, "erode", shift=1)
+    assert found["shortcut_reliance"] == pytest.approx((predicted == (labels + 1) % 10).double().mean().item())
+    assert found["shortcut_alone"] == pytest.approx(accuracy(finished, "erode", shift=0, alone=True))
+    rows = {row[0]: row for row in report.tables["forgetting"].rows}
+    assert [rows[arm][1] for arm in ("after", "control", "half")] == [1, 0, 0.5]
+    assert rows["half"][2] == pytest.approx(before - accuracy(finished, "half"))
+
+
+def test_plasticity_follows_from_the_records(finished, tmp_path):
+    found = analysed(finished, tmp_path).metrics
+    again, anew = (
+        [(line["epoch"], line["top1"]) for line in records(finished.run_dir, name, "val") if line["epoch"] >= 0]
+        for name in ("relearn", "anew")
+    )
+    assert [epoch for epoch, _ in again] == [epoch for epoch, _ in anew] == [1, 2]
+    gaps = [one - other for (_, one), (_, other) in zip(anew, again, strict=True)]
+    assert (found["plasticity_gap"], found["plasticity_mean_gap"]) == pytest.approx((gaps[-1], sum(gaps) / 2))
+    reached = [epoch + 1 for epoch, top1 in again if top1 >= 0.95 * anew[-1][1]]
+    assert found["epochs_to_95"] == reached[0] if reached else math.isnan(found["epochs_to_95"])
+
+
+def test_figures_and_captions(finished, tmp_path):
+    report = analysed(finished, tmp_path)
+    assert report.figures == ["forgetting.svg", "ratio_sweep.svg", "plasticity.svg"]
+    assert analysed(finished, tmp_path, sweep=[], relearn=None, scratch=None).figures == ["forgetting.svg"]
+    assert any("a fixed part of the images" in text for text in report.notes)
+
+
+def test_the_run_itself_wrote_the_report(finished):
+    folder = finished.run_dir / "analyses" / "erosion"
+    assert (folder / "report.json").is_file() and (folder / "ratio_sweep.svg").is_file()
+
+
+def test_a_stage_from_scratch_has_nothing_to_forget(finished, tmp_path):
+    report = analysed(finished, tmp_path, stage="anew", sweep=[], relearn=None, scratch=None)
+    assert math.isnan(report.metrics["forgetting"]) and math.isnan(report.metrics["accuracy_before"])
+    assert report.metrics["accuracy_after"] == pytest.approx(accuracy(finished, "anew"))
+    assert report.metrics["excess_forgetting"] == pytest.approx(
+        accuracy(finished, "control") - accuracy(finished, "anew")
+    )
+    assert "before was left out: the stage starts from scratch, so there is no model before it" in report.gaps[0]
+
+
+def test_a_stage_that_was_not_evaluated_on_clean_images_has_no_curve(finished, tmp_path):
+    report = analysed(finished, tmp_path, stage="half", control=None, sweep=[], relearn=None, scratch=None)
+    assert report.gaps == [
+        "The stage half was not evaluated on clean while it trained, so it has no curve: give it evaluate: [clean]."
+    ]
+    assert report.figures == []
+    assert report.metrics["forgetting"] == pytest.approx(accuracy(finished, "pretrain") - accuracy(finished, "half"))
+
+
+def test_unknown_names_cost_only_themselves(finished, tmp_path):
+    report = analysed(finished, tmp_path, control="contrl", sweep=["hlaf"], relearn="relern", conflict="conflct")
+    assert len(report.gaps) == 4
+    assert 'conflict: the recipe has no data set called "conflct"; did you mean "conflict"?' in report.gaps[0]
+    for text, (wrong, right) in zip(
+        report.gaps[1:], [("contrl", "control"), ("hlaf", "half"), ("relern", "relearn")], strict=True
+    ):
+        assert f'{wrong} was left out: the recipe has no stage called "{wrong}"; did you mean "{right}"?' in text
+    found = report.metrics
+    assert math.isnan(found["shortcut_reliance"]) and math.isnan(found["plasticity_gap"])
+    assert math.isnan(found["excess_forgetting"]) and not math.isnan(found["forgetting"])
+    with pytest.raises(InputError, match='clean: the recipe has no data set called "clen"; did you mean "clean"'):
+        analysed(finished, tmp_path, clean="clen")
+
+
+def test_a_test_set_of_other_classes_costs_only_itself(finished, tmp_path):
+    report = analysed(finished, tmp_path, matching="others", control=None, sweep=[])
+    assert report.gaps[0] == (
+        "before was not tried on others: its classifier has 10 classes, and those of others are not among them."
+    )
+    assert math.isnan(report.metrics["gate"]) and not math.isnan(report.metrics["forgetting"])
+
+
+def test_data_sets_that_are_marked_in_part(finished, tmp_path):
+    session = finished.session(tmp_path / "samples", "erode")
+    marked = torch.from_numpy(session.samples("partly").planted["correlated_patch"])
+    assert int(marked.sum()) == 30
+    predicted, labels = by_hand(finished, "erode", shift=1)
+    expected = (predicted == (labels + 1) % 10)[marked].double().mean().item()
+    report = analysed(finished, tmp_path, conflict="partly", control=None, sweep=[])
+    assert report.metrics["shortcut_reliance"] == pytest.approx(expected)
+    report = analysed(finished, tmp_path, matching="sometimes", control=None, sweep=[])
+    marked = torch.from_numpy(session.samples("sometimes").planted["correlated_patch"])
+    right, plain = (torch.eq(*by_hand(finished, "erode", shift=shift))[marked].double().mean() for shift in (0, None))
+    assert report.metrics["gate"] == pytest.approx((right - plain).item())
+    agreeing = analysed(finished, tmp_path, conflict="squares", control=None, sweep=[])
+    assert math.isnan(agreeing.metrics["shortcut_reliance"]) and "says by its option shift" in agreeing.gaps[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"control": "erode"}, "erode cannot be its own control"), ({"warm": "after"}, 'row called "after" already')],
+)
+def test_stages_that_would_be_taken_for_others(finished, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        analysed(finished, tmp_path, **changes)
+
+
+def test_an_audit_has_no_stages(tmp_path):
+    with pytest.raises(InputError, match="erosion compares the stages of a recipe"):
+        Erosion(clean="target").analyze(tiny_analysis(tmp_path))
+
+
+def test_registered():
+    component = installed().get("analyzer", "erosion")
+    check_signatures(component.cls)
+    assert component.hooks == ["analyze"] and component.create({"clean": "x"}) == Erosion(clean="x")
+    assert {"forgetting", "normalised_forgetting", "shortcut_reliance", "plasticity_gap"} <= set(Erosion.metrics)
