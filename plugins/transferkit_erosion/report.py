@@ -219,7 +219,7 @@ def notes(session: AnalysisSession, options: Erosion, found: Findings) -> list[s
         "Forgetting: accuracy on clean images before minus after. Normalised: divided by what was above chance before.",
         "Shortcut reliance: the share of images with another class's mark that are taken for that class. The gate is "
         "the accuracy that the right mark adds to the images that bear it. Where it is below "
-        f"{100 * options.learned:.0f} points and the reliance below {100 * RELIED:.0f} %, the mark was not learned, and "
+        f"{100 * options.learned:.0f} points and the reliance below {100 * RELIED:.0f} %, the mark was not learned: "
         "what is forgotten has another cause.",
     ]
     if options.control is None:

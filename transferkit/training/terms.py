@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def make_objective(
     stage: schema.Stage, plugins: RunPlugins, streams: Mapping[str, Stream], accelerator: Accelerator
 ) -> Objective:
-    """The task loss of every stream, and the penalties in recipe order. Raises InputError for a balance of joint heads."""
+    """The task loss of every stream, and the penalties in recipe order. Raises InputError for balanced joint heads."""
     if stage.balance in ("loss", "logit_adjustment") and any(stream.head == "joint" for stream in streams.values()):
         raise InputError(
             f"balance: {stage.balance} counts the target's classes only, but the curriculum makes one softmax of all "
