@@ -79,7 +79,13 @@ def smaller(recipe: str, folder: Path) -> list[str]:
     if recipe == "task_interpolation_cifar100.yaml":
         data = [f"datasets.{name}.npz={folder}/{name}.npz" for name in TASKS if name != "cifar"]
         arms = [stage["name"] for stage in content["stages"] if "curriculum" in stage]
-        return [*overrides, "preset=small", "repeat=1", *data, *(f"stages.{arm}.curriculum.lams=[0, 1]" for arm in arms)]
+        return [
+            *overrides,
+            "preset=small",
+            "repeat=1",
+            *data,
+            *(f"stages.{arm}.curriculum.lams=[0, 1]" for arm in arms),
+        ]
     if recipe == "synthetic_regression.yaml":
         small = [f"datasets.{name}.synthetic.train=64" for name in ("source", "target", "target_plain")]
         small += [f"datasets.{name}.synthetic.val=32" for name in ("source", "target", "target_plain")]

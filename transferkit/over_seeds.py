@@ -77,6 +77,7 @@ def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]
         "model": f"{Path(repeats[0]['run_dir']).relative_to(folder).as_posix()}/{entries[0]['model']}",
         "classes": entries[0]["classes"],
         "images": entries[0]["images"],
+        "images_seen": entries[0].get("images_seen", {}),
         "seconds": sum(entry["seconds"] for entry in entries),
         "warnings": sorted({warning for entry in entries for warning in entry["warnings"]}),
         "evaluations": _evaluations(entries),

@@ -156,6 +156,7 @@ class Runner:
                 "val": len(session.validation_samples) if session.validation_samples is not None else 0,
             },
             "steps": state.step,
+            "images_seen": session.images_seen(),
             "seconds": state.seconds,
             "stopped_early": state.stopped_early,
             "warnings": state.warnings,

@@ -70,7 +70,7 @@ def _tapped(session: AnalysisSession, role: str, names: Sequence[str] | None, ga
 
 def main_data(session: AnalysisSession) -> str:
     """The data set the analysis names, under its own name so that labels need no source class; else the target's."""
-    return session.workbench.dataset("source") if session.has_data("source") else "target"
+    return session.dataset("source") if session.has_data("source") else "target"
 
 
 def look(

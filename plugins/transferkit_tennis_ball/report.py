@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.analysis.plots import SOFT, short_name
+from transferkit.analysis.plots import COLOURS, SOFT, short_name
 from transferkit.errors import InputError
 from transferkit.report import Report, Table
 from transferkit.suggest import did_you_mean
@@ -164,8 +164,10 @@ def _draw(session: AnalysisSession, arms: list[Arm]) -> dict[str, str]:
         return {}
     with session.picture("attraction", height=1.4 + 0.8 * len(arms)) as (_, axes):
         places = np.arange(len(arms))
-        marked = axes.barh(places - 0.2, [arm.attraction_marked for arm in arms], 0.4, label="with the mark")
-        clean = axes.barh(places + 0.2, [arm.attraction_clean for arm in arms], 0.4, label="without")
+        marked = axes.barh(
+            places - 0.2, [arm.attraction_marked for arm in arms], 0.4, label="with the mark", color=COLOURS[1]
+        )
+        clean = axes.barh(places + 0.2, [arm.attraction_clean for arm in arms], 0.4, label="without", color=COLOURS[0])
         for bars in (marked, clean):
             axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=10, color=SOFT)
         chance = axes.axvline(1 / len(session.model("target").classes), color=SOFT, linestyle=":", label="guessing")

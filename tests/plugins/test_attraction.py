@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import transferkit_tennis_ball
 from transferkit_tennis_ball.analyzer import Attraction
 from transferkit_tennis_ball.study import SOURCE, Arm, exposures, study_arm, study_mark
 
@@ -215,10 +217,14 @@ def test_an_audit_has_no_stages(tmp_path):
         Attraction(**OPTIONS).analyze(tiny_analysis(tmp_path))
 
 
-def test_registered():
+def test_registered_with_everything_on_the_card():
+    card = Path(transferkit_tennis_ball.__file__).with_name("README.md").read_text(encoding="utf-8")
     component = installed().get("analyzer", "attraction")
     check_signatures(component.cls)
     assert component.hooks == ["analyze"] and component.create(OPTIONS) == Attraction(**OPTIONS)
+    for option, info in component.options.model_fields.items():
+        assert info.description and f"`{option}`" in card, option
+    assert all(f"`{metric}`" in card for metric in Attraction.metrics)
 
 
 # -- a run ----------------------------------------------------------------------------------------------------

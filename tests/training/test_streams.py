@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -345,3 +346,29 @@ def test_a_head_that_a_stream_brings_is_drawn_from_the_seed(streams, registry) -
     torch.rand(3)
     again = streams(curriculum={"use": "fresh"})
     assert same(weights(first.run_dir), weights(again.run_dir))
+
+
+@pytest.mark.parametrize("lams, expected", [([1.0], {"target": 24, "source": 0}), ([0.0, 1.0], None)])
+def test_a_stage_counts_the_images_of_every_stream(tmp_path, lams, expected) -> None:
+    from transferkit.api import execute
+    from transferkit.recipe import load_recipe
+
+    curriculum = {"use": "task_interpolation", "source": "other", "lams": lams}
+    stage = {"name": "target", "start": "scratch", "dataset": "tiny", "epochs": 2, "batch_size": 4}
+    path = tmp_path / "recipe.yaml"
+    content = {
+        "name": "seen",
+        "device": "cpu",
+        "threads": 1,
+        "model": {"name": "transferkit_cnn10", "options": {"width": 0.05}, "preprocessing": {"input_size": 16}},
+        "datasets": {
+            "tiny": {"world": {"kind": "target", "train": 6, "val": 1, "size": 16}},
+            "other": {"world": {"kind": "source", "train": 2, "val": 1, "size": 16}},
+        },
+        "stages": [stage | {"workers": 0, "curriculum": curriculum}],
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+    result = execute(load_recipe(path), out=tmp_path / "runs", quiet=True)
+    seen = result.stages["target"]["images_seen"]
+    steps = result.stages["target"]["steps"]
+    assert seen == (expected or {"target": steps // 2 * 4, "source": steps // 2 * 4})

@@ -84,6 +84,9 @@ def stage_sentences(run: RunFolder, name: str, stage: Mapping[str, Any]) -> Iter
         yield f"The last epoch ({epoch_of(last)}) has {mean_of(last, 'top1')}."
     if images and last.get("epoch") not in (None, best.get("epoch")):
         yield "The best epoch was chosen on these same images, which flatters it a little."
+    seen = stage.get("images_seen") or {}
+    if len(seen) > 1:
+        yield f"It was trained on {' and '.join(f'{count:,} {stream} images' for stream, count in seen.items())}."
     count = len(stage.get("warnings") or [])
     yield f"{count} warning{'s were' if count > 1 else ' was'} raised." if count else "No warning was raised."
 

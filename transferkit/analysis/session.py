@@ -105,6 +105,10 @@ class AnalysisSession:
         """Whether this analysis has "source" or "target" images."""
         return self.workbench.data.get(data) is not None
 
+    def dataset(self, data: str = "source") -> str:
+        """The name of the data set that is "source" or "target" here. Raises InputError where there is none."""
+        return self.workbench.dataset(data)
+
     def samples(self, data: str = "source", split: str | None = None, *, role: str = "target") -> Samples:
         """The images of a split with the preprocessing of a role's model, without augmentation.
 

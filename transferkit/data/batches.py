@@ -88,8 +88,9 @@ class TrainLoader:
     def _requests(self, epoch: int, start: int) -> Iterator[Request]:
         for number in range(start, self.steps_per_epoch):
             picks = self._single(epoch, number) if self._plan is None else self._mixed(epoch, number)
-            total = sum(len(indices) for indices, _ in picks.values())
-            yield Request(self._with_partners(shard(picks, self.rank, self.world)), total)
+            totals = {name: len(indices) for name, (indices, _) in picks.items()}
+            everywhere = totals | dict.fromkeys(self._partners, totals.get(TARGET, 0))
+            yield Request(self._with_partners(shard(picks, self.rank, self.world)), sum(totals.values()), everywhere)
 
     def _with_partners(self, picks: dict[str, Picks]) -> dict[str, Picks]:
         """A process's part of the batch, and for each of its target images the partners."""

@@ -7,7 +7,7 @@ import functools
 import signal
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,9 @@ class Batch:
     labels: dict[str, Tensor]
     indices: dict[str, Tensor]
     total: int
-    """Images in the step over all processes."""
+    """Images in the step over all processes; partners of target images do not count."""
+    totals: dict[str, int] = field(default_factory=dict)
+    """Images of each stream over all processes."""
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which copies to a GPU are faster."""
@@ -38,7 +40,7 @@ class Batch:
         def pinned(part: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.pin_memory() for name, tensor in part.items()}
 
-        return Batch(pinned(self.images), pinned(self.labels), pinned(self.indices), self.total)
+        return Batch(pinned(self.images), pinned(self.labels), pinned(self.indices), self.total, self.totals)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Request:
 
     picks: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
     total: int
+    totals: dict[str, int] = field(default_factory=dict)
 
 
 class Feed:
@@ -118,7 +121,7 @@ class _Reader(Dataset[Any]):
         for name, (chosen, epochs) in request.picks.items():
             images[name], labels[name] = self.streams[name].batch(chosen, epochs)
             indices[name] = torch.from_numpy(chosen)
-        return Batch(images, labels, indices, request.total)
+        return Batch(images, labels, indices, request.total, request.totals)
 
 
 @dataclass(frozen=True)

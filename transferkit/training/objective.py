@@ -178,22 +178,25 @@ class Objective:
         batch_total: int,
         epoch: float,
         weights: Mapping[str, float] | None = None,
+        stream_totals: Mapping[str, int] | None = None,
     ) -> Losses:
         """`step_total` and `batch_total` count images over all processes: of the whole step, of this micro-batch.
 
         `weights` multiply the streams' losses, 1 where a stream has none. The task loss is the sum over images,
-        divided by `step_total`; a penalty counts with the micro-batch's share of the step. Gradients are averaged
-        over processes, hence the factor `world`.
+        divided by `step_total`; a penalty counts with the micro-batch's share of the step, and each process's value
+        with its share of the images that the penalty sees: `stream_totals` counts those over all processes. Gradients
+        are averaged over processes, hence the factor `world`.
         """
         task = self._task(outputs, labels, step_total, weights or {})
         losses = Losses(task, task)
         share = batch_total / step_total
+        counts = stream_totals or {name: self.world * len(label) for name, label in labels.items()}
         for penalty in self.penalties:
             for stream in outputs:
                 size = len(labels[stream])
                 if not size or not penalty.sees(stream):
                     continue
-                part = share * (size / sum(len(label) for name, label in labels.items() if penalty.sees(name)))
+                part = share * self.world * size / sum(count for name, count in counts.items() if penalty.sees(name))
                 for term, value in penalty.terms(offers(stream)).items():
                     key = (penalty.use.instance_name, term)
                     cost = value * (penalty.weights[term](epoch) * part)

@@ -71,8 +71,8 @@ class Pruning:
         """One line for people."""
         shares = self.record()
         return (
-            f"{self.pruned:,} of {self.size:,} backbone weights are zero ({shares['sparsity']:.1%}) in {len(self.names)} "
-            f"layers, {shares['lowest']:.0%} to {shares['highest']:.0%} of a layer"
+            f"{self.pruned:,} of {self.size:,} backbone weights are zero ({shares['sparsity']:.1%}) in "
+            f"{len(self.names)} layers, {shares['lowest']:.0%} to {shares['highest']:.0%} of a layer"
         )
 
 
