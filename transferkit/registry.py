@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from transferkit.errors import InputError, Problem
 from transferkit.hookspecs import PROJECT, InstalledHooks, RunHooks
+from transferkit.names import Refers
 from transferkit.suggest import closest, did_you_mean
 
 Kind = Literal["regularizer", "curriculum", "corruption", "analyzer", "observer"]
@@ -239,6 +240,22 @@ def _init_parameters(cls: type) -> list[str]:
         return []
     code = getattr(cls.__init__, "__code__", None)  # type: ignore[misc]
     return list(code.co_varnames[: code.co_argcount]) if code else []
+
+
+def reference_options(component: Component) -> dict[str, str]:
+    """{option: what its names stand for}: options of the types `StageName` and `DatasetName`, or lists of them."""
+    found: dict[str, str] = {}
+    for name, info in component.options.model_fields.items():
+        marks = [mark for mark in (*info.metadata, *_marks(info.annotation)) if isinstance(mark, Refers)]
+        if marks:
+            found[name] = marks[0].what
+    return found
+
+
+def _marks(annotation: Any) -> list[Any]:
+    """Everything that `Annotated` adds to the types within an annotation."""
+    own = list(getattr(annotation, "__metadata__", ()))
+    return own + [mark for inner in get_args(annotation) for mark in _marks(inner)]
 
 
 def path_options(component: Component) -> list[str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from transferkit.names import StageName
+
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
@@ -17,7 +19,7 @@ class Distance:
     """How far stages moved the backbone, along their way and as the crow flies."""
 
     stages: Annotated[
-        list[str], Field(description="the stages to set side by side; none: the one that the analysis is about")
+        list[StageName], Field(description="the stages to set side by side; none: the one that the analysis is about")
     ] = field(default_factory=list)
 
     metrics: ClassVar[tuple[str, ...]] = (

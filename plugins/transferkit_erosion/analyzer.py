@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from transferkit.names import DatasetName, StageName
+
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
@@ -16,17 +18,19 @@ if TYPE_CHECKING:
 class Erosion:
     """Compare a stage trained on corrupted data with what it started from and with a clean control."""
 
-    clean: Annotated[str, Field(description="the data set without the shortcut")]
-    matching: Annotated[str | None, Field(description="the data set whose shortcut says the true class")] = None
-    conflict: Annotated[str | None, Field(description="the data set whose shortcut says another class")] = None
-    alone: Annotated[str | None, Field(description="the data set that shows nothing but the shortcut")] = None
-    control: Annotated[str | None, Field(description="the stage with the same schedule on clean data")] = None
-    sweep: Annotated[list[str], Field(description="stages that differ in the ratio of corrupted images")] = field(
+    clean: Annotated[DatasetName, Field(description="the data set without the shortcut")]
+    matching: Annotated[DatasetName | None, Field(description="the data set whose shortcut says the true class")] = None
+    conflict: Annotated[DatasetName | None, Field(description="the data set whose shortcut says another class")] = None
+    alone: Annotated[DatasetName | None, Field(description="the data set that shows nothing but the shortcut")] = None
+    control: Annotated[StageName | None, Field(description="the stage with the same schedule on clean data")] = None
+    sweep: Annotated[list[StageName], Field(description="stages that differ in the ratio of corrupted images")] = field(
         default_factory=list
     )
-    relearn: Annotated[str | None, Field(description="the stage that learns the clean task again afterwards")] = None
-    scratch: Annotated[str | None, Field(description="the stage that learns it anew on relearn's budget")] = None
-    warm: Annotated[str | None, Field(description="the stage that goes on from the control instead")] = None
+    relearn: Annotated[StageName | None, Field(description="the stage that learns the clean task again")] = (
+        None
+    )
+    scratch: Annotated[StageName | None, Field(description="the stage that learns it anew on relearn's budget")] = None
+    warm: Annotated[StageName | None, Field(description="the stage that goes on from the control instead")] = None
     learned: Annotated[
         float, Field(gt=0, le=1, description="the gate: the least gain from the mark that counts as learned")
     ] = 0.1

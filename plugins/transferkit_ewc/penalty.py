@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from transferkit.names import DatasetName
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -48,7 +50,7 @@ class EWC:
     """Hold each weight where it started, the more firmly the more the source task depends on it."""
 
     dataset: Annotated[
-        str | None,
+        DatasetName | None,
         Field(description="the source's training data; without it the importance is taken on the stage's own images"),
     ] = None
     images: Annotated[int, Field(ge=1, description="of its train split, drawn by the seed")] = 1000

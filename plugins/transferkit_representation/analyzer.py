@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from transferkit.names import DatasetName
+
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
@@ -40,10 +42,10 @@ class Representation:
     ] = "gap"
     folds: Annotated[int, Field(ge=2, le=20, description="parts of the images that probes are tried on in turn")] = 5
     probe_data: Annotated[
-        list[str] | None, Field(description="data sets whose labels probes learn; default: the one looked at")
+        list[DatasetName] | None, Field(description="data sets whose labels probes learn; default: the one looked at")
     ] = None
     corrupted: Annotated[
-        str | None, Field(description="a data set with a planted corruption, whose labels probes learn too")
+        DatasetName | None, Field(description="a data set with a planted corruption, whose labels probes learn too")
     ] = None
     split: Annotated[
         Literal["train", "val", "test"] | None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from transferkit.names import StageName
+
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
@@ -29,10 +31,10 @@ class Spectrum:
         str | None, Field(description="which split of them; default: train of the target, val of the source")
     ] = None
     compare: Annotated[
-        list[str], Field(description="further finished stages whose features are drawn, for example one with BSS")
+        list[StageName], Field(description="further finished stages whose features are drawn, for example one with BSS")
     ] = field(default_factory=list)
     sweep: Annotated[
-        list[str], Field(description="finished stages that differ in BSS's k or weight, to be set side by side")
+        list[StageName], Field(description="finished stages that differ in BSS's k or weight, to be set side by side")
     ] = field(default_factory=list)
 
     metrics: ClassVar[tuple[str, ...]] = (

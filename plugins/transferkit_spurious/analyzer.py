@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from transferkit.names import DatasetName, StageName
+
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
@@ -27,11 +29,12 @@ class Spurious:
     suspect: Annotated[str, Field(description="tables: the block that the metrics and the verdict are about")] = (
         "spurious"
     )
-    stages: Annotated[list[str], Field(description="further stages of the recipe whose models are compared")] = field(
-        default_factory=list
+    stages: Annotated[list[StageName], Field(description="further stages whose models are compared")] = (
+        field(default_factory=list)
     )
     restored: Annotated[
-        str | None, Field(description="tables: a data set of the same rows with other values in the suspect block")
+        DatasetName | None,
+        Field(description="tables: the same rows with other values in the suspect block"),
     ] = None
     rows: Annotated[int, Field(ge=2, description="tables: at most so many validation rows")] = 2000
     instances: Annotated[int, Field(ge=0, description="tables: rows that LIME explains; 0 leaves it out")] = 50

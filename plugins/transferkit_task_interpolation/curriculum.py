@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from transferkit.names import DatasetName
 from transferkit_task_interpolation.contradictions import contradictions
 from transferkit_task_interpolation.lams import Plan, schedule, target_counts
 from transferkit_task_interpolation.pace import BAND, Pace
@@ -51,7 +52,7 @@ class _Clock:
 class TaskInterpolation:
     """Go from the source task to the target task: lam, the weight of the target, rises from 0 to 1."""
 
-    source: Annotated[str, Field(description="the data set of the source task; its train split is used")]
+    source: Annotated[DatasetName, Field(description="the data set of the source task; its train split is used")]
     lams: Annotated[
         list[float], Field(min_length=1, description="weights of the target, one after the other; the last is 1")
     ] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75, 1.0])

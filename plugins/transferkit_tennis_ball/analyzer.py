@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from transferkit.names import DatasetName, StageName
+
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
@@ -17,11 +19,11 @@ class Attraction:
     """Compare how models answer target images with and without the mark of one source class."""
 
     treated: Annotated[str, Field(description="the source class whose images bore the mark")]
-    source_clean: Annotated[str, Field(description="the source images without the mark")]
-    source_marked: Annotated[str, Field(description="the source images with it on the treated class")]
-    target_clean: Annotated[str, Field(description="the target images without the mark")]
-    target_marked: Annotated[str, Field(description="the target images with it on all of them")]
-    arms: Annotated[list[str], Field(description="further stages to compare with the analysis's own")] = field(
+    source_clean: Annotated[DatasetName, Field(description="the source images without the mark")]
+    source_marked: Annotated[DatasetName, Field(description="the source images with it on the treated class")]
+    target_clean: Annotated[DatasetName, Field(description="the target images without the mark")]
+    target_marked: Annotated[DatasetName, Field(description="the target images with it on all of them")]
+    arms: Annotated[list[StageName], Field(description="further stages to compare with the analysis's own")] = field(
         default_factory=list
     )
     learned: Annotated[

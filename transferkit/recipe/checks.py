@@ -16,6 +16,7 @@ from transferkit.recipe.schema import SPLITS
 from transferkit.recipe.stage_checks import check_stage
 from transferkit.recipe.table_checks import check_tables
 from transferkit.recipe.tree import Node, Steps
+from transferkit.registry import reference_options
 from transferkit.suggest import did_you_mean
 
 
@@ -24,6 +25,8 @@ def check_recipe(draft: Draft) -> None:
     _check_stage_names(draft)
     _check_datasets(draft)
     _check_analyses(draft)
+    for use in draft.uses:
+        _check_names(draft, use)
     check_tables(draft)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
@@ -117,6 +120,21 @@ def _known(draft: Draft, path: Steps, node: Node | None, names: Iterable[str], w
     if node is not None and isinstance(node.value, str) and node.value not in names and names:
         message = f'there is no {what} called "{node.value}"'
         draft.findings.add(path, message, did_you_mean(node.value, names))
+
+
+def _check_names(draft: Draft, use: Use) -> None:
+    """Options that name stages or data sets of the recipe."""
+    if use.component is None:
+        return
+    known = {"stage": draft.stage_names(), "data set": list(draft.datasets)}
+    for name, what in reference_options(use.component).items():
+        path = (*use.path, name)
+        node = draft.root.find(path)
+        if node is not None and isinstance(node.value, list):
+            for position, item in enumerate(node.value):
+                _known(draft, (*path, position), item, known[what], what)
+        else:
+            _known(draft, path, node, known[what], what)
 
 
 def _check_datasets(draft: Draft) -> None:
