@@ -96,12 +96,16 @@ def smaller(recipe: str, folder: Path) -> list[str]:
         return [*overrides, "preset=small", "repeat=1", *sizes]
     if recipe == "quickstart.yaml":
         return overrides
+    if recipe == "feature_spectra.yaml":  # batches of four images
+        overrides += [f"stages.bss-{k}.regularizers.bss.k=2" for k in (4, 16)]
+        overrides += [f"stages.tsvd-{r}.regularizers.tsvd.r=2" for r in (4, 8)]
     names = {"cats_vs_dogs.yaml": ["cats_dogs", "imagenet"]}.get(recipe, ["images"])
     names = ["ants_bees", "imagenet"] if recipe.startswith("ants_bees") else names
+    names = ["ants_bees"] if recipe == "feature_spectra.yaml" else names
     for name in names:
         overrides.append(f"datasets.{name}.folder={folder / ('imagenet' if name == 'imagenet' else 'target')}")
     overrides += ["model.preprocessing.input_size=64", "model.weights=null"]
-    if not recipe.startswith("ants_bees"):
+    if not recipe.startswith(("ants_bees", "feature_spectra")):
         overrides += ["model.name=resnet10t"]
     return overrides
 
