@@ -99,7 +99,7 @@ def test_metrics_of_analyses(result):
 def test_stages_have_best_last_and_evaluations(result):
     stage = result["stages"]["t"]
     assert stage["model"] == "repeats/seed-4/stages/t/model" and stage["seconds"] == 4.5
-    assert stage["warnings"] == ["careful"]
+    assert stage["warnings"] == ["careful (in 3 of 3 seeds)"]
     assert stage["best"]["top1"] == pytest.approx(0.8) and stage["best"]["sd"]["top1"] == pytest.approx(0.1)
     assert stage["last"]["top1"] == pytest.approx(0.7) and stage["last"]["sd"]["loss"] == 0
     assert stage["best"]["n"] == stage["last"]["n"] == 3 and stage["best"]["split"] == "val"
@@ -123,3 +123,11 @@ def test_nothing_yet_and_one_seed(tmp_path):
     assert summarise(tmp_path, [])["metrics"] == {} == summarise(tmp_path, [])["stages"]
     one = summarise(tmp_path, [repeat(tmp_path, 0, 0.7, {"retention": {"kept": 0.4}})])
     assert one["metrics"]["retention"]["kept"]["sd"] is None and one["stages"]["t"]["best"]["sd"]["top1"] is None
+
+
+def test_a_warning_that_differs_in_its_numbers_is_one_warning() -> None:
+    from transferkit.over_seeds import _warnings
+
+    found = _warnings([["rate 0.1 above 0.06", "constant"], ["rate 0.1 above 0.055"], ["rate 0.1 above 0.05"]])
+    assert found == ["constant (in 1 of 3 seeds)", "rate 0.1 above 0.06 (in 3 of 3 seeds)"]
+    assert _warnings([[], []]) == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -68,6 +69,18 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     }
 
 
+def _warnings(by_seed: Sequence[Sequence[str]]) -> list[str]:
+    """Every warning once, as the first seed has it: those of other seeds may differ in their numbers."""
+    first: dict[str, str] = {}
+    seeds: dict[str, int] = {}
+    for warnings in by_seed:
+        alike = {re.sub(r"\d+(\.\d+)?", "#", text): text for text in warnings}
+        for pattern, text in alike.items():
+            first.setdefault(pattern, text)
+            seeds[pattern] = seeds.get(pattern, 0) + 1
+    return sorted(f"{first[pattern]} (in {count} of {len(by_seed)} seeds)" for pattern, count in seeds.items())
+
+
 def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     entries = [repeat["stages"][name] for repeat in repeats if name in repeat["stages"]]
     return {
@@ -79,7 +92,7 @@ def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]
         "images": entries[0]["images"],
         "images_seen": entries[0].get("images_seen", {}),
         "seconds": sum(entry["seconds"] for entry in entries),
-        "warnings": sorted({warning for entry in entries for warning in entry["warnings"]}),
+        "warnings": _warnings([entry["warnings"] for entry in entries]),
         "evaluations": _evaluations(entries),
     }
 

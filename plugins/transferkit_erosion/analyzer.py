@@ -26,9 +26,7 @@ class Erosion:
     sweep: Annotated[list[StageName], Field(description="stages that differ in the ratio of corrupted images")] = field(
         default_factory=list
     )
-    relearn: Annotated[StageName | None, Field(description="the stage that learns the clean task again")] = (
-        None
-    )
+    relearn: Annotated[StageName | None, Field(description="the stage that learns the clean task again")] = None
     scratch: Annotated[StageName | None, Field(description="the stage that learns it anew on relearn's budget")] = None
     warm: Annotated[StageName | None, Field(description="the stage that goes on from the control instead")] = None
     learned: Annotated[

@@ -29,8 +29,8 @@ class Spurious:
     suspect: Annotated[str, Field(description="tables: the block that the metrics and the verdict are about")] = (
         "spurious"
     )
-    stages: Annotated[list[StageName], Field(description="further stages whose models are compared")] = (
-        field(default_factory=list)
+    stages: Annotated[list[StageName], Field(description="further stages whose models are compared")] = field(
+        default_factory=list
     )
     restored: Annotated[
         DatasetName | None,
