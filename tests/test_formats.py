@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transferkit.formats import epoch_of, interval, mean_of, plus_minus
+from transferkit.formats import epoch_of, interval, mean_of, number, plus_minus
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,14 @@ def test_a_metric_with_and_without_seeds():
     over = {"top1": 0.9, "loss": 0.31, "sd": {"top1": 0.021, "loss": 0.04, "r2": None}, "r2": None}
     assert [mean_of(over, key) for key in ("top1", "loss", "r2")] == ["90.0 ± 2.1 %", "0.310 ± 0.040", "–"]
     assert [mean_of({"top1": 0.9, "loss": 0.31}, key) for key in ("top1", "loss")] == ["90.0 %", "0.31"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(20000.0, "20,000"), (-12345.6, "-12,346"), (9999.0, "9999"), (0.12345, "0.1235"), (1e20, "1e+20")],
+)
+def test_large_numbers_are_written_out(value, shown):
+    assert number(value) == shown
 
 
 def test_mean_epochs_have_one_decimal():

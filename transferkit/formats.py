@@ -15,8 +15,10 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits, or a dash."""
-    return "–" if value is None else f"{value:.{digits}g}"
+    """A number with so many significant digits, or a dash; large ones to the unit, not as 2e+04."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 def duration(seconds: float | None) -> str:
