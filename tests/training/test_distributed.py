@@ -36,8 +36,9 @@ def torchrun(recipe: Path, out: Path, *overrides: str, processes: int = 2, plugi
     [
         {"regularizers": [{"use": "l2", "weight": 0.01}], "clip": {"norm": 1.0}},
         {"accumulate": 2, "batch_size": 13, "unfreeze": {"every": 1}},
+        {"batch_size": 13, "regularizers": [{"use": "activation_l1", "weight": 1.0}]},
     ],
-    ids=["l2 and clipping", "accumulation, odd batches, unfreezing"],
+    ids=["l2 and clipping", "accumulation, odd batches, unfreezing", "a mean over images, odd batches"],
 )
 def test_two_processes_train_what_one_trains(recipe_file, run, tmp_path, stage) -> None:
     """Batch norm is in eval mode and nothing is augmented, so that only the sums' order differs."""
