@@ -26,7 +26,7 @@ def test_durations(seconds, text):
 def test_numbers():
     assert (percent(0.9412), percent(None), percent(1, 0)) == ("94.1 %", "–", "100 %")
     assert (epoch_of({"epoch": 0}), epoch_of({"epoch": 2.5}), epoch_of({})) == ("1", "3.5", "–")
-    assert (number(0.000123456), number(None), number(12345.678)) == ("0.0001235", "–", "1.235e+04")
+    assert (number(0.000123456), number(None), number(12345.678)) == ("0.0001235", "–", "12,346")
 
 
 def test_plain_table_aligns_and_has_no_trailing_spaces():
