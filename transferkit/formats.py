@@ -14,6 +14,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
+def points(value: float, digits: int = 1) -> str:
+    """A difference of two fractions in percentage points."""
+    return f"{100 * value:.{digits}f} points"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A number with so many significant digits, or a dash; large ones to the unit, not as 2e+04."""
     if value is None:

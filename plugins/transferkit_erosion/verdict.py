@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from transferkit.formats import percent, points
 from transferkit_erosion.arms import AFTER, BEFORE
 
 if TYPE_CHECKING:
@@ -27,20 +28,20 @@ def _forgetting(options: Erosion, found: Findings) -> str | None:
     after = found.arms.on(AFTER, "clean")
     if lost is None or before is None or after is None:
         return None
-    went = f"On clean images the accuracy went from {_percent(before.accuracy)} to {_percent(after.accuracy)}: "
+    went = f"On clean images the accuracy went from {percent(before.accuracy)} to {percent(after.accuracy)}: "
     if lost.value >= 0:
-        went += f"{_points(lost.value)} ({_range(lost.low, lost.high)}) were forgotten"
+        went += f"{points(lost.value)} ({_range(lost.low, lost.high)}) were forgotten"
     else:
-        went += f"nothing was forgotten, {_points(-lost.value)} ({_range(-lost.high, -lost.low)}) were gained"
+        went += f"nothing was forgotten, {points(-lost.value)} ({_range(-lost.high, -lost.low)}) were gained"
     excess, low, high = found.excess
     if math.isnan(excess):
         return went + "; without a control it is unknown how much of that ordinary retraining would have taken."
     if math.isnan(low):
         return went + "; these are too few images to compare it with the control."
     if low > 0:
-        told = f"that is {_points(excess)} ({_range(low, high)}) worse than the control on clean images"
+        told = f"that is {points(excess)} ({_range(low, high)}) worse than the control on clean images"
     elif high < 0:
-        told = f"that is {_points(-excess)} ({_range(-high, -low)}) better than the control on clean images"
+        told = f"that is {points(-excess)} ({_range(-high, -low)}) better than the control on clean images"
     else:
         told = f"that is no different from the control on clean images within the error ({_range(low, high)} points)"
     return f"{went}; {told}."
@@ -50,8 +51,8 @@ def _shortcut(options: Erosion, found: Findings) -> str | None:
     shortcut = found.shortcuts.get(AFTER)
     if shortcut is None or math.isnan(shortcut.gate):
         return None
-    adds = f"the right mark adds {_points(shortcut.gate)} of accuracy"
-    trusted = f"{_percent(shortcut.reliance)} of images bearing another class's mark are taken for that class"
+    adds = f"the right mark adds {points(shortcut.gate)} of accuracy"
+    trusted = f"{percent(shortcut.reliance)} of images bearing another class's mark are taken for that class"
     if shortcut.gate < options.learned and not shortcut.reliance >= RELIED:
         return f"The mark was not learned ({adds}), so nothing here says what a learned shortcut does."
     if math.isnan(shortcut.reliance):
@@ -73,15 +74,7 @@ def _plasticity(options: Erosion, found: Findings) -> str | None:
 def _compared(gap: float) -> str:
     if round(abs(gap), 3) == 0:
         return "as accurate as"
-    return f"{_points(abs(gap))} {'less' if gap > 0 else 'more'} accurate than"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points"
+    return f"{points(abs(gap))} {'less' if gap > 0 else 'more'} accurate than"
 
 
 def _range(low: float, high: float) -> str:

@@ -87,6 +87,7 @@ class EWC:
     def anchors(self, model: TransferModel, reference: TransferModel) -> list[Anchor]:
         """One pull towards copies of the reference's weights, each weighted by its importance."""
         import transferkit
+        from transferkit.training.anchors import counterpart
 
         parameters = dict(model.named_backbone_parameters())
         starts: dict[str, Tensor] = dict(reference.named_backbone_parameters())
@@ -96,8 +97,8 @@ class EWC:
             parameters |= heads
             starts |= _rows(reference, model, dict(reference.named_head_parameters()), heads)
             importance = importance | _rows(reference, model, importance, heads)
-        targets = [_laid_out(name, parameter, starts) for name, parameter in parameters.items()]
-        weights = [_laid_out(name, parameter, importance) for name, parameter in parameters.items()]
+        targets = [counterpart(name, p, starts, "ewc", "held at") for name, p in parameters.items()]
+        weights = [counterpart(name, p, importance, "ewc", "held at") for name, p in parameters.items()]
         return [transferkit.Anchor(list(parameters.values()), targets, weights)]
 
 
@@ -112,18 +113,3 @@ def _rows(
     given = [values[name] for name in names]
     head = rows_of(SourceHead(given[0], given[1] if given[1:] else None, reference.classes), model.classes)
     return {name: rows for name, rows in zip(names, (head.weight, head.bias), strict=False) if rows is not None}
-
-
-def _laid_out(name: str, parameter: nn.Parameter, values: dict[str, Tensor]) -> Tensor:
-    """A copy laid out like the parameter. Raises KeyError naming a parameter that has no or another counterpart."""
-    import torch
-
-    if name not in values:
-        raise KeyError(f"ewc: the model this stage started from has no parameter {name!r} to be held at")
-    value = values[name]
-    if value.shape != parameter.shape:
-        raise KeyError(
-            f"ewc: parameter {name!r} has shape {tuple(parameter.shape)}, but {tuple(value.shape)} "
-            "in the model this stage started from"
-        )
-    return torch.empty_like(parameter, requires_grad=False).copy_(value.detach())

@@ -57,10 +57,11 @@ class L2SP:
         Raises KeyError naming the parameter that the reference lacks or holds in another shape.
         """
         import transferkit
+        from transferkit.training.anchors import counterpart
 
         backbone = self._chosen(model.named_backbone_parameters())
-        starts = dict(reference.named_backbone_parameters())
-        targets = [_start_of(name, parameter, starts) for name, parameter in backbone.items()]
+        starts: dict[str, Tensor] = dict(reference.named_backbone_parameters())
+        targets = [counterpart(name, p, starts, "l2_sp", "pulled towards") for name, p in backbone.items()]
         found = [transferkit.Anchor(list(backbone.values()), targets, term="backbone")]
         if self.head:
             head = self._chosen(model.named_head_parameters())
@@ -69,18 +70,3 @@ class L2SP:
 
     def _chosen(self, named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, nn.Parameter]:
         return {name: parameter for name, parameter in named if self.params == "all" or parameter.ndim >= 2}
-
-
-def _start_of(name: str, parameter: nn.Parameter, starts: dict[str, nn.Parameter]) -> Tensor:
-    """A copy laid out like the parameter, not an alias: training either model later must not move the target."""
-    import torch
-
-    if name not in starts:
-        raise KeyError(f"l2_sp: the model this stage started from has no parameter {name!r} to be pulled towards")
-    start = starts[name]
-    if start.shape != parameter.shape:
-        raise KeyError(
-            f"l2_sp: parameter {name!r} has shape {tuple(parameter.shape)}, but {tuple(start.shape)} "
-            "in the model this stage started from"
-        )
-    return torch.empty_like(parameter, requires_grad=False).copy_(start.detach())

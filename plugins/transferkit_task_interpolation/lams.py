@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from transferkit.data.shares import images_due
+
 Shape = Literal["grid", "linear", "cosine"]
 
 
@@ -40,8 +42,7 @@ def target_counts(lam: float, batch_size: int, step: int) -> int:
     """
     if not 0 <= lam <= 1 or batch_size < 1 or step < 0:
         raise ValueError(f"lam {lam} must be in 0..1, batch size {batch_size} above 0 and step {step} not negative")
-    expected = lam * batch_size
-    return math.floor(expected * (step + 1) + 1e-9) - math.floor(expected * step + 1e-9)
+    return images_due(lam * batch_size, step)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.analysis.plots import COLOURS, SOFT, short_name
 from transferkit.errors import InputError
+from transferkit.formats import percent, points
 from transferkit.report import Report, Table
 from transferkit.suggest import did_you_mean
 from transferkit_tennis_ball.study import CONSTANT, SOURCE, Arm, Mark, study_arm, study_mark, treated_label
@@ -115,19 +116,19 @@ def verdict(options: Attraction, mark: Mark, arms: list[Arm], stage: str) -> str
     """The gate, then where the mark draws, then how the arms compare."""
     if math.isnan(mark.gate):
         return f"Without source images of {options.treated} nothing says whether the mark was learned."
-    gained = f"The mark adds {_points(mark.gate)} to the source model's recall of {options.treated}"
+    gained = f"The mark adds {points(mark.gate)} to the source model's recall of {options.treated}"
     if not mark.gate >= options.learned:
         return f"{gained}: it was not learned, so nothing here says how a learned mark transfers."
     by_name = {arm.name: arm for arm in arms}
-    sentences = [f"{gained} ({_percent(mark.recall_clean)} without it)."]
+    sentences = [f"{gained} ({percent(mark.recall_clean)} without it)."]
     source, own = by_name.get(SOURCE), by_name.get(stage)
     if source is not None and own is not None and not math.isnan(own.attraction_marked):
         sentences.append(
             f"On target images with the mark the source model says {options.treated}'s label for "
-            f"{_percent(source.attraction_marked)}, the fine-tuned one for {_percent(own.attraction_marked)} "
-            f"({_percent(own.attraction_clean)} without the mark)."
+            f"{percent(source.attraction_marked)}, the fine-tuned one for {percent(own.attraction_marked)} "
+            f"({percent(own.attraction_clean)} without the mark)."
         )
-    compared = [f"{arm.name} {_percent(arm.accuracy_marked)}" for arm in arms if arm.name != SOURCE]
+    compared = [f"{arm.name} {percent(arm.accuracy_marked)}" for arm in arms if arm.name != SOURCE]
     if len(compared) > 1:
         sentences.append(f"Accuracy with the mark on everything: {', '.join(compared)}; of one training each.")
     stuck = [arm.name for arm in arms if arm.constant and arm.name != SOURCE]
@@ -179,11 +180,3 @@ def _draw(session: AnalysisSession, arms: list[Arm]) -> dict[str, str]:
         handles = [marked, clean, chance]
         axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, frameon=False)
     return {"attraction.svg": "How often target images are taken for the class that the mark stood for in the source."}
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points"

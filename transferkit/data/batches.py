@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from transferkit.data.feed import Batch, Feed, Request
 from transferkit.data.randomness import numpy_rng
+from transferkit.data.shares import images_due
 from transferkit.errors import InputError
 from transferkit.suggest import did_you_mean
 
@@ -226,11 +227,11 @@ class _Plan:
         room = size = self._loader.batch_size
         shares = self._shares(step, step // steps, step / (steps * self._loader.total_epochs))
         if len(self._others) == 1:
-            target = _due((1 - shares[self._others[0]]) * size, step)
+            target = images_due((1 - shares[self._others[0]]) * size, step)
             return {TARGET: target, self._others[0]: size - target}
         counts = {}
         for name in self._others:
-            due = _due(shares[name] * size, step)
+            due = images_due(shares[name] * size, step)
             # with three streams the rounded counts can exceed a batch: what does not fit comes in the next
             counts[name] = min(due + self._owed[name], room)
             self._owed[name] += due - counts[name]
@@ -251,11 +252,6 @@ class _Plan:
         if not valid or abs(given.get(TARGET, rest) - rest) > 1e-6:
             raise InputError(f"mix gives the shares {given} at step {step}; they must lie in 0..1 and sum to 1")
         return shares
-
-
-def _due(expected: float, step: int) -> int:
-    """The images of a step such that all steps up to it have ⌊expected · steps⌋."""
-    return math.floor(expected * (step + 1) + 1e-9) - math.floor(expected * step + 1e-9)
 
 
 def _probabilities(weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -8,3 +8,11 @@ import math
 def rounded_share(share: float, count: int) -> int:
     """floor(share * count + 1/2), where 0.29 * 50 is 14.5 and not a little less."""
     return math.floor(round(share * count, 9) + 0.5)
+
+
+def images_due(expected: float, step: int) -> int:
+    """The images of a step such that all steps up to it have ⌊expected · steps⌋ together.
+
+    Products that miss a whole number by rounding alone, as 0.29 · 100 does, count as whole.
+    """
+    return math.floor(expected * (step + 1) + 1e-9) - math.floor(expected * step + 1e-9)

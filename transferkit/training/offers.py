@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,27 @@ class ModelOffer:
 
 
 @dataclass
-class BatchOffer:
+class _Drawing:
+    """A generator, made for those who ask for one: this is offered in every step."""
+
+    make_rng: Callable[[], np.random.Generator]
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Keyed by the step."""
+        return self.make_rng()
+
+
+@dataclass
+class BatchOffer(_Drawing):
     """For `transform_batch`."""
 
     images: Tensor
     labels: Tensor
-    rng: np.random.Generator
 
 
 @dataclass
-class CombineOffer:
+class CombineOffer(_Drawing):
     """For `combine`."""
 
     images: Mapping[str, Tensor]
@@ -53,7 +64,6 @@ class CombineOffer:
     step: int
     epoch: int
     progress: float
-    rng: np.random.Generator
 
 
 @dataclass

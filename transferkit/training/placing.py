@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,8 +33,8 @@ def place(session: Session, batch: Batch) -> Combined:
         _transform(session, images, labels, key)
     given = Combined(images, labels)
     for call in session.combine:
-        rng = session.rng(*key, "combine")
-        offer = CombineOffer(given.images, given.labels, state.step, state.epoch, session.progress_made, rng)
+        rng = partial(session.rng, *key, "combine")
+        offer = CombineOffer(rng, given.images, given.labels, state.step, state.epoch, session.progress_made)
         given = call(offer)
         if not isinstance(given, Combined):
             raise InputError(f"{call.plugin} returned a {type(given).__name__} from combine; return a Combined")
@@ -50,5 +51,5 @@ def _transform(
         with seeded(session.seed, session.stage.name, *key):
             images["target"], labels["target"] = mixed(session.mixup, images["target"], labels["target"])
     for index, call in enumerate(session.transform_batch):
-        offer = BatchOffer(images["target"], labels["target"], session.rng(*key, index))
+        offer = BatchOffer(partial(session.rng, *key, index), images["target"], labels["target"])
         images["target"], labels["target"] = call(offer)

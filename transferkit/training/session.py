@@ -250,8 +250,8 @@ class Session(Workspace):
         """Count, let observers look, show progress."""
         state, images = self.state, sum(batch.total for batch in batches)
         state.batch += len(batches)
-        for name, indices in (item for batch in batches for item in batch.indices.items()):
-            state.seen[name] = state.seen.get(name, 0) + len(indices)
+        for name, count in (item for batch in batches for item in batch.totals.items()):
+            state.seen[name] = state.seen.get(name, 0) + count
         self.totals.add(losses, images)
         if self._step_end:
             offer = StepOffer(self, state.step, self.totals.newest())
@@ -357,9 +357,7 @@ class Session(Workspace):
 
     def images_seen(self) -> dict[str, int]:
         """How many images of each stream the stage was trained on, over all processes."""
-        names = ["target", *sorted(set(self.loader.streams) - {"target"})]
-        counts = torch.tensor([self.state.seen.get(name, 0) for name in names], device=self.device)
-        return dict(zip(names, self.accelerator.reduce(counts, "sum").tolist(), strict=True))
+        return {name: self.state.seen.get(name, 0) for name in self.loader.streams}
 
     def best_model(self) -> TransferModel:
         """The model to keep: the average where there is one."""

@@ -37,7 +37,7 @@ class State:
     stopped_early: bool = False
     last_losses: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    seen: dict[str, int] = field(default_factory=dict)  # images of each stream trained on, in this process
+    seen: dict[str, int] = field(default_factory=dict)  # images of each stream trained on, over all processes
 
 
 @dataclass
