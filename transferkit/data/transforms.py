@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from PIL import Image
 from timm.data import create_transform
 from timm.data.transforms import MaybeToTensor
@@ -18,25 +20,70 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Augmentation
 
 
+CHUNK = 1 << 18
+"""How many numbers are normalised at a time: what stays in a core's own cache."""
+
+
+class Normalise:
+    """From uint8 pixels to what torchvision's ToTensor and Normalize make of them, equal to the last bit."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        if not std.all():
+            raise InputError(f"std has a zero ({std.tolist()}): images cannot be divided by it")
+        self._constants = torch.tensor(255.0), mean.view(-1, 1, 1), std.view(-1, 1, 1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(n, C, H, W) uint8 -> the same in float32, in memory of its own, on the same device."""
+        # divisors lie on the device as well: CUDA multiplies by the inverse of one that does not
+        most, mean, std = (constant.to(pixels.device) for constant in self._constants)
+        if pixels.device.type != "cpu":
+            return pixels.to(torch.float32).div_(most).sub_(mean).div_(std)
+        made = torch.empty(pixels.shape)
+        step = max(1, CHUNK // max(1, pixels[:1].numel()))
+        for given, out in zip(pixels.split(step), made.split(step), strict=True):
+            torch.div(given.to(torch.float32).div_(most).sub_(mean), std, out=out)
+        return made
+
+
 class Pipeline:
     """From an RGB image to a normalised (C, H, W) tensor."""
 
     def __init__(
         self,
         geometric: Callable[[Image.Image], Image.Image],
-        final: Callable[[Image.Image], Tensor],
-        random: bool,
+        mode: str,
+        normalise: Normalise,
+        rest: Sequence[Callable[[Tensor], Tensor]] = (),
+        random: bool = False,
     ) -> None:
         self.geometric = geometric
         """Resize, crop, flip, colour: RGB in, RGB of the input size out."""
-        self.final = final
-        """To tensor, normalise, random erasing."""
+        self.mode = mode
+        """What the pixels are then converted to: RGB or L."""
+        self.normalise = normalise
+        self.rest = rest
+        """What follows normalisation: random erasing."""
         self.random = random
         """Whether it draws random numbers (from the global generators, as timm does)."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Both parts in turn."""
         return self.final(self.geometric(image))
+
+    def final(self, picture: Image.Image) -> Tensor:
+        """(C, H, W): to tensor, normalise, random erasing."""
+        made = self.normalise(_planes(picture, self.mode)[None])[0]
+        for step in self.rest:
+            made = step(made)
+        return made
+
+    def kept(self, picture: Image.Image) -> Tensor:
+        """(C, H, W): what a picture is kept as until its batch is used: pixels (a quarter of the floats) if it can be."""
+        return self.final(picture) if self.rest else _planes(picture, self.mode)
+
+    def finish(self, batch: Tensor) -> Tensor:
+        """(n, C, H, W) of what was kept -> floats, equal to `final` of each picture."""
+        return batch if self.rest else self.normalise(batch)
 
 
 def transforms(preprocessing: Preprocessing, augmentation: Augmentation | None) -> Pipeline:
@@ -51,8 +98,10 @@ def transforms(preprocessing: Preprocessing, augmentation: Augmentation | None) 
     colour = _steps(preprocessing, augmentation if training else None, 3)
     geometric, final = _cut(colour)
     if preprocessing.in_chans == 1:
-        final = [_grey, *_cut(_steps(preprocessing, augmentation if training else None, 1))[1]]
-    return Pipeline(Compose(geometric), Compose(final), random=training)
+        final = _cut(_steps(preprocessing, augmentation if training else None, 1))[1]
+    _, normalise, *rest = final
+    mode = "RGB" if preprocessing.in_chans == 3 else "L"
+    return Pipeline(Compose(geometric), mode, Normalise(normalise.mean, normalise.std), rest, random=training)
 
 
 def _steps(preprocessing: Preprocessing, augmentation: Augmentation | None, channels: int) -> list[Any]:
@@ -97,5 +146,10 @@ def _cut(steps: list[Any]) -> tuple[list[Any], list[Any]]:
     return steps[:at], steps[at:]
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    return image.convert("L")
+def _planes(picture: Image.Image, mode: str) -> Tensor:
+    """(C, H, W) uint8: its pixels, one colour after the other."""
+    picture = picture if picture.mode == mode else picture.convert(mode)
+    made = np.empty((len(mode), picture.height, picture.width), np.uint8)
+    for plane, band in zip(made, (picture,) if len(mode) == 1 else picture.split(), strict=True):
+        plane[:] = np.frombuffer(band.tobytes(), np.uint8).reshape(plane.shape)
+    return torch.from_numpy(made)
