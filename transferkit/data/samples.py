@@ -91,7 +91,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
     def read(
         self, indices: NDArray[np.int64], epochs: NDArray[np.int64], new: New = torch.empty, each: Each = _nothing
     ) -> tuple[Tensor, Tensor]:
-        """A batch as it is kept until it is used: (n, C, H, W), pixels where that is possible, and (n,) labels.
+        """(n, C, H, W) images as they are kept until they are used (see `finish`), and (n,) labels.
 
         `new(shape, dtype=…)` gives the memory for the images; `each(index)` is called before each. Seeds the global
         generators. Raises BadImage.
@@ -194,10 +194,9 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         for place, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
             each(index)
             picture, label = self._picture(index, epoch, pipeline)
-            kept = pipeline.kept(picture)
             if images is None:
-                images = new((len(indices), *kept.shape), dtype=kept.dtype)
-            images[place] = kept
+                images = new((len(indices), *pipeline.shape(picture)), dtype=pipeline.kept)
+            pipeline.keep(picture, images[place])
             labels.append(label)
         assert images is not None
         return images, torch.tensor(labels)

@@ -33,15 +33,17 @@ class Normalise:
         self._constants = torch.tensor(255.0), mean.view(-1, 1, 1), std.view(-1, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(n, C, H, W) uint8 -> the same in float32, in memory of its own, on the same device."""
+        """(n, C, H, W) uint8 -> the same in float32, in memory of its own on the same device."""
         # divisors lie on the device as well: CUDA multiplies by the inverse of one that does not
         most, mean, std = (constant.to(pixels.device) for constant in self._constants)
         if pixels.device.type != "cpu":
             return pixels.to(torch.float32).div_(most).sub_(mean).div_(std)
-        made = torch.empty(pixels.shape)
+        made = torch.empty(pixels.shape, dtype=torch.float32)
         step = max(1, CHUNK // max(1, pixels[:1].numel()))
-        for given, out in zip(pixels.split(step), made.split(step), strict=True):
-            torch.div(given.to(torch.float32).div_(most).sub_(mean), std, out=out)
+        part = torch.empty((min(step, len(pixels)), *pixels.shape[1:]), dtype=torch.float32)
+        for given, place in zip(pixels.split(step), made.split(step), strict=True):
+            floats = part[: len(given)].copy_(given)
+            torch.div(floats.div_(most).sub_(mean), std, out=place)
         return made
 
 
@@ -72,17 +74,31 @@ class Pipeline:
 
     def final(self, picture: Image.Image) -> Tensor:
         """(C, H, W): to tensor, normalise, random erasing."""
-        made = self.normalise(_planes(picture, self.mode)[None])[0]
+        pixels = torch.empty(self.shape(picture), dtype=torch.uint8)
+        _write(picture, self.mode, pixels)
+        made = self.normalise(pixels[None])[0]
         for step in self.rest:
             made = step(made)
         return made
 
-    def kept(self, picture: Image.Image) -> Tensor:
-        """(C, H, W): what a picture is kept as until its batch is used: pixels (a quarter of the floats) if it can be."""
-        return self.final(picture) if self.rest else _planes(picture, self.mode)
+    def shape(self, picture: Image.Image) -> tuple[int, int, int]:
+        """(C, H, W) of its tensor."""
+        return len(self.mode), picture.height, picture.width
+
+    @property
+    def kept(self) -> torch.dtype:
+        """As what pictures are kept until their batch is used: as pixels, a quarter of the floats, if that can be."""
+        return torch.float32 if self.rest else torch.uint8
+
+    def keep(self, picture: Image.Image, place: Tensor) -> None:
+        """Write it into its (C, H, W) place in a batch of the type `kept`."""
+        if self.rest:
+            place.copy_(self.final(picture))
+        else:
+            _write(picture, self.mode, place)
 
     def finish(self, batch: Tensor) -> Tensor:
-        """(n, C, H, W) of what was kept -> floats, equal to `final` of each picture."""
+        """(n, C, H, W) as they were kept -> floats, equal to `final` of each picture."""
         return batch if self.rest else self.normalise(batch)
 
 
@@ -146,10 +162,8 @@ def _cut(steps: list[Any]) -> tuple[list[Any], list[Any]]:
     return steps[:at], steps[at:]
 
 
-def _planes(picture: Image.Image, mode: str) -> Tensor:
-    """(C, H, W) uint8: its pixels, one colour after the other."""
+def _write(picture: Image.Image, mode: str, place: Tensor) -> None:
+    """Its pixels into (C, H, W) uint8, one colour after the other."""
     picture = picture if picture.mode == mode else picture.convert(mode)
-    made = np.empty((len(mode), picture.height, picture.width), np.uint8)
-    for plane, band in zip(made, (picture,) if len(mode) == 1 else picture.split(), strict=True):
-        plane[:] = np.frombuffer(band.tobytes(), np.uint8).reshape(plane.shape)
-    return torch.from_numpy(made)
+    for plane, band in zip(place.numpy(), mode, strict=True):
+        plane[:] = np.frombuffer(picture.tobytes("raw", band), np.uint8).reshape(plane.shape)

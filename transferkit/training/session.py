@@ -91,6 +91,8 @@ class Session(Workspace):
         self._trained_for = 0.0  # seconds of this epoch without evaluation
         self._waited_for_data = 0.0
         self._features: Tensor | None = None
+        for loader in self._loaders():
+            loader.feed.waiting = self.leave_if_asked
 
     @property
     def epochs_done(self) -> float:
@@ -308,8 +310,12 @@ class Session(Workspace):
         return found
 
     def _evaluated(self, bar: Bar, images: int) -> None:
-        """After each batch of an evaluation. One process can leave here; several leave together, between steps."""
+        """After each batch of an evaluation."""
         bar.advance(images)
+        self.leave_if_asked()
+
+    def leave_if_asked(self) -> None:
+        """While waiting for data, and in evaluation. One process can leave here; several do it together, after a step."""
         if self.stop and self.accelerator.num_processes == 1:
             self.stop_if_asked()
 
@@ -378,11 +384,14 @@ class Session(Workspace):
 
     def close(self) -> None:
         """End worker processes and trackers."""
-        for loader in (self.loader, self.validation, *self.others.values(), *self.early.values()):
-            if loader is not None:
-                loader.close()
+        for loader in self._loaders():
+            loader.close()
         for tracker in self.accelerator.trackers:
             tracker.finish()
+
+    def _loaders(self) -> list[TrainLoader | EvalLoader]:
+        known = (self.loader, self.validation, *self.others.values(), *self.early.values())
+        return [loader for loader in known if loader is not None]
 
     def save(self) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""
