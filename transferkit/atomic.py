@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from transferkit.errors import InputError
+from safetensors import SafetensorError
+
+from transferkit.errors import InputError, StorageError
 
 Content = TypeVar("Content")
 
@@ -47,14 +50,71 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def storing(what: str) -> Iterator[None]:
+    """Whatever a full, read-only or failing disk raises inside becomes StorageError: `what` could not be written.
+
+    safetensors has an exception of its own for that, which is no OSError.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"{what} could not be written: {reason}") from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file in one move: readers see the old text or the new, never half."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace a small file in one move: readers see the old text or the new, never half. Raises StorageError.
+
+    What is no UTF-8 (a lone surrogate, from a file name of other bytes) is written as JSON would escape it.
+    """
+    write_bytes(path, encoded(text))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`, for what is no text or must keep its line ends everywhere."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    fsync(temporary)
-    os.replace(temporary, path)
+    try:
+        with storing(str(path)):
+            temporary.write_bytes(data)
+            fsync(temporary)
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8, with lone surrogates as JSON escapes them."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add whole lines to a file, durably and all or none of them. Raises StorageError."""
+    with storing(str(path)), path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(encoded(text))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a JSON file with a digest of everything else in it under "digest"."""
+    return {**content, "digest": _digest(content)}
+
+
+def unbroken(content: Mapping[str, Any]) -> bool:
+    """Whether a sealed content is what it was; one without a digest is not."""
+    return content.get("digest") == _digest(content)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
-from transferkit.errors import InputError, Interrupted
+from transferkit.atomic import storing
+from transferkit.errors import InputError, Interrupted, StorageError
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
@@ -35,32 +36,35 @@ class Runner:
         loaded: Loaded,
         folder: RunFolder,
         *,
-        seed: int,
         display: Display,
         stop: StopSignal,
         main: bool = True,
+        accept: Collection[str] = (),
+        extended: str | None = None,
     ) -> None:
-        self.loaded, self.folder, self.seed = loaded, folder, seed
+        self.loaded, self.folder, self.seed = loaded, folder, loaded.recipe.seed
         self.display, self.stop, self.main = display, stop, main
+        self.accept, self.extended = accept, extended
         self.result: Result = {
             "status": "running",
             "run_dir": str(folder.path),
-            "seed": seed,
+            "seed": self.seed,
             "stages": {},
             "analyses": {},
         }
-        if (folder.path / "result.json").is_file():
-            self.result |= {k: v for k, v in folder.result.items() if k in ("stages", "analyses")}
+        self.result |= {k: v for k, v in folder.result.items() if k in ("stages", "analyses")}
 
     def run(self, stages: Sequence[str]) -> Result:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
+        self.result["wanted"] = list(stages)
         try:
             with self._status():
                 for name in stages:
-                    if name in self.result["stages"] and self.folder.model(name).is_dir():
+                    stage = self.loaded.recipe.stage(name)
+                    if self._is_done(stage):
                         self.display.line(f"stage {name}: done already")
-                        continue
-                    self._run_stage(self.loaded.recipe.stage(name))
+                    else:
+                        self._run_stage(stage)
                 self._run_analyses()
         finally:
             if "_models" in vars(self):
@@ -86,10 +90,30 @@ class Runner:
 
     def _write(self, status: str) -> None:
         self.result["status"] = status
-        if self.main:
+        if not self.main:
+            return
+        try:
             self.folder.write_result(self.result)
+        except StorageError as error:
+            if status in ("running", "done"):
+                raise
+            self.display.warn(str(error))  # what ended the run is on its way to the user already
 
     # -- stages -----------------------------------------------------------------------------------------------
+
+    def _is_done(self, stage: schema.Stage) -> bool:
+        """Whether its model is there. Raises InputError where it was trained by another recipe or other versions."""
+        if stage.name == self.extended or stage.name not in self.result["stages"]:
+            return False
+        if not self.folder.model(stage.name).is_dir():
+            return False
+        from transferkit.training.saving import refuse_other_stage
+
+        plugins = self.loaded.plugins(stage).plugins
+        folder = self.folder.stage(stage.name) / "checkpoints"
+        for sentence in refuse_other_stage(folder, self.loaded.recipe, stage, plugins, self.accept):
+            self.display.warn(f"stage {stage.name} was trained with a difference: {sentence}")
+        return True
 
     def _run_stage(self, stage: schema.Stage) -> None:
         from transferkit.training.loop import train
@@ -109,11 +133,15 @@ class Runner:
             stop=self.stop,
             board=self.folder.path / "tb",
             scheduled=self._scheduled(stage),
+            accept=self.accept,
+            extended=stage.name == self.extended,
         )
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
+                if self.main:
+                    self.folder.write_recipe(self.loaded.dump())  # what it goes on with: data may have moved
                 self.display.line(f"stage {stage.name}: going on from {checkpoint.name}")
             else:
                 self.display.line(f"run folder: {self.folder.path}")
@@ -139,6 +167,7 @@ class Runner:
         from transferkit.training.saving import load_weights
 
         stage, state = session.stage, session.state
+        session.checkpoints.settle()
         best = session.checkpoints.best() if stage.keep == "best" else None
         if best is not None:
             load_weights(session, best)
@@ -178,7 +207,8 @@ class Runner:
                     "classes": session.source_head.classes if session.source_head is not None else [],
                 },
             }
-            save_model(self.folder.model(stage.name), model, session.source_head, info)
+            with storing(f"the model of stage {stage.name}"):
+                save_model(self.folder.model(stage.name), model, session.source_head, info)
         session.accelerator.wait_for_everyone()
         self.result["stages"][stage.name] = entry
         self._write("running")

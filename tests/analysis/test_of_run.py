@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from transferkit.analysis import digest
 from transferkit.analysis import workbench as benches
 from transferkit.analysis.cache import Cache
 from transferkit.analysis.of_run import RunModels
 from transferkit.analysis.session import AnalysisSession
+from transferkit.data import digest
 from transferkit.folder import RunFolder
 from transferkit.recipe import Loaded
 from transferkit.recipe.schema import AnalyzerUse, Recipe

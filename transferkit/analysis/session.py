@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from transferkit.analysis.composites import Batches, Composite, Composites, compose
-from transferkit.analysis.digest import head_digest
 from transferkit.analysis.predictions import Predictions
 from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
 from transferkit.errors import InputError
 from transferkit.model import SourceHead, TransferModel
+from transferkit.model.digest import head_digest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

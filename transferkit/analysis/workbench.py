@@ -15,8 +15,8 @@ from torch import nn
 
 from transferkit.analysis.cache import Cache
 from transferkit.analysis.class_mapping import ClassList, source_class_list
-from transferkit.analysis.digest import backbone_digest, model_digest, samples_digest
 from transferkit.analysis.predictions import Predictions, features_of
+from transferkit.data.digest import samples_digest
 from transferkit.data.planting import Corruption, planted_in
 from transferkit.data.samples import Samples
 from transferkit.data.sources import Source, open_split, resolve, split_contents
@@ -26,6 +26,7 @@ from transferkit.errors import InputError
 from transferkit.folder import cache_folder
 from transferkit.hooks import RunPlugins
 from transferkit.model import SourceHead, TransferModel
+from transferkit.model.digest import backbone_digest, model_digest
 from transferkit.recipe import schema
 from transferkit.training.progress import Display
 

@@ -14,6 +14,7 @@ from torch import nn
 from transferkit.data.randomness import seeded
 from transferkit.folder import cache_folder
 from transferkit.freezing import Freezing
+from transferkit.model.digest import backbone_digest
 from transferkit.training.carry_on import carry_on
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.datasets import open_samples, open_sources, stage_data
@@ -55,6 +56,7 @@ def prepare(plan: StagePlan) -> Session:
         reference = reference_model(plan, model, source_head, accelerator)
         pruning = Pruning.from_stage(model, stage.prune) if stage.prune is not None else None
         initialise_head(plan, model, source_head, data.train, accelerator)  # a ridge head fits the pruned backbone
+    started_from = backbone_digest(model)
 
     workspace = Workspace(
         stage=stage,
@@ -98,6 +100,8 @@ def prepare(plan: StagePlan) -> Session:
         evaluated = {"val": data.validation, **evaluated}
     session = Session(
         **vars(workspace),
+        plan=plan,
+        started_from=started_from,
         wrapped=wrapped,
         loader=loader,
         validation=eval_loader(plan, data.validation, accelerator) if data.validation is not None else None,
@@ -110,7 +114,7 @@ def prepare(plan: StagePlan) -> Session:
         freezing=freezing,
         plugins=plan.plugins,
         checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn),
-        log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator),
+        log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator, plan.display.warn),
         stop=plan.stop,
         total_steps=total_steps,
         mixup=make_mixup(stage, len(model.classes)),

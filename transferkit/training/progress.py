@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,7 +60,7 @@ class Display:
         """To run.log only."""
         if self._log is not None:
             stamp = time.strftime("%H:%M:%S", time.gmtime())
-            with self._log.open("a", encoding="utf-8") as file:
+            with suppress(OSError), self._log.open("a", encoding="utf-8") as file:  # a full disk is said elsewhere
                 file.write(f"{stamp}  {text}\n")
 
     # -- training ---------------------------------------------------------------------------------------------
