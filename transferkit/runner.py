@@ -24,6 +24,7 @@ from transferkit.training.signals import StopSignal
 if TYPE_CHECKING:
     from transferkit.analysis.of_run import Live, RunModels
     from transferkit.training.session import Scheduled
+    from transferkit.training.stage_plan import StagePlan
 
 Result = dict[str, Any]
 
@@ -52,7 +53,10 @@ class Runner:
             "stages": {},
             "analyses": {},
         }
-        self.result |= {k: v for k, v in folder.result.items() if k in ("stages", "analyses")}
+        earlier = folder.result
+        self.result |= {k: v for k, v in earlier.items() if k in ("stages", "analyses")}
+        resumed = any((folder.path / "stages").glob("*/checkpoints/*"))
+        self._before = earlier.get("status") if resumed else None
 
     def run(self, stages: Sequence[str]) -> Result:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
@@ -60,11 +64,12 @@ class Runner:
         try:
             with self._status():
                 for name in stages:
-                    stage = self.loaded.recipe.stage(name)
-                    if self._is_done(stage):
+                    plan = self._plan(self.loaded.recipe.stage(name))
+                    accepted = self._accepted(plan)
+                    if self._is_done(plan.stage):
                         self.display.line(f"stage {name}: done already")
                     else:
-                        self._run_stage(stage)
+                        self._run_stage(plan, accepted)
                 self._run_analyses()
         finally:
             if "_models" in vars(self):
@@ -80,6 +85,11 @@ class Runner:
             yield
         except (Interrupted, KeyboardInterrupt):
             self._write("stopped")
+            raise
+        except InputError as error:
+            if self._before is None:
+                self.result["error"] = str(error)
+            self._write(self._before or "failed")  # a refused resume leaves the run as it was
             raise
         except BaseException as error:
             self.result["error"] = str(error) or type(error).__name__
@@ -102,26 +112,21 @@ class Runner:
     # -- stages -----------------------------------------------------------------------------------------------
 
     def _is_done(self, stage: schema.Stage) -> bool:
-        """Whether its model is there. Raises InputError where it was trained by another recipe or other versions."""
-        if stage.name == self.extended or stage.name not in self.result["stages"]:
-            return False
-        if not self.folder.model(stage.name).is_dir():
-            return False
-        from transferkit.training.saving import refuse_other_stage
+        """Whether its model is there."""
+        finished = stage.name in self.result["stages"] and self.folder.model(stage.name).is_dir()
+        return finished and stage.name != self.extended
 
-        plugins = self.loaded.plugins(stage).plugins
-        folder = self.folder.stage(stage.name) / "checkpoints"
-        for sentence in refuse_other_stage(folder, self.loaded.recipe, stage, plugins, self.accept):
-            self.display.warn(f"stage {stage.name} was trained with a difference: {sentence}")
-        return True
+    def _accepted(self, plan: StagePlan) -> list[str]:
+        """What is not as it was when the stage's newest checkpoint was written, and is accepted. Raises InputError."""
+        from transferkit.training.saving import refuse_other_recipe
 
-    def _run_stage(self, stage: schema.Stage) -> None:
-        from transferkit.training.loop import train
-        from transferkit.training.prepare import opened
-        from transferkit.training.saving import restore
+        found = refuse_other_recipe(plan)
+        return [f"stage {plan.stage.name} goes on with a difference: {sentence}" for sentence in found]
+
+    def _plan(self, stage: schema.Stage) -> StagePlan:
         from transferkit.training.stage_plan import StagePlan
 
-        plan = StagePlan(
+        return StagePlan(
             recipe=self.loaded.recipe,
             stage=stage,
             plugins=self.loaded.plugins(stage),
@@ -136,13 +141,21 @@ class Runner:
             accept=self.accept,
             extended=stage.name == self.extended,
         )
+
+    def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
+        from transferkit.training.loop import train
+        from transferkit.training.prepare import opened
+        from transferkit.training.saving import restore
+
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
+                for sentence in accepted:
+                    session.warn(sentence)
                 if self.main:
                     self.folder.write_recipe(self.loaded.dump())  # what it goes on with: data may have moved
-                self.display.line(f"stage {stage.name}: going on from {checkpoint.name}")
+                self.display.line(f"stage {plan.stage.name}: going on from {checkpoint.name}")
             else:
                 self.display.line(f"run folder: {self.folder.path}")
                 self.display.introduce(session)

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from transferkit.errors import InputError, Problem
-from transferkit.recipe import schema
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
-    from transferkit.hooks import Plugin
     from transferkit.training.session import Session
+    from transferkit.training.stage_plan import StagePlan
 
 Kind = Literal["recipe", "data", "versions", "machine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -33,23 +32,22 @@ FREE = {"workers", "checkpoints"}  # keys that change nothing in how a stage is 
 
 def fingerprint(session: Session) -> Facts:
     """All of it, of a stage that is about to train: plain values, for JSON."""
-    plan = session.plan
-    planted = [plugin for plugins in plan.corruptions.values() for plugin in plugins.plugins]
     return {
-        "recipe": recipe_facts(plan.recipe, plan.stage, plan.seed),
+        "recipe": recipe_facts(session.plan),
         "data": data_facts(session),
-        "versions": version_facts([*plan.plugins.plugins, *planted]),
+        "versions": version_facts(session.plan),
         "machine": machine_facts(session),
     }
 
 
-def recipe_facts(recipe: schema.Recipe, stage: schema.Stage, seed: int) -> Facts:
+def recipe_facts(plan: StagePlan) -> Facts:
     """{dotted key: value} of a stage and of what it takes from the recipe."""
+    recipe, stage = plan.recipe, plan.stage
     content = stage.model_dump(mode="json", by_alias=True, exclude=FREE | {"model"})
     content["model"] = (stage.model or recipe.model).model_dump(mode="json", exclude={"weights"})
     if content["start"] not in ("pretrained", "scratch", *(one.name for one in recipe.stages)):
         content["start"] = "a model folder"  # wherever it lies: its weights are compared
-    return {"seed": seed, "deterministic": recipe.deterministic} | dict(_flat(content, ""))
+    return {"seed": plan.seed, "deterministic": recipe.deterministic} | dict(_flat(content, ""))
 
 
 def data_facts(session: Session) -> Facts:
@@ -63,8 +61,9 @@ def data_facts(session: Session) -> Facts:
     return {"splits": found, "start": session.started_from}
 
 
-def version_facts(plugins: Iterable[Plugin]) -> Facts:
+def version_facts(plan: StagePlan) -> Facts:
     """{name: version} of Python, of packages that numbers depend on, of this one and of the plugins in use."""
+    planted = [plugin for plugins in plan.corruptions.values() for plugin in plugins.plugins]
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -72,7 +71,7 @@ def version_facts(plugins: Iterable[Plugin]) -> Facts:
         except PackageNotFoundError:
             found[package] = "none"
     found["transferkit"] = _with_code("transferkit")
-    for plugin in plugins:
+    for plugin in (*plan.plugins.plugins, *planted):
         module = str(plugin.component.cls.__module__).partition(".")[0]
         found[plugin.component.name] = f"{plugin.component.owner} {_with_code(module)}"
     return found

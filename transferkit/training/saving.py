@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.atomic import read_json
 from transferkit.errors import InputError, StorageError
-from transferkit.recipe import schema
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.fingerprint import differences, recipe_facts, refuse, refuse_other_classes, version_facts
 from transferkit.training.metrics import Totals
 from transferkit.training.state import all_finite, load_tree, save_tree, snapshot
 
 if TYPE_CHECKING:
-    from transferkit.hooks import Plugin
     from transferkit.training.session import Session
+    from transferkit.training.stage_plan import StagePlan
 
 FINGERPRINT = "fingerprint"
 
@@ -77,9 +76,13 @@ def _write(content: Mapping[str, Any], folder: Path) -> None:
 
 def restore(session: Session, folder: Path) -> None:
     """Go on from a checkpoint. Raises InputError when it belongs to something else, or lacks a plugin's state."""
-    _compare(session, folder)
-    load_weights(session, folder)
-    session.optimizer.load_state_dict(load_tree(folder / "optimizer"))
+    accepted = _accepted(session, folder)
+    try:
+        load_weights(session, folder)
+        session.optimizer.load_state_dict(load_tree(folder / "optimizer"))
+    except (RuntimeError, ValueError, KeyError) as error:  # a recipe that was accepted although it differs
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder} does not fit this model and optimizer ({first}); start a new run") from error
     saved = load_tree(folder / "state")
     session.totals = Totals.from_state(saved.pop("totals"), session.accelerator)
     for name, value in saved.items():
@@ -96,17 +99,16 @@ def restore(session: Session, folder: Path) -> None:
         _extend(session)
     session.schedule.step_update(session.state.steps_before + session.state.step)
     session.log.rewind(session.stage.name, session.state.step)
+    for sentence in accepted:
+        session.warn(f"stage {session.stage.name} goes on with a difference: {sentence}")
 
 
-def _compare(session: Session, folder: Path) -> None:
-    """See that recipe, data, versions and machine are those of the checkpoint, or accepted as they are."""
+def _accepted(session: Session, folder: Path) -> list[str]:
+    """Differences of data and machine from those of the checkpoint. Raises InputError for what is not accepted."""
     saved, where = load_tree(folder / FINGERPRINT), f"the checkpoint {folder.name} of stage {session.stage.name}"
     refuse_other_classes(saved, session.fingerprint, where)
-    if session.plan.extended:
-        saved["recipe"]["epochs"] = session.stage.epochs
-    found = differences(saved, session.fingerprint)
-    for sentence in refuse(found, session.plan.accept, where):
-        session.warn(f"going on from {folder.name} with a difference: {sentence}")
+    now = {kind: session.fingerprint[kind] for kind in ("data", "machine")}
+    return refuse(differences(saved, now), session.plan.accept, where)
 
 
 def _extend(session: Session) -> None:
@@ -123,21 +125,19 @@ def _extend(session: Session) -> None:
     )
 
 
-def refuse_other_stage(
-    checkpoints: Path, recipe: schema.Recipe, stage: schema.Stage, plugins: Iterable[Plugin], accept: Collection[str]
-) -> list[str]:
-    """The accepted differences between a finished stage's last checkpoint and what it would be trained with now.
+def refuse_other_recipe(plan: StagePlan) -> list[str]:
+    """The accepted differences of recipe and versions between a stage's newest checkpoint and now.
 
-    Recipe and versions are compared, the data are not opened. Raises InputError for what is not accepted.
+    It is looked at before anything is opened, and for finished stages too. Raises InputError for what is not accepted.
     """
-    folder = next(iter(Checkpoints(checkpoints).folders()), None)
+    folder = next(iter(Checkpoints(plan.out / "checkpoints").folders()), None)
     if folder is None or not (folder / f"{FINGERPRINT}.json").is_file():
         return []
     saved = read_json(folder / f"{FINGERPRINT}.json")
-    versions = version_facts(plugins)
-    saved["versions"] = {name: text for name, text in saved["versions"].items() if name in versions}
-    now = {"recipe": recipe_facts(recipe, stage, recipe.seed), "versions": versions}
-    return refuse(differences(saved, now), accept, f"the finished stage {stage.name}")
+    now = {"recipe": recipe_facts(plan), "versions": version_facts(plan)}
+    if plan.extended:
+        now["recipe"]["epochs"] = saved["recipe"]["epochs"]
+    return refuse(differences(saved, now), plan.accept, f"the checkpoint {folder.name} of stage {plan.stage.name}")
 
 
 def load_weights(session: Session, folder: Path) -> None:
