@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from safetensors import SafetensorError
 
 from transferkit.errors import InputError, StorageError
 
-Content = TypeVar("Content")
-
-
-def read_json(path: Path, kind: Callable[..., Content] = dict, *, what: str | None = None) -> Content:
+def read_json(path: Path, kind: type = dict, *, what: str | None = None) -> Any:
     """The content of a small JSON file, which must be of that kind: `dict`, `list`.
 
     Raises InputError for a file that is missing, unreadable, cut short or something else; `what` says what to do.
@@ -30,7 +27,7 @@ def read_json(path: Path, kind: Callable[..., Content] = dict, *, what: str | No
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path} cannot be read: {reason}{hint}") from None
-    if not isinstance(content, kind):  # type: ignore[arg-type]
+    if not isinstance(content, kind):
         raise InputError(f"{path} is damaged: it holds a {type(content).__name__}, not a {kind.__name__}{hint}")
     return content
 

@@ -74,7 +74,8 @@ class RunFolder:
     @property
     def result(self) -> dict[str, Any]:
         """What result.json says; nothing where a crash came before it. Raises InputError when it is damaged."""
-        return read_json(self.path / "result.json") if (self.path / "result.json").is_file() else {}
+        found: dict[str, Any] = read_json(self.path / "result.json") if (self.path / "result.json").is_file() else {}
+        return found
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json in one move. Raises StorageError."""

@@ -51,7 +51,8 @@ def owner_of(folder: Path) -> dict[str, Any] | None:
     """`host`, `pid` and `since` of the process that works on a run, if it gave a sign of life lately."""
     try:
         silent = time.time() - (folder / OWNER).stat().st_mtime
-        return read_json(folder / OWNER) if silent < SILENT else None
+        owner: dict[str, Any] | None = read_json(folder / OWNER) if silent < SILENT else None
+        return owner
     except (OSError, InputError):
         return None
 

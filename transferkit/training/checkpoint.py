@@ -44,7 +44,7 @@ def verify(folder: Path) -> str | None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """`step`, `best` (a step, or None) and `files` of a checkpoint. Raises InputError when it is damaged."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        manifest: dict[str, Any] = read_json(folder / MANIFEST)
     except InputError:
         raise InputError(f"{MANIFEST} is missing or unreadable") from None
     if isinstance(manifest.get("format"), int) and manifest["format"] != FORMAT:
