@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from transferkit.errors import InputError, StorageError
 
+
 def read_json(path: Path, kind: type = dict, *, what: str | None = None) -> Any:
     """The content of a small JSON file, which must be of that kind: `dict`, `list`.
 

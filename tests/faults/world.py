@@ -71,7 +71,9 @@ class Ended:
         return self.code in (1, 2, 3, 4, 130, 143) and not self.crashed and bool(self.said.strip())
 
 
-def forked(command: list[str], log: Path, before: Callable[[], None] | None = None, after: float | None = None) -> Ended:
+def forked(
+    command: list[str], log: Path, before: Callable[[], None] | None = None, after: float | None = None
+) -> Ended:
     """A transferkit command in a child; `before` prepares the attack there, `after` seconds it is killed."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -83,4 +83,9 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def all_finite(tensors: dict[str, Tensor]) -> bool:
     """Whether every floating-point tensor holds numbers only."""
-    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())
+    return all(_is_finite(tensor.detach()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # a sum is ten times cheaper, and a number only if every term is; it may overflow where all of them are
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
