@@ -155,6 +155,7 @@ class Runner:
                 "train": len(session.train_samples),
                 "val": len(session.validation_samples) if session.validation_samples is not None else 0,
             },
+            "fingerprints": session.fingerprints(),
             "steps": state.step,
             "images_seen": session.images_seen(),
             "seconds": state.seconds,

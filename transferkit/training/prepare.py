@@ -67,7 +67,7 @@ def prepare(plan: StagePlan) -> Session:
         source_head=source_head,
         train_samples=data.train,
         validation_samples=data.validation,
-        open_samples=partial(open_samples, plan, preprocessing=model.preprocessing),
+        open_samples=partial(open_samples, plan, sources.images, preprocessing=model.preprocessing),
         display=plan.display,
         state=state,
     )

@@ -359,6 +359,13 @@ class Session(Workspace):
         """How many images of each stream the stage was trained on, over all processes."""
         return {name: self.state.seen.get(name, 0) for name in self.loader.streams}
 
+    def fingerprints(self) -> dict[str, str]:
+        """{split: hash of the images it is taken from}, to tell later whether they are the same; val if not carved."""
+        sources = {"train": self.train_samples.source}
+        if self.validation_samples is not None and self.validation_samples.source is not sources["train"]:
+            sources["val"] = self.validation_samples.source
+        return {split: source.fingerprint() for split, source in sources.items()}
+
     def best_model(self) -> TransferModel:
         """The model to keep: the average where there is one."""
         return self.ema.module if self.ema is not None else self.model
