@@ -165,7 +165,7 @@ class Runner:
         if session.pruning is not None:
             entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():
-            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes)
+            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes, every_class=True)
             if name == "val" and len(session.classes) <= 100:
                 entry["confusion"] = evaluation.confusion.tolist()
         if self.main:

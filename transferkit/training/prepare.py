@@ -27,6 +27,7 @@ from transferkit.training.loaders import (
     open_streams,
     train_loader,
 )
+from transferkit.training.lone_images import refuse_lone_images
 from transferkit.training.metrics import MetricsLog
 from transferkit.training.offers import ModelOffer, SessionOffer, TeardownOffer
 from transferkit.training.optimization import make_optimizer, make_schedule
@@ -140,6 +141,7 @@ def opened(plan: StagePlan) -> Iterator[Session]:
     try:
         for call in plan.plugins.calls("setup"):
             call(SessionOffer(session))
+        refuse_lone_images(session)
         session.anchors = make_anchors(plan.plugins, plan.stage, session.model, session.reference)
         yield session
     except BaseException as caught:

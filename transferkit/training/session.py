@@ -113,6 +113,12 @@ class Session(Workspace):
         return -(-self.loader.steps_per_epoch // self.stage.accumulate)
 
     @property
+    def batches(self) -> int:
+        """Forward passes until the last step."""
+        epochs, updates = divmod(self.total_steps, self.updates_per_epoch)
+        return epochs * self.loader.steps_per_epoch + updates * self.stage.accumulate
+
+    @property
     def finished(self) -> bool:
         """Whether the last step is done, or patience ran out."""
         return self.state.step >= self.total_steps or self.state.stopped_early
