@@ -11,6 +11,7 @@ import typer
 from transferkit.cli.output import note, print_json, progress, say, table
 from transferkit.errors import InputError, Problem
 from transferkit.formats import number, percent
+from transferkit.memory import enough_memory, fewer_at_once
 from transferkit.model_place import find_model
 from transferkit.suggest import did_you_mean
 
@@ -39,7 +40,8 @@ def evaluate(
 
     opened, _ = open_model(folder)
     source = open_data(data, split, opened.classes, labels)
-    found = measure(opened, source, batch_size=batch_size, workers=workers)
+    with enough_memory(fewer_at_once("--batch-size", batch_size)):
+        found = measure(opened, source, batch_size=batch_size, workers=workers)
     facts = as_json(found, opened.classes) | {"model": str(folder), "data": str(data), "split": split}
     if json:
         print_json(facts)

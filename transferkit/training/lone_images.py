@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +49,20 @@ def refuse_lone_images(session: Session) -> None:
         f'stage "{session.stage.name}": {what}, and the batch norm {layers[0]} then has one value per channel, which '
         f"has no variance; {advice}, or batchnorm: eval, which normalises by the statistics the model starts with"
     )
+
+
+@contextmanager
+def explaining_lone_images(stage: str) -> Iterator[None]:
+    """Inside, torch's refusal of one value per channel becomes an InputError: plugins can make batches of any size."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f'stage "{stage}": a single image came to a batch norm that trains and has one value per channel for it, '
+            "which has no variance; use a larger batch_size, stream_batchnorm: joint, or batchnorm: eval"
+        ) from error
 
 
 def _images(count: int) -> str:
