@@ -68,7 +68,8 @@ class Evaluation:
     def confused(self) -> list[list[int]]:
         """[true class, predicted class, images] of every pair that occurs, sorted: what is not 0 in `confusion`."""
         codes, counts = np.unique((self.true * self.num_classes + self.predicted).numpy(), return_counts=True)
-        return np.stack([codes // self.num_classes, codes % self.num_classes, counts], axis=1).tolist()
+        pairs: list[list[int]] = np.stack([*divmod(codes, self.num_classes), counts], axis=1).tolist()
+        return pairs
 
     def record(self, classes: list[str], *, every_class: bool = False) -> dict[str, Any]:
         """For metrics.jsonl; recalls of more than 1000 classes, which nobody reads line by line, only if asked for."""
