@@ -138,8 +138,11 @@ def _sureness(session: AnalysisSession, role: str, order: list[int]) -> NDArray[
     """(n,) the probability of the correct class on each image that could be an overlay."""
     found: Predictions = session.predictions(role, "target", session.overlay_split())
     labels = torch.from_numpy(session.overlays().labels)
-    probabilities = found.logits()[:, order].double().softmax(dim=1)
-    return probabilities.gather(1, labels[:, None]).squeeze(1).numpy()
+    parts = [
+        logits[:, order].double().softmax(dim=1).gather(1, labels[part, None]).squeeze(1)
+        for part, logits in found.chunks()
+    ]
+    return torch.cat(parts).numpy()
 
 
 def _eligible(
