@@ -136,6 +136,7 @@ class Runner:
     def _finish_stage(self, session: Any) -> None:
         """Take the weights that are kept, evaluate on test, write the model folder and the stage's result."""
         from transferkit.model_folder import save_model
+        from transferkit.training.datasets import fingerprints
         from transferkit.training.saving import load_weights
 
         stage, state = session.stage, session.state
@@ -155,7 +156,7 @@ class Runner:
                 "train": len(session.train_samples),
                 "val": len(session.validation_samples) if session.validation_samples is not None else 0,
             },
-            "fingerprints": session.fingerprints(),
+            "fingerprints": fingerprints(session.train_samples, session.validation_samples),
             "steps": state.step,
             "images_seen": session.images_seen(),
             "seconds": state.seconds,

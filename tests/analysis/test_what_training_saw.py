@@ -314,7 +314,7 @@ def test_in_a_run_on_schedule_and_in_an_audit(tmp_path, registry, monkeypatch):
     assert told.ids == [name for name in saw["train"].ids if name != gone]
     for name, mask in saw["train"].planted.items():
         np.testing.assert_array_equal(told.planted[name], mask[kept])
-    assert 'images of "marked" are not what the stage "target" was trained with' in (warned / "run.log").read_text()
+    assert 'images of "marked" changed since stage "target" was trained' in (warned / "run.log").read_text()
 
 
 def test_a_data_set_that_a_curriculum_opens_is_as_it_was_given(tmp_path, registry):

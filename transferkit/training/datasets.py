@@ -146,10 +146,10 @@ class StageImages:
             source = open_split(name, self.datasets, split, classes, cache=cache_folder())
             known = self.trained_on.get(split)
             if known is not None and source is not None and source.fingerprint() != known:
+                stage = self.stage.name if self.stage is not None else ""
                 self.warn(
-                    f'the {split} images of "{name}" are not what the stage "{self.stage.name if self.stage else ""}" '
-                    "was trained with: some were added, removed or changed since. Which of them it saw is worked out "
-                    "from what is there now and may be wrong"
+                    f'the {split} images of "{name}" changed since stage "{stage}" was trained: which of them it saw '
+                    "is worked out anew and may be wrong"
                 )
             self._sources[name, split] = source
         return self._sources[name, split]
@@ -239,6 +239,14 @@ def _evaluation_split(name: str, images: StageImages) -> tuple[str, Part]:
         if part is not None:
             return split, part
     raise InputError(f'evaluate: the data set "{name}" has neither a val nor a test split')
+
+
+def fingerprints(train: Samples, validation: Samples | None) -> dict[str, str]:
+    """{split: hash of the images it is taken from}, to tell later whether they are the same; val if not carved."""
+    sources = {"train": train.source}
+    if validation is not None and validation.source is not train.source:
+        sources["val"] = validation.source
+    return {split: source.fingerprint() for split, source in sources.items()}
 
 
 def stage_data(plan: StagePlan, sources: StageSources, preprocessing: Preprocessing) -> StageData:

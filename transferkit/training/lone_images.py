@@ -28,7 +28,7 @@ def refuse_lone_images(session: Session) -> None:
     if not session.loader.may_be_alone(apart=apart):
         return
     layers = _layers(session)
-    found = session.loader.alone(session.batches, apart=apart) if layers else None
+    found = session.loader.alone(_passes(session), apart=apart) if layers else None
     if found is None:
         return
     number, stream = found
@@ -65,12 +65,18 @@ def explaining_lone_images(stage: str) -> Iterator[None]:
         ) from error
 
 
+def _passes(session: Session) -> int:
+    """Forward passes until the last step."""
+    epochs, updates = divmod(session.total_steps, session.updates_per_epoch)
+    return epochs * session.loader.steps_per_epoch + updates * session.stage.accumulate
+
+
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
 def _on(world: int) -> str:
-    return f" in each of {world} processes" if world > 1 else ""
+    return f" on {world} processes" if world > 1 else ""
 
 
 @torch.no_grad()

@@ -113,12 +113,6 @@ class Session(Workspace):
         return -(-self.loader.steps_per_epoch // self.stage.accumulate)
 
     @property
-    def batches(self) -> int:
-        """Forward passes until the last step."""
-        epochs, updates = divmod(self.total_steps, self.updates_per_epoch)
-        return epochs * self.loader.steps_per_epoch + updates * self.stage.accumulate
-
-    @property
     def finished(self) -> bool:
         """Whether the last step is done, or patience ran out."""
         return self.state.step >= self.total_steps or self.state.stopped_early
@@ -364,13 +358,6 @@ class Session(Workspace):
     def images_seen(self) -> dict[str, int]:
         """How many images of each stream the stage was trained on, over all processes."""
         return {name: self.state.seen.get(name, 0) for name in self.loader.streams}
-
-    def fingerprints(self) -> dict[str, str]:
-        """{split: hash of the images it is taken from}, to tell later whether they are the same; val if not carved."""
-        sources = {"train": self.train_samples.source}
-        if self.validation_samples is not None and self.validation_samples.source is not sources["train"]:
-            sources["val"] = self.validation_samples.source
-        return {split: source.fingerprint() for split, source in sources.items()}
 
     def best_model(self) -> TransferModel:
         """The model to keep: the average where there is one."""
