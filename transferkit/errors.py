@@ -48,6 +48,10 @@ class StorageError(TransferkitError):
     """The disk did not take what was to be written: it is full, read-only or failing."""
 
 
+class OutOfMemory(TransferkitError):
+    """The memory of the machine or of its GPU did not suffice."""
+
+
 class NonFiniteError(TransferkitError):
     """A loss or a gradient stopped being a number."""
 

@@ -177,6 +177,7 @@ class Runner:
     def _finish_stage(self, session: Any) -> None:
         """Take the weights that are kept, evaluate on test, write the model folder and the stage's result."""
         from transferkit.model_folder import save_model
+        from transferkit.training.datasets import fingerprints
         from transferkit.training.saving import load_weights
 
         stage, state = session.stage, session.state
@@ -197,6 +198,7 @@ class Runner:
                 "train": len(session.train_samples),
                 "val": len(session.validation_samples) if session.validation_samples is not None else 0,
             },
+            "fingerprints": fingerprints(session.train_samples, session.validation_samples),
             "steps": state.step,
             "images_seen": session.images_seen(),
             "seconds": state.seconds,
@@ -206,7 +208,7 @@ class Runner:
         if session.pruning is not None:
             entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():
-            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes)
+            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes, every_class=True)
             if name == "val" and len(session.classes) <= 100:
                 entry["confusion"] = evaluation.confusion.tolist()
         if self.main:

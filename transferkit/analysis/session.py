@@ -195,7 +195,7 @@ class AnalysisSession:
 
     def overlay_split(self) -> str:
         """The split that `overlays` takes."""
-        return next(split for split in ("val", "test", "train") if self.workbench.source("target", split) is not None)
+        return next(split for split in ("val", "test", "train") if self.workbench.part("target", split) is not None)
 
     def batches(self, role: str) -> Batches:
         """A function from 8-bit pictures (H, W, 3) to the input (n, C, h, w) of a role's model."""

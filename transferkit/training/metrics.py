@@ -196,7 +196,7 @@ class MetricsLog:
             self._track(flat, record["step"])
         if len(classes) <= 50:
             for name, evaluation in found.items():
-                if not evaluation.confusion.numel():
+                if not evaluation.num_classes:
                     continue  # numbers have no classes to confuse
                 log_confusion(self.accelerator, name, evaluation.confusion, classes, int(records[0]["step"]))
 
