@@ -14,8 +14,8 @@ from torch import nn
 from transferkit.data.randomness import seeded
 from transferkit.folder import cache_folder
 from transferkit.freezing import Freezing
-from transferkit.model.digest import backbone_digest
 from transferkit.memory import enough_memory, smaller_batch
+from transferkit.model.digest import backbone_digest
 from transferkit.training.carry_on import carry_on
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.datasets import open_samples, open_sources, stage_data
