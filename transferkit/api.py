@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import InputError, Interrupted
-from transferkit.folder import RunFolder
-from transferkit.over_seeds import summarise
+from transferkit.errors import InputError, Interrupted, Problem, StorageError
+from transferkit.folder import RunFolder, environment_text, result_text
 from transferkit.recipe import Loaded, load_recipe
+from transferkit.recipe.schema import Recipe
+from transferkit.run_lock import owned
+from transferkit.suggest import did_you_mean
+from transferkit.training.fingerprint import KINDS
 
 
 @dataclass
@@ -41,11 +46,72 @@ def run(
     return execute(loaded, out=Path(out), stages=stages, quiet=quiet)
 
 
-def resume(run_dir: str | Path, *, quiet: bool = False) -> RunResult:
-    """Go on with a run that was stopped: finished stages are kept, the others start from their newest checkpoint."""
-    folder = RunFolder.open(Path(run_dir))
-    loaded = load_recipe(folder.path / "recipe.yaml")
-    return execute(loaded, folder=folder, stages=folder.result.get("wanted", ()), quiet=quiet)
+def resume(
+    run_dir: str | Path,
+    *,
+    accept: Sequence[str] = (),
+    epochs: int | None = None,
+    stage: str | None = None,
+    quiet: bool = False,
+    **overrides: Any,
+) -> RunResult:
+    """Go on with a run that was stopped: finished stages are kept, the others start from their newest checkpoint.
+
+    `accept` names kinds of differences that are meant: recipe, data, versions, machine. With `epochs`, a finished
+    stage (`stage`, or the last one) is trained on to so many epochs in all. Overrides are dotted keys, such as where
+    the data lie now: `resume(run, **{"datasets.flowers.folder": "elsewhere"})`.
+
+    Raises InputError where something is not as the run left it and not accepted, and while another process works on
+    the run; otherwise as `run`.
+    """
+    given = [f"{key}={_text(value)}" for key, value in overrides.items()]
+    return go_on(run_dir, given, accept=accept, epochs=epochs, stage=stage, quiet=quiet)
+
+
+def go_on(
+    run_dir: str | Path,
+    given: Sequence[str],
+    *,
+    accept: Sequence[str],
+    epochs: int | None,
+    stage: str | None,
+    quiet: bool,
+) -> RunResult:
+    """`resume` with overrides as the command line has them: `key=value`."""
+    folder, kinds = RunFolder.open(Path(run_dir)), check_kinds(accept)
+    try:
+        loaded = load_recipe(folder.path / "recipe.yaml", given)
+    except InputError as error:
+        error.add_note("    what has moved can be given: transferkit resume RUN datasets.NAME.folder=WHERE")
+        raise
+    extended = None
+    if epochs is not None:
+        extended = extendable(loaded.recipe, stage)
+        loaded = load_recipe(folder.path / "recipe.yaml", [*given, f"stages.{extended}.epochs={epochs}"])
+    wanted = folder.result.get("wanted", ())
+    return execute(loaded, folder=folder, stages=wanted, quiet=quiet, accept=kinds, extended=extended)
+
+
+def extendable(recipe: Recipe, name: str | None) -> str:
+    """The stage to be trained on. Raises InputError for one that is counted in steps or that others start from."""
+    stages = {stage.name: stage for stage in recipe.stages}
+    name = name or recipe.stages[-1].name
+    if name not in stages:
+        raise InputError(Problem("", f'there is no stage called "{name}"', did_you_mean(name, stages)))
+    if stages[name].epochs is None:
+        raise InputError(f'stage "{name}" is counted in steps: give stages.{name}.steps=N and --accept recipe instead')
+    after = [stage.name for stage in recipe.stages if stage.start == name]
+    if after:
+        raise InputError(f'stage "{name}" cannot be trained on: {", ".join(after)} started from what it was')
+    return name
+
+
+def check_kinds(accept: Iterable[str]) -> frozenset[str]:
+    """The kinds of differences that are meant. Raises InputError for others."""
+    kinds = frozenset(name.strip() for given in accept for name in given.split(",") if name.strip())
+    for name in kinds - set(KINDS):
+        raise InputError(Problem("--accept", f'there is nothing called "{name}" to accept', did_you_mean(name, KINDS)))
+    return kinds
 
 
 def _text(value: Any) -> str:
@@ -59,87 +125,49 @@ def execute(
     folder: RunFolder | None = None,
     stages: Sequence[str] = (),
     quiet: bool = False,
+    accept: Collection[str] = (),
+    extended: str | None = None,
 ) -> RunResult:
     """Run a loaded recipe in a new folder, or go on in an existing one."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    from transferkit.runner import remove_empty, wanted_stages
+    from transferkit.repeats import Repeats
+    from transferkit.runner import Runner, remove_empty, wanted_stages
     from transferkit.training.progress import Display
     from transferkit.training.signals import StopSignal
 
     wanted = wanted_stages(loaded.recipe, stages)
     processes = PartialState(cpu=loaded.recipe.device == "cpu")
-    new = folder is None
-    if new:
-        paths: list[Any] = [None]
-        if processes.is_main_process:
-            paths = [str(RunFolder.create(out, loaded.recipe.name).path)]
+    main, new = processes.is_main_process, folder is None
+    if folder is None:
+        facts = {"processes": processes.num_processes, "device": str(processes.device)}
+        paths = [str(_new_folder(loaded, out, wanted, facts).path) if main else None]
         broadcast_object_list(paths)
-        folder = RunFolder(Path(paths[0]))
-    assert folder is not None
-    main = processes.is_main_process
+        folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
-    if main and new:
-        (folder.path / "recipe.yaml").write_text(loaded.dump(), encoding="utf-8")
-        folder.write_environment(
-            seed=loaded.recipe.seed, processes=processes.num_processes, device=str(processes.device)
-        )
     processes.wait_for_everyone()
     try:
-        with StopSignal().watching() as stop:
-            content = _seeds(loaded, folder, wanted, display, stop, main=main)
+        with owned(folder.path) if main else nullcontext(), StopSignal().watching() as stop:
+            one = partial(Runner, display=display, stop=stop, main=main, accept=accept, extended=extended)
+            repeated = loaded.recipe.repeat > 1
+            content = Repeats(loaded, folder, one).run(wanted) if repeated else one(loaded, folder).run(wanted)
     except InputError:
         if new and main:
             remove_empty(folder, out)
         raise
-    except Interrupted as error:
-        error.add_note(f"go on with: transferkit resume {folder.path}")
+    except (Interrupted, StorageError) as error:
+        room = "make room on the disk, then " if isinstance(error, StorageError) else ""
+        error.add_note(f"{room}go on with: transferkit resume {folder.path}")
         raise
     return RunResult.of(content)
 
 
-def _seeds(
-    loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, stop: Any, *, main: bool
-) -> dict[str, Any]:
-    from transferkit.runner import Runner, make_report
-
-    recipe = loaded.recipe
-    if recipe.repeat == 1:
-        runner = Runner(loaded, folder, seed=recipe.seed, display=display, stop=stop, main=main)
-        runner.result["wanted"] = wanted
-        return runner.run(wanted)
-    repeats: list[dict[str, Any]] = []
-    content = summarise(folder.path, repeats) | {"wanted": wanted}
-
-    def write(status: str) -> None:
-        content["status"] = status
-        if main:
-            folder.write_result(content)
-
-    write("running")
-    try:
-        for seed in range(recipe.seed, recipe.seed + recipe.repeat):
-            display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
-            single = replace(loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
-            one = _seed_folder(folder, single, main=main)
-            repeats.append(Runner(single, one, seed=seed, display=display, stop=stop, main=main).run(wanted))
-            content |= summarise(folder.path, repeats)
-            write("running")
-    except BaseException as error:
-        write("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
-        raise
-    write("done")
-    if main:
-        make_report(folder, display)
-    return content
-
-
-def _seed_folder(folder: RunFolder, single: Loaded, *, main: bool) -> RunFolder:
-    """The folder of one seed, with its own resolved recipe: it can be compared and resumed by itself."""
-    one = RunFolder(folder.path / "repeats" / f"seed-{single.recipe.seed}")
-    if main and not (one.path / "recipe.yaml").is_file():
-        one.path.mkdir(parents=True, exist_ok=True)
-        (one.path / "recipe.yaml").write_text(single.dump(), encoding="utf-8")
-        one.write_environment(seed=single.recipe.seed)
-    return one
+def _new_folder(loaded: Loaded, out: Path, wanted: Sequence[str], facts: Mapping[str, Any]) -> RunFolder:
+    """A run folder from which the run can be resumed from its first moment on."""
+    files = {
+        "recipe.yaml": loaded.dump(),
+        "env.json": environment_text(seed=loaded.recipe.seed, **facts),
+        "result.json": result_text({"status": "running", "stages": {}, "analyses": {}, "wanted": list(wanted)}),
+    }
+    return RunFolder.create(out, loaded.recipe.name, files)

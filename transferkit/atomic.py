@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from transferkit.errors import InputError
+from safetensors import SafetensorError
 
-Content = TypeVar("Content")
+from transferkit.errors import InputError, StorageError
 
 
-def read_json(path: Path, kind: Callable[..., Content] = dict, *, what: str | None = None) -> Content:
+def read_json(path: Path, kind: type = dict, *, what: str | None = None) -> Any:
     """The content of a small JSON file, which must be of that kind: `dict`, `list`.
 
     Raises InputError for a file that is missing, unreadable, cut short or something else; `what` says what to do.
@@ -27,7 +28,7 @@ def read_json(path: Path, kind: Callable[..., Content] = dict, *, what: str | No
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path} cannot be read: {reason}{hint}") from None
-    if not isinstance(content, kind):  # type: ignore[arg-type]
+    if not isinstance(content, kind):
         raise InputError(f"{path} is damaged: it holds a {type(content).__name__}, not a {kind.__name__}{hint}")
     return content
 
@@ -47,14 +48,71 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def storing(what: str) -> Iterator[None]:
+    """Whatever a full, read-only or failing disk raises inside becomes StorageError: `what` could not be written.
+
+    safetensors has an exception of its own for that, which is no OSError.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"{what} could not be written: {reason}") from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file in one move: readers see the old text or the new, never half."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace a small file in one move: readers see the old text or the new, never half. Raises StorageError.
+
+    What is no UTF-8 (a lone surrogate, from a file name of other bytes) is written as JSON would escape it.
+    """
+    write_bytes(path, encoded(text))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`, for what is no text or must keep its line ends everywhere."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    fsync(temporary)
-    os.replace(temporary, path)
+    try:
+        with storing(str(path)):
+            temporary.write_bytes(data)
+            fsync(temporary)
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8, with lone surrogates as JSON escapes them."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add whole lines to a file, durably and all or none of them. Raises StorageError."""
+    with storing(str(path)), path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(encoded(text))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a JSON file with a digest of everything else in it under "digest"."""
+    return {**content, "digest": _digest(content)}
+
+
+def unbroken(content: Mapping[str, Any]) -> bool:
+    """Whether a sealed content is what it was; one without a digest is not."""
+    return content.get("digest") == _digest(content)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -44,6 +44,14 @@ class InputError(TransferkitError):
         super().__init__("\n".join([*lines, summary] if summary else lines))
 
 
+class StorageError(TransferkitError):
+    """The disk did not take what was to be written: it is full, read-only or failing."""
+
+
+class OutOfMemory(TransferkitError):
+    """The memory of the machine or of its GPU did not suffice."""
+
+
 class NonFiniteError(TransferkitError):
     """A loss or a gradient stopped being a number."""
 

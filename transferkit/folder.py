@@ -6,15 +6,17 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import write_text
-from transferkit.errors import InputError
+from transferkit.atomic import read_json, write_text
+from transferkit.errors import InputError, StorageError
 from transferkit.report import finite
 
 PACKAGES = ("transferkit", "torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "pluggy")
@@ -34,21 +36,27 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, out: Path, recipe: str) -> RunFolder:
-        """A new folder; never an existing one."""
+    def create(cls, out: Path, recipe: str, files: Mapping[str, str] = {}) -> RunFolder:
+        """A new folder that appears with these files in it ({name: text}), or not at all. Raises InputError."""
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = out / recipe / f"{stamp}-{secrets.token_hex(2)}"
+        beginning = path.with_name(f".{path.name}")
         try:
-            path.mkdir(parents=True, exist_ok=False)
-        except OSError as error:
-            raise InputError(f"the run folder {path} cannot be created: {error.strerror}") from error
+            beginning.mkdir(parents=True, exist_ok=False)
+            for name, text in files.items():
+                write_text(beginning / name, text)
+            beginning.rename(path)
+        except (OSError, StorageError) as error:
+            shutil.rmtree(beginning, ignore_errors=True)
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise InputError(f"the run folder {path} cannot be created: {reason}") from error
         return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """An existing run. Raises InputError when the folder is none."""
-        if not (path / "result.json").is_file() or not (path / "recipe.yaml").is_file():
-            raise InputError(f"{path} is not a run folder: it has no result.json and recipe.yaml")
+        if not (path / "recipe.yaml").is_file():
+            raise InputError(f"{path} is not a run folder: it has no recipe.yaml")
         return cls(path)
 
     def stage(self, name: str) -> Path:
@@ -65,28 +73,49 @@ class RunFolder:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What result.json says."""
-        content: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        return content
+        """What result.json says; nothing where a crash came before it. Raises InputError when it is damaged."""
+        found: dict[str, Any] = read_json(self.path / "result.json") if (self.path / "result.json").is_file() else {}
+        return found
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Replace result.json in one move."""
-        write_text(self.path / "result.json", json.dumps(finite(result), indent=2, ensure_ascii=False) + "\n")
+        """Replace result.json in one move. Raises StorageError."""
+        write_text(self.path / "result.json", result_text(result))
+
+    def write_recipe(self, text: str) -> None:
+        """Replace recipe.yaml in one move, if it says something else. Raises StorageError."""
+        path = self.path / "recipe.yaml"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
 
     def write_environment(self, **more: Any) -> None:
-        """What the run ran on."""
-        versions: dict[str, str | None] = {}
-        for package in PACKAGES:
-            try:
-                versions[package] = version(package)
-            except PackageNotFoundError:
-                versions[package] = None
-        content = {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": versions,
-            "arguments": sys.argv[1:],
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **more,
-        }
-        write_text(self.path / "env.json", json.dumps(content, indent=2) + "\n")
+        """What the run ran on. Raises StorageError."""
+        write_text(self.path / "env.json", environment_text(**more))
+
+
+def result_text(result: Mapping[str, Any]) -> str:
+    """The content of a result.json."""
+    return json.dumps(finite(result), indent=2, ensure_ascii=False) + "\n"
+
+
+def environment_text(**more: Any) -> str:
+    """The content of an env.json: what the run ran on."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    content = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "arguments": _arguments(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _arguments() -> list[str] | None:
+    """Those of our own command line; another program's, which calls the Python API, are none of our business."""
+    return sys.argv[1:] if Path(sys.argv[0]).name in ("transferkit", "__main__.py") else None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
-from transferkit.errors import InputError, Interrupted
+from transferkit.atomic import storing
+from transferkit.errors import InputError, Interrupted, StorageError
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
@@ -23,6 +24,7 @@ from transferkit.training.signals import StopSignal
 if TYPE_CHECKING:
     from transferkit.analysis.of_run import Live, RunModels
     from transferkit.training.session import Scheduled
+    from transferkit.training.stage_plan import StagePlan
 
 Result = dict[str, Any]
 
@@ -35,32 +37,39 @@ class Runner:
         loaded: Loaded,
         folder: RunFolder,
         *,
-        seed: int,
         display: Display,
         stop: StopSignal,
         main: bool = True,
+        accept: Collection[str] = (),
+        extended: str | None = None,
     ) -> None:
-        self.loaded, self.folder, self.seed = loaded, folder, seed
+        self.loaded, self.folder, self.seed = loaded, folder, loaded.recipe.seed
         self.display, self.stop, self.main = display, stop, main
+        self.accept, self.extended = accept, extended
         self.result: Result = {
             "status": "running",
             "run_dir": str(folder.path),
-            "seed": seed,
+            "seed": self.seed,
             "stages": {},
             "analyses": {},
         }
-        if (folder.path / "result.json").is_file():
-            self.result |= {k: v for k, v in folder.result.items() if k in ("stages", "analyses")}
+        earlier = folder.result
+        self.result |= {k: v for k, v in earlier.items() if k in ("stages", "analyses")}
+        resumed = any((folder.path / "stages").glob("*/checkpoints/*"))
+        self._before = earlier.get("status") if resumed else None
 
     def run(self, stages: Sequence[str]) -> Result:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
+        self.result["wanted"] = list(stages)
         try:
             with self._status():
                 for name in stages:
-                    if name in self.result["stages"] and self.folder.model(name).is_dir():
+                    plan = self._plan(self.loaded.recipe.stage(name))
+                    accepted = self._accepted(plan)
+                    if self._is_done(plan.stage):
                         self.display.line(f"stage {name}: done already")
-                        continue
-                    self._run_stage(self.loaded.recipe.stage(name))
+                    else:
+                        self._run_stage(plan, accepted)
                 self._run_analyses()
         finally:
             if "_models" in vars(self):
@@ -77,6 +86,11 @@ class Runner:
         except (Interrupted, KeyboardInterrupt):
             self._write("stopped")
             raise
+        except InputError as error:
+            if self._before is None:
+                self.result["error"] = str(error)
+            self._write(self._before or "failed")  # a refused resume leaves the run as it was
+            raise
         except BaseException as error:
             self.result["error"] = str(error) or type(error).__name__
             self._write("failed")
@@ -86,18 +100,33 @@ class Runner:
 
     def _write(self, status: str) -> None:
         self.result["status"] = status
-        if self.main:
+        if not self.main:
+            return
+        try:
             self.folder.write_result(self.result)
+        except StorageError as error:
+            if status in ("running", "done"):
+                raise
+            self.display.warn(str(error))  # what ended the run is on its way to the user already
 
     # -- stages -----------------------------------------------------------------------------------------------
 
-    def _run_stage(self, stage: schema.Stage) -> None:
-        from transferkit.training.loop import train
-        from transferkit.training.prepare import opened
-        from transferkit.training.saving import restore
+    def _is_done(self, stage: schema.Stage) -> bool:
+        """Whether its model is there."""
+        finished = stage.name in self.result["stages"] and self.folder.model(stage.name).is_dir()
+        return finished and stage.name != self.extended
+
+    def _accepted(self, plan: StagePlan) -> list[str]:
+        """What is not as it was when the stage's newest checkpoint was written, and is accepted. Raises InputError."""
+        from transferkit.training.saving import refuse_other_recipe
+
+        found = refuse_other_recipe(plan)
+        return [f"stage {plan.stage.name} goes on with a difference: {sentence}" for sentence in found]
+
+    def _plan(self, stage: schema.Stage) -> StagePlan:
         from transferkit.training.stage_plan import StagePlan
 
-        plan = StagePlan(
+        return StagePlan(
             recipe=self.loaded.recipe,
             stage=stage,
             plugins=self.loaded.plugins(stage),
@@ -109,12 +138,24 @@ class Runner:
             stop=self.stop,
             board=self.folder.path / "tb",
             scheduled=self._scheduled(stage),
+            accept=self.accept,
+            extended=stage.name == self.extended,
         )
+
+    def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
+        from transferkit.training.loop import train
+        from transferkit.training.prepare import opened
+        from transferkit.training.saving import restore
+
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
-                self.display.line(f"stage {stage.name}: going on from {checkpoint.name}")
+                for sentence in accepted:
+                    session.warn(sentence)
+                if self.main:
+                    self.folder.write_recipe(self.loaded.dump())  # what it goes on with: data may have moved
+                self.display.line(f"stage {plan.stage.name}: going on from {checkpoint.name}")
             else:
                 self.display.line(f"run folder: {self.folder.path}")
                 self.display.introduce(session)
@@ -136,9 +177,11 @@ class Runner:
     def _finish_stage(self, session: Any) -> None:
         """Take the weights that are kept, evaluate on test, write the model folder and the stage's result."""
         from transferkit.model_folder import save_model
+        from transferkit.training.datasets import fingerprints
         from transferkit.training.saving import load_weights
 
         stage, state = session.stage, session.state
+        session.checkpoints.settle()
         best = session.checkpoints.best() if stage.keep == "best" else None
         if best is not None:
             load_weights(session, best)
@@ -155,6 +198,7 @@ class Runner:
                 "train": len(session.train_samples),
                 "val": len(session.validation_samples) if session.validation_samples is not None else 0,
             },
+            "fingerprints": fingerprints(session.train_samples, session.validation_samples),
             "steps": state.step,
             "images_seen": session.images_seen(),
             "seconds": state.seconds,
@@ -164,7 +208,7 @@ class Runner:
         if session.pruning is not None:
             entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():
-            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes)
+            entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes, every_class=True)
             if name == "val" and len(session.classes) <= 100:
                 entry["confusion"] = evaluation.confusion.tolist()
         if self.main:
@@ -178,7 +222,8 @@ class Runner:
                     "classes": session.source_head.classes if session.source_head is not None else [],
                 },
             }
-            save_model(self.folder.model(stage.name), model, session.source_head, info)
+            with storing(f"the model of stage {stage.name}"):
+                save_model(self.folder.model(stage.name), model, session.source_head, info)
         session.accelerator.wait_for_everyone()
         self.result["stages"][stage.name] = entry
         self._write("running")

@@ -25,6 +25,9 @@ class Confusion:
     limit: Annotated[
         int, Field(ge=1, description="composites per pair of background class and target class; the paper has 5000")
     ] = 60
+    most: Annotated[
+        int, Field(ge=1, description="composites in all: of many target classes fewer of each pair are made")
+    ] = 30_000
     area: Annotated[float, Field(gt=0, le=1, description="share of the picture that the overlay covers")] = 0.1
     min_images: Annotated[int, Field(ge=1, description="source images that a background class must have")] = 4
     halves: Annotated[

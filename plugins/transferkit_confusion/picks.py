@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,21 @@ def pick_backgrounds(
     middle = sorted(rest, key=lambda i: (index[i], i))[:neutral]
     chosen = zip(GROUPS, (towards, middle, against), strict=True)
     return [Background(target, group, i, float(shares[i, target]), index[i]) for group, found in chosen for i in found]
+
+
+def within(picked: Sequence[Background], limit: int, most: int, seed: int) -> tuple[list[Background], int]:
+    """At most `most` composites: (backgrounds, limit of each), where there are too many with a lower limit.
+
+    Of more backgrounds than `most` those of a keyed choice of target classes are kept, at least of one.
+    """
+    kept = list(picked)
+    if len(kept) > most:
+        pairs = Counter(one.target for one in picked)
+        order = sorted(pairs, key=lambda target: (key(seed, "confusion target", target), target))
+        total = accumulate(pairs[target] for target in order)
+        chosen = {order[0], *(target for target, count in zip(order, total, strict=True) if count <= most)}
+        kept = [one for one in picked if one.target in chosen]
+    return kept, max(1, min(limit, most // len(kept)))
 
 
 def halves(labels: Ids, ids: Sequence[str], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

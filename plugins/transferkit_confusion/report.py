@@ -136,7 +136,7 @@ def notes(session: AnalysisSession, trial: Trial, options: Confusion, contrasts:
     """Counts, choices, seeds, chance level, what the intervals are of."""
     per_class = ", ".join(f"{len(chosen)} of {trial.classes[j]}" for j, chosen in trial.overlays.items())
     lines = [
-        f"{len(trial.composites)} composites: at most {options.limit} for each of {len(trial.backgrounds)} pairs of "
+        f"{len(trial.composites)} composites: at most {trial.limit} for each of {len(trial.backgrounds)} pairs of "
         f"background class and target class (the paper has 5000). Overlays cover {100 * options.area:.0f} % of the "
         f"picture; chance is {100 / len(trial.classes):.0f} %; seed {session.seed}.",
         f"Overlays: {per_class}, from the {session.overlay_split()} images: those whose least probability of the "

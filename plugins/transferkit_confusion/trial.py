@@ -15,7 +15,7 @@ from transferkit.analysis.composites import Composites
 from transferkit.errors import InputError
 from transferkit_confusion.asking import ask
 from transferkit_confusion.making import Maker
-from transferkit_confusion.picks import Background, halves, pick_backgrounds, pick_overlays
+from transferkit_confusion.picks import Background, halves, pick_backgrounds, pick_overlays, within
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -45,6 +45,8 @@ class Trial:
     """Per background class: images that bias was measured on, images that were pasted on."""
     bias_pasted: NDArray[np.float64]
     """(K_s, K_t): the bias of the images that were pasted on, which had no say in the choice where halved."""
+    limit: int
+    """Composites of each pair at most."""
     halved: bool
     """Whether no background's bias was measured on images that were pasted on."""
     group: NDArray[np.str_] = field(init=False)
@@ -87,7 +89,12 @@ def hold(session: AnalysisSession, options: Confusion) -> Trial:
             f"backgrounds need at least three source classes with {options.min_images} images, and {len(eligible)} "
             "have them; give more source images, or a smaller min_images"
         )
-    composites = _compose(session, options, picked, chosen, pasted)
+    every = len(picked)
+    picked, limit = within(picked, options.limit, options.most, session.seed)
+    if len(picked) < every or limit < options.limit:
+        notes.append(_bounded(options, every, len(picked), limit, len(chosen)))
+        chosen = {target: chosen[target] for target in dict.fromkeys(one.target for one in picked)}
+    composites = _compose(session, options, limit, picked, chosen, pasted)
     counts = {b.source: (_count(measured, labels, b), _count(pasted, labels, b)) for b in picked}
     trial = Trial(
         classes=classes,
@@ -99,6 +106,7 @@ def hold(session: AnalysisSession, options: Confusion) -> Trial:
         plain=_plain(composites, options.repeats),
         images=counts,
         bias_pasted=_bias(votes, pasted, len(classes)),
+        limit=limit,
         halved=not any((measured & pasted & (labels == b.source)).any() for b in picked),
         gaps=gaps,
         notes=notes,
@@ -130,8 +138,11 @@ def _sureness(session: AnalysisSession, role: str, order: list[int]) -> NDArray[
     """(n,) the probability of the correct class on each image that could be an overlay."""
     found: Predictions = session.predictions(role, "target", session.overlay_split())
     labels = torch.from_numpy(session.overlays().labels)
-    probabilities = found.logits()[:, order].double().softmax(dim=1)
-    return probabilities.gather(1, labels[:, None]).squeeze(1).numpy()
+    parts = [
+        logits[:, order].double().softmax(dim=1).gather(1, labels[part, None]).squeeze(1)
+        for part, logits in found.chunks()
+    ]
+    return torch.cat(parts).numpy()
 
 
 def _eligible(
@@ -170,17 +181,27 @@ def _eligible(
 def _compose(
     session: AnalysisSession,
     options: Confusion,
+    limit: int,
     picked: list[Background],
     overlays: dict[int, list[int]],
     pasted: NDArray[np.bool_],
 ) -> Composites:
     backgrounds, tops = session.samples("source"), session.overlays()
-    maker = Maker(backgrounds, tops, session.seed, math.sqrt(options.area), options.repeats, options.limit)
+    maker = Maker(backgrounds, tops, session.seed, math.sqrt(options.area), options.repeats, limit)
     items = []
     for one in picked:
         images = np.flatnonzero(pasted & (backgrounds.labels == one.source)).tolist()
         items += maker.items(one.source, images, overlays[one.target])
     return Composites(backgrounds, tops, items)
+
+
+def _bounded(options: Confusion, every: int, kept: int, limit: int, classes: int) -> str:
+    text = (
+        f"Left out: {every} pairs of background class and target class ({classes} target classes) with up to "
+        f"{options.limit} composites each are {every * options.limit:,}, more than the {options.most:,} that `most` "
+        f"allows, so at most {limit} of each pair were made"
+    )
+    return f"{text}, and only {kept} pairs were tried." if kept < every else f"{text}."
 
 
 def _count(chosen: NDArray[np.bool_], labels: NDArray[np.int64], one: Background) -> int:

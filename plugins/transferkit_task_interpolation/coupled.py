@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from transferkit.analysis.cache import Cache
-from transferkit.analysis.digest import backbone_digest, samples_digest
+from transferkit.data.digest import samples_digest
 from transferkit.errors import InputError
+from transferkit.model.digest import backbone_digest
 from transferkit_task_interpolation.coupling import optimal_coupling
 from transferkit_task_interpolation.partners import SparseCoupling
 

@@ -19,7 +19,7 @@ def run_folder(world, tmp_path):
     for stage, model in {"pre": "source", "target": "target", "control": "baseline"}.items():
         (run / "stages" / stage).mkdir(parents=True)
         (run / "stages" / stage / "model").symlink_to(world / model)
-    stage = {"epochs": 1, "dataset": "insects"}
+    stage = {"epochs": 1, "dataset": "insects", "validation": 0}
     recipe = {
         "name": "r",
         "model": {"name": "test_resnet"},

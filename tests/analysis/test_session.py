@@ -107,7 +107,7 @@ def test_what_the_features_depend_on_changes_the_key(tmp_path, passes):
 def test_files_are_known_by_their_bytes_not_by_name_size_or_time(tmp_path):
     from PIL import Image
 
-    from transferkit.analysis.digest import samples_digest
+    from transferkit.data.digest import samples_digest
 
     def digest(pixel, name="a.png"):
         folder = tmp_path / f"{pixel}-{name}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transferkit_confusion import pick_backgrounds, pick_overlays
 from transferkit_confusion.making import Maker
-from transferkit_confusion.picks import halves
+from transferkit_confusion.picks import Background, halves, within
 
 from transferkit.analysis import place_overlay
 from transferkit.data.randomness import key
@@ -127,3 +127,26 @@ def test_a_composite_does_not_depend_on_the_others(samples):
     assert where(fewer).items() <= where(whole).items()
     assert where(maker(samples, seed=1).items(1, [4], [3])).items() != where(fewer).items()
     assert maker(samples).items(1, [], [0]) == []
+
+
+def backgrounds(classes, each=10):
+    return [Background(target, "with", source, 0.5, 0.5) for target in range(classes) for source in range(each)]
+
+
+def test_todays_tasks_are_whole_and_many_classes_are_bounded():
+    for classes in (2, 37, 50):
+        picked = backgrounds(classes)
+        assert within(picked, 60, 30_000, 0) == (picked, 60)
+    for classes in (51, 350, 3000):  # 350 would be 210,000
+        kept, limit = within(backgrounds(classes), 60, 30_000, 0)
+        assert len(kept) == 10 * classes and len(kept) * limit <= 30_000 < len(kept) * (limit + 1)
+
+
+@pytest.mark.parametrize("most", [1, 9, 10, 25, 99])
+def test_more_pairs_than_composites_leave_out_whole_classes(most):
+    picked = backgrounds(10)
+    kept, limit = within(picked, 60, most, 3)
+    assert limit == 1 and len(kept) == max(most // 10, 1) * 10
+    assert kept == [one for one in picked if one in kept]
+    more, _ = within(picked, 60, most + 10, 3)
+    assert set(kept) <= set(more)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from transferkit.errors import InputError, TransferkitError
+from transferkit.errors import InputError, StorageError, TransferkitError
 from transferkit.training.checkpoint import MANIFEST, Checkpoints, verify
 
 
@@ -63,8 +67,78 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path: Path, damag
     assert store.newest().name == "step-000001"
     assert names in said[0]
     assert "step-000001" in said[0]
+    assert store.best() is None  # as it was at step 1
+
+
+def test_a_damaged_best_one_is_refused(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    store.save(1, write("1"), best=True)
+    store.save(2, write("2"), best=False)
+    damage_flip(tmp_path / "step-000001")
     with pytest.raises(TransferkitError, match="damaged"):
         store.best()
+
+
+def test_the_files_beside_the_checkpoints_are_not_believed(tmp_path: Path) -> None:
+    """A kill between publishing a checkpoint and writing `best` left the older name there."""
+    store = Checkpoints(tmp_path)
+    store.save(1, write("1"), best=True)
+    store.save(2, write("2"), best=True)
+    (tmp_path / "best").write_text("step-000001\n")
+    (tmp_path / "last").write_text("step-000001\n")
+    again = Checkpoints(tmp_path)
+    assert again.newest().name == again.best().name == "step-000002"
+
+
+def test_steps_are_numbers(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=2)
+    for step in (999_998, 999_999, 1_000_000, 1_000_001):
+        store.save(step, write(str(step)), best=step == 999_998)
+    assert [folder.name for folder in store.folders()] == ["step-1000001", "step-1000000", "step-999998"]
+    assert store.newest().name == "step-1000001"
+    assert store.best().name == "step-999998"
+
+
+def test_what_an_older_one_calls_the_best_is_kept_as_long_as_it_is(tmp_path: Path) -> None:
+    """So that the newest one may be damaged."""
+    store = Checkpoints(tmp_path, keep=2, warn=lambda text: None)
+    store.save(1, write("1"), best=True)
+    store.save(2, write("2"), best=False)
+    store.save(3, write("3"), best=True)
+    damage_flip(tmp_path / "step-000003")
+    again = Checkpoints(tmp_path, warn=lambda text: None)
+    assert (again.newest().name, again.best().name) == ("step-000002", "step-000001")
+
+
+def test_a_step_that_is_written_twice_is_never_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Checkpoints(tmp_path, keep=1)
+    store.save(1, write("old"), best=True)
+    replace = os.replace
+
+    def killed(source: object, target: object) -> None:
+        if Path(str(target)).name == "step-000001":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as a kill would
+    with pytest.raises(KeyboardInterrupt):
+        store.save(1, write("new"), best=True)
+    monkeypatch.undo()
+    assert (Checkpoints(tmp_path).newest() / "a.txt").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["step-000001"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"format": 2}', '{"format": 2, "files": {"a": "b"}}', "null", "7"])
+def test_a_manifest_that_is_none_blocks_nothing(tmp_path: Path, content: str) -> None:
+    store = Checkpoints(tmp_path, keep=3, warn=lambda text: None)
+    store.save(1, write("1"), best=False)
+    store.save(2, write("2"), best=False)
+    (tmp_path / "step-000002" / MANIFEST).write_text(content)
+    (tmp_path / "step-x").mkdir()
+    assert store.newest().name == "step-000001"
+    store.save(3, write("3"), best=False)
+    assert store.newest().name == "step-000003"
 
 
 def test_none_left_is_an_error_and_none_at_all_is_not(tmp_path: Path) -> None:
@@ -77,18 +151,60 @@ def test_none_left_is_an_error_and_none_at_all_is_not(tmp_path: Path) -> None:
         store.newest()
 
 
-def test_a_save_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
-    store = Checkpoints(tmp_path)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left (os 28)")])
+def test_a_save_that_fails_leaves_the_others_whole(tmp_path: Path, error: Exception) -> None:
+    said: list[str] = []
+    store = Checkpoints(tmp_path, warn=said.append)
     store.save(1, write("1"), best=True)
 
     def full_disk(folder: Path) -> None:
         (folder / "a.txt").write_text("half")
-        raise OSError(28, "No space left on device")
+        raise error
 
-    with pytest.raises(TransferkitError, match="No space left"):
-        store.save(2, full_disk, best=True)
+    with pytest.raises(StorageError, match="step-000002 could not be written: No space left"):
+        store.save(2, full_disk, best=False)
+    assert "the checkpoints before it are kept" in said[0]
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["step-000001"]
-    assert store.best().name == "step-000001"
+    store.save(3, write("3"), best=False)
+    assert store.newest().name == "step-000003"
+
+
+def test_a_best_one_that_the_disk_did_not_take_comes_before_the_next(tmp_path: Path) -> None:
+    store, full = Checkpoints(tmp_path, warn=lambda text: None), [True]
+
+    def when_there_is_room(text: str):
+        def into(folder: Path) -> None:
+            if full[0]:
+                raise OSError(28, "No space left on device")
+            write(text)(folder)
+
+        return into
+
+    store.save(1, write("1"), best=True)
+    store.begin(2, when_there_is_room("2"), best=True)
+    store.begin(3, when_there_is_room("3"), best=False)
+    store.close()
+    assert (store.newest().name, store.best().name) == ("step-000001", "step-000001")
+    full[0] = False
+    store.settle()
+    again = Checkpoints(tmp_path)
+    assert (again.newest().name, again.best().name) == ("step-000003", "step-000002")
+
+
+def test_in_the_background_a_failure_is_said_with_the_next(tmp_path: Path) -> None:
+    said: list[str] = []
+    store = Checkpoints(tmp_path, warn=said.append)
+    going_on = threading.Event()
+
+    def slow(folder: Path) -> None:
+        going_on.wait(10)
+        write("1")(folder)
+
+    store.begin(1, slow, best=True)
+    assert not list(tmp_path.glob("step-*"))
+    going_on.set()
+    store.settle()
+    assert store.newest().name == store.best().name == "step-000001"
 
 
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -10,7 +12,7 @@ from torch import nn
 
 from transferkit.data.batches import Batch
 from transferkit.errors import TransferkitError
-from transferkit.training.evaluation import Evaluation, evaluate
+from transferkit.training.evaluation import Evaluation, _Answers, evaluate
 
 
 class Fixed(nn.Module):
@@ -53,7 +55,7 @@ def test_counts_and_loss_by_hand() -> None:
 
 
 def test_a_class_without_images_has_no_recall() -> None:
-    found = Evaluation(torch.tensor([[2, 0], [0, 0]]), 0.1, 1.0)
+    found = Evaluation(torch.tensor([0, 0]), torch.tensor([0, 0]), 2, 0.1, 1.0)
     assert found.per_class[0] == 1.0
     assert math.isnan(found.per_class[1])
     assert found.largest_share == (0, 1.0)
@@ -63,3 +65,38 @@ def test_a_sample_that_is_lost_is_noticed() -> None:
     batch = Batch({"target": torch.zeros(1, 1)}, {"target": torch.zeros(1, dtype=torch.long)}, {}, 1)
     with pytest.raises(TransferkitError, match="saw 1 images, but the data set has 2"):
         evaluate(Fixed(torch.zeros(1, 2)), Loader([batch], 2), Accelerator(cpu=True), 2)
+
+
+def test_thousands_of_classes_cost_what_their_logits_do() -> None:
+    """81,313 classes (a landmarks set) would take 49 GiB as a matrix; what is found is what the matrix would say."""
+    many = 81_313
+    rng = np.random.default_rng(0)
+    true, predicted = rng.integers(0, many, (2, 6))
+    true[3:] = predicted[3:] = true[0]
+    tally = _Answers(many, torch.device("cpu"))
+    for part in (slice(0, 2), slice(2, 6)):
+        logits = torch.zeros(len(true[part]), many)
+        logits[torch.arange(len(logits)), torch.from_numpy(predicted[part])] = 1.0
+        tally.add(logits, torch.from_numpy(true[part]))
+    found = tally.result(Accelerator(cpu=True))
+    assert found.images == 6 and found.top1 == 0.5
+    assert found.largest_share == (int(true[0]), 0.5)
+    assert found.per_class[int(true[0])] == 0.75 and int(found.counts.sum()) == 6
+    pairs = Counter(zip(true.tolist(), predicted.tolist(), strict=True))
+    assert found.confused() == [[*pair, count] for pair, count in sorted(pairs.items())]
+    names = [str(number) for number in range(many)]
+    assert "per_class" not in found.record(names) and len(found.record(names, every_class=True)["per_class"]) == many
+
+
+def test_recalls_and_counts_are_those_of_the_matrix() -> None:
+    rng = np.random.default_rng(1)
+    true, predicted = torch.from_numpy(rng.integers(0, 9, (2, 200)))
+    found = Evaluation(true, predicted, 10, 0.0, 0.0)
+    matrix = np.zeros((10, 10), dtype=np.int64)
+    np.add.at(matrix, (true.numpy(), predicted.numpy()), 1)
+    assert np.array_equal(found.confusion.numpy(), matrix)
+    assert found.top1 == matrix.trace() / 200
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(found.per_class, matrix.diagonal() / matrix.sum(axis=1))
+    share = matrix.sum(axis=0)
+    assert found.largest_share == (int(share.argmax()), share.max() / 200)

@@ -8,7 +8,7 @@ import torch
 from transferkit.training.metrics import MetricsLog, Totals
 from transferkit.training.objective import Losses
 
-ALONE = SimpleNamespace(num_processes=1, is_main_process=True, trackers=[], log=lambda *a, **k: None)
+ALONE = SimpleNamespace(num_processes=1, process_index=0, is_main_process=True, trackers=[], log=lambda *a, **k: None)
 
 
 def step(task: float, bss: float) -> Losses:
@@ -54,7 +54,7 @@ def test_state_survives_in_the_middle_of_an_epoch() -> None:
     whole, first = Totals(), Totals()
     for totals in (whole, first):
         totals.add([step(1.0, 2.0)], 8)
-    second = Totals.from_state(first.state())
+    second = Totals.from_state(first.state(ALONE), ALONE)
     for totals in (whole, second):
         totals.add([step(4.0, 5.0)], 4)
         totals.settle()

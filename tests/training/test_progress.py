@@ -63,3 +63,17 @@ def test_an_epochs_line_has_the_numbers_people_look_for(tmp_path, capsys) -> Non
 def test_losses_are_looked_at_now_and_then_only(tmp_path, monkeypatch, due: bool) -> None:
     monkeypatch.setattr(progress, "REFRESH", -1.0 if due else 1000.0)
     assert Display(tmp_path / "run.log").due() is due
+
+
+def test_work_of_minutes_is_foretold_once_from_what_was_measured(tmp_path, capsys, monkeypatch) -> None:
+    clock = iter(range(0, 1000, 5))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(progress, "PLAIN_EVERY", 1e9)
+    display = Display(tmp_path / "run.log", quiet=True)
+    with display.task(210_000, "target model on composites") as bar:
+        for _ in range(3):
+            bar.advance(100)  # 5 seconds each
+    with display.task(300, "a short thing") as bar:
+        bar.advance(100)
+    lines = [line for line in (tmp_path / "run.log").read_text().splitlines() if "to do" in line]
+    assert len(lines) == 1 and lines[0].endswith("target model on composites: 210,000 to do, about 2 h 54 min left")

@@ -157,7 +157,7 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path, registry, recipe_file) -
 
     from transferkit.training.session import Session
 
-    before = Session.stop_if_asked
+    before = Session.save_or_stop
 
     def stop(self) -> None:
         if self.state.step == 11:
@@ -165,7 +165,7 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path, registry, recipe_file) -
         before(self)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Session, "stop_if_asked", stop)
+        patch.setattr(Session, "save_or_stop", stop)
         execute(loaded, out=tmp_path / "parts", quiet=True)
     folder = next((tmp_path / "parts").glob("*/*"))
     again = resume(folder, quiet=True)

@@ -11,11 +11,11 @@ from transferkit.analysis.audit_origin import Origin, run_of
 from transferkit.analysis.given_models import given_model, is_bare_file, is_weights_file
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
-from transferkit.hooks import RunPlugins
 from transferkit.recipe import schema
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.tree import shown
 from transferkit.suggest import did_you_mean
+from transferkit.training.datasets import StageImages
 from transferkit.training.progress import Display
 
 SOURCE_DATA, TARGET_DATA = "source images", "target images"
@@ -47,7 +47,8 @@ class Inputs:
     """{role: name of its data set}: source, target."""
     given: dict[str, dict[str, str]]
     """{"models": {role: text}, "data": {role: text}} for people."""
-    corruptions: Callable[[str], RunPlugins] | None = None
+    images: Callable[[str, str], StageImages] | None = None
+    """(role or name, data set) -> as which stage saw it; None: as they are."""
 
 
 def collect(wanted: Wanted, display: Display) -> Inputs:
@@ -57,21 +58,22 @@ def collect(wanted: Wanted, display: Display) -> Inputs:
     """
     if wanted.on_bad_image not in ("error", "skip"):
         raise InputError(f'on_bad_image is "error" or "skip", not "{wanted.on_bad_image}"')
-    origin = run_of(wanted.target, wanted.seed, display)
+    origin = run_of(wanted.target, display)
     _refuse_gaps(wanted, origin)
     models, texts = _models(wanted, origin, display)
     inputs = Inputs(models, {}, {}, {"models": texts, "data": {}})
     if origin is not None:
         inputs.datasets = dict(origin.recipe.datasets)
-        inputs.corruptions = origin.models.loaded.corruptions
     _add_data(inputs, "source", wanted.source_data, origin.source_data if origin else None, SOURCE_DATA)
     _add_data(inputs, "target", wanted.target_data, origin.stage.dataset if origin else None, TARGET_DATA)
     if wanted.source_labels is not None:
-        labels = {"labels": absolute(wanted.source_labels, Path.cwd())}
-        inputs.data["source"] = _changed(inputs, inputs.data["source"], SOURCE_DATA, labels)
-    if wanted.on_bad_image == "skip":
-        skip = {"on_bad_image": "skip"}
-        inputs.datasets = {name: spec.model_copy(update=skip) for name, spec in inputs.datasets.items()}
+        inputs.data["source"] = _relabelled(inputs, inputs.data["source"], absolute(wanted.source_labels, Path.cwd()))
+    skip = wanted.on_bad_image == "skip"
+    if origin is not None:
+        inputs.images = origin.models.images(origin.stage, origin.source_stage, inputs.datasets, skip_bad=skip)
+    elif skip:
+        whole = StageImages(None, inputs.datasets, wanted.seed, skip_bad=True)
+        inputs.images = lambda data, name: whole
     return inputs
 
 
@@ -154,9 +156,10 @@ def read_data(text: str, known: Iterable[str] = ()) -> schema.Dataset:
     return schema.Dataset.model_validate(content)
 
 
-def _changed(inputs: Inputs, old: str, new: str, update: dict[str, Any]) -> str:
-    """The data set under a name of its own, so that another role that uses it stays as it is."""
-    from transferkit.data.sources import resolve
-
-    inputs.datasets[new] = resolve(old, inputs.datasets).model_copy(update=update)
-    return new
+def _relabelled(inputs: Inputs, old: str, labels: str) -> str:
+    """The data set with another class list, under a name of its own: another role that uses it stays as it is."""
+    if old == SOURCE_DATA:
+        inputs.datasets[old] = inputs.datasets[old].model_copy(update={"labels": labels})
+    else:
+        inputs.datasets[SOURCE_DATA] = schema.Dataset.model_validate({"from": old, "labels": labels})
+    return SOURCE_DATA

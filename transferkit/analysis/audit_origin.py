@@ -45,6 +45,11 @@ class Origin:
         return self.models.stage(named) if named is not None else self.models.start(self.stage)
 
     @property
+    def source_stage(self) -> str | None:
+        """The stage whose model that is, if it is one."""
+        return _first(use.source for use in self._uses) or self.stage.start
+
+    @property
     def source_data(self) -> str | None:
         """The data set that the recipe's analyses look at, else what the stage it started from was trained on."""
         stages = {stage.name: stage for stage in self.recipe.stages}
@@ -64,7 +69,7 @@ class Origin:
         return found if found is not None and self.folder.model(found).is_dir() else None
 
 
-def run_of(target: str, seed: int, display: Display) -> Origin | None:
+def run_of(target: str, display: Display) -> Origin | None:
     """The run that the target's model folder lies in, or None. Raises InputError for a recipe that cannot be read."""
     place = _place(target)
     if place is None or place.run is None or place.stage is None:
@@ -82,7 +87,7 @@ def run_of(target: str, seed: int, display: Display) -> Origin | None:
         return None
     folder = RunFolder(place.run)
     loaded = Loaded(recipe, path, {}, installed())
-    return Origin(RunModels(loaded, folder, seed, display), stages[place.stage], folder)
+    return Origin(RunModels(loaded, folder, recipe.seed, display), stages[place.stage], folder)
 
 
 def _place(target: str) -> ModelPlace | None:

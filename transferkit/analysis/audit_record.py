@@ -55,14 +55,14 @@ def _data(bench: Workbench, role: str) -> dict[str, Any]:
 
 def _splits(bench: Workbench, role: str) -> Iterator[tuple[str, dict[str, int]]]:
     for split in ("train", "val", "test"):
-        source = bench.source(role, split)
-        if source is not None:
+        part = bench.part(role, split)
+        if part is not None:
             yield (
                 split,
                 {
-                    "images": len(source),
-                    "classes": len(np.unique(source.labels)),
-                    "of": len(source.classes),
-                    "left_out": len(source.bad_images),
+                    "images": len(part.readable),
+                    "classes": len(np.unique(part.source.labels[part.readable])),
+                    "of": len(part.source.classes),
+                    "left_out": len(part.left_out),
                 },
             )

@@ -120,7 +120,7 @@ class Auditing:
             seed=self.wanted.seed,
             display=self.display,
             device=torch.device(self.device),
-            corruptions=inputs.corruptions,
+            images=inputs.images,
         )
 
     def _begin(self, name: str) -> Path:

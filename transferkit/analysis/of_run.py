@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +19,7 @@ from transferkit.folder import RunFolder
 from transferkit.model import SourceHead, TransferModel, build
 from transferkit.model_folder import open_model
 from transferkit.recipe import Loaded, schema
+from transferkit.training.datasets import StageImages
 from transferkit.training.progress import Display
 
 if TYPE_CHECKING:
@@ -94,10 +95,61 @@ class RunModels:
                 seed=self.seed,
                 display=self.display,
                 device=torch.device("cuda" if cuda else "cpu"),
-                corruptions=self.loaded.corruptions,
+                images=self.images(stage, use.source or stage.start, recipe.datasets),
                 cache=self.cache,
             )
         return self._images[key]
+
+    def images(
+        self,
+        stage: schema.Stage,
+        source: str | None,
+        datasets: Mapping[str, schema.Dataset],
+        *,
+        skip_bad: bool = False,
+    ) -> Callable[[str, str], StageImages]:
+        """(role or name, data set) -> as which stage saw it a data set is looked at in an analysis of `stage`.
+
+        As the stage itself if it trained on it, else as the nearest of those that it starts from. For source images
+        `source` comes first, which made the source model. What plugins of the stage opened is as they were given it.
+        """
+        chain, before = self._chain(stage.name), self._chain(source)
+        seen: dict[str, StageImages] = {}
+
+        def find(data: str, name: str) -> StageImages:
+            opened = data != "source" and name != stage.dataset and name in _options(stage)
+            owners = (one for one in ([*before, *chain] if data == "source" else chain) if one.dataset == name)
+            owner = stage if opened else next(owners, stage)
+            if owner.name not in seen:
+                entry = self._recorded.get(owner.name, {})
+                seen[owner.name] = StageImages(
+                    owner,
+                    datasets,
+                    self.seed,
+                    self.loaded.corruptions,
+                    skip_bad,
+                    trained_on=entry.get("fingerprints", {}),
+                    warn=self.display.warn,
+                )
+            return seen[owner.name]
+
+        return find
+
+    @property
+    def _recorded(self) -> dict[str, Any]:
+        """What result.json says of the stages that are finished."""
+        there = (self.folder.path / "result.json").is_file()
+        found: dict[str, Any] = self.folder.result.get("stages", {}) if there else {}
+        return found
+
+    def _chain(self, name: str | None) -> list[schema.Stage]:
+        """The stage of that name, the one it starts from, and so on; empty where there is none."""
+        stages = {stage.name: stage for stage in self.loaded.recipe.stages}
+        found = []
+        while name in stages:
+            found.append(stages.pop(name))
+            name = found[-1].start
+        return found
 
     def stage(self, name: str) -> Given:
         """The finished model of a stage."""
@@ -121,6 +173,12 @@ class RunModels:
 
     def _remember(self, label: str, opening: Callable[[], Live], folder: Path | None = None) -> Given:
         return self._given.setdefault(label, Given(label, opening, folder=folder))
+
+
+def _options(stage: schema.Stage) -> set[str]:
+    """The texts among the options of a stage's plugins: data sets that they open are named there."""
+    uses = [*stage.regularizers, *stage.observers, *([stage.curriculum] if stage.curriculum else [])]
+    return {value for use in uses for value in use.options.values() if isinstance(value, str)}
 
 
 def _opened(folder: Path, stage: str) -> Live:

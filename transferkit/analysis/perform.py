@@ -15,6 +15,7 @@ from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import seeded
 from transferkit.errors import InputError, Interrupted
 from transferkit.hooks import Plugin, RunPlugins
+from transferkit.memory import enough_memory
 from transferkit.report import Report
 
 
@@ -37,7 +38,11 @@ def perform(
     out.mkdir(parents=True, exist_ok=True)
     session = AnalysisSession(workbench, out, plugin.name, peers, run)
     try:
-        with workbench.guarded(plugin.name), seeded(workbench.seed, "analysis", plugin.name):
+        with (
+            workbench.guarded(plugin.name),
+            seeded(workbench.seed, "analysis", plugin.name),
+            enough_memory(lambda: _short_of_memory(plugin, workbench)),
+        ):
             report: Report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
     except InputError as error:
         report = gap(plugin, str(error))
@@ -49,6 +54,14 @@ def perform(
     report.write(out, name=plugin.name, plugin=component.name, version=component.owner.version, parameters=parameters)
     _to_board(workbench, plugin.name, report, step or 0)
     return report
+
+
+def _short_of_memory(plugin: Plugin, workbench: Workbench) -> str:
+    other = "a device with more memory, or the CPU (device: cpu)" if workbench.device.type != "cpu" else "more memory"
+    return (
+        f'the analysis "{plugin.name}" ran out of memory; it needs {other}, fewer images, or smaller options. What was '
+        "finished before is kept"
+    )
 
 
 def gap(plugin: Plugin, reason: str) -> Report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,12 +28,19 @@ class Predictions:
     features: Tensor
     """(n, d) float32."""
     labels: Tensor
-    """(n,) int64, indices into `classes`."""
+    """(n,) int64, indices into `classes`: of the images as they are, whatever a corruption says; see planted_labels."""
     ids: list[str]
     classes: list[str]
     """The classes of the data set."""
     head: SourceHead
     """The model's own head."""
+    samples: Samples | None = field(default=None, repr=False)
+    """The images."""
+
+    @property
+    def planted_labels(self) -> Tensor:
+        """(n,) the labels that training and evaluation are given with these images, after all corruptions."""
+        return self.labels if self.samples is None else torch.from_numpy(self.samples.planted_labels)
 
     def __len__(self) -> int:
         return len(self.labels)

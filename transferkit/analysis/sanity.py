@@ -91,13 +91,13 @@ def _images(workbench: Workbench) -> list[str]:
         if workbench.data.get(data) is None:
             continue
         split = workbench.default_split(data)
-        source = workbench.source(data, split)
-        assert source is not None
-        if source.bad_images:
-            names = ", ".join(bad.path for bad in source.bad_images[:LISTED])
-            more = " and more" if len(source.bad_images) > LISTED else ""
+        part = workbench.part(data, split)
+        assert part is not None
+        if bad := part.left_out:
+            names = ", ".join(one.path for one in bad[:LISTED])
+            more = " and more" if len(bad) > LISTED else ""
             found.append(
-                f"{len(source.bad_images)} of {len(source.bad_images) + len(source)} {data} images could not be read "
+                f"{len(bad)} of {len(bad) + len(part.readable)} {data} images could not be read "
                 f"and were left out: {names}{more}."
             )
         if data == "source" and workbench.class_list.assumed:

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from transferkit.analysis.composites import Batches, Composite, Composites, compose
-from transferkit.analysis.digest import head_digest
 from transferkit.analysis.predictions import Predictions
 from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
 from transferkit.errors import InputError
 from transferkit.model import SourceHead, TransferModel
+from transferkit.model.digest import head_digest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -195,7 +195,7 @@ class AnalysisSession:
 
     def overlay_split(self) -> str:
         """The split that `overlays` takes."""
-        return next(split for split in ("val", "test", "train") if self.workbench.source("target", split) is not None)
+        return next(split for split in ("val", "test", "train") if self.workbench.part("target", split) is not None)
 
     def batches(self, role: str) -> Batches:
         """A function from 8-bit pictures (H, W, 3) to the input (n, C, h, w) of a role's model."""

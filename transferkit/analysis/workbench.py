@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,18 +15,17 @@ from torch import nn
 
 from transferkit.analysis.cache import Cache
 from transferkit.analysis.class_mapping import ClassList, source_class_list
-from transferkit.analysis.digest import backbone_digest, model_digest, samples_digest
 from transferkit.analysis.predictions import Predictions, features_of
-from transferkit.data.planting import Corruption, planted_in
+from transferkit.data.digest import samples_digest
 from transferkit.data.samples import Samples
-from transferkit.data.sources import Source, open_split, resolve, split_contents
-from transferkit.data.tables import TableSamples, TableSource
+from transferkit.data.sources import resolve, split_contents
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
-from transferkit.folder import cache_folder
 from transferkit.hooks import RunPlugins
 from transferkit.model import SourceHead, TransferModel
+from transferkit.model.digest import backbone_digest, model_digest
 from transferkit.recipe import schema
+from transferkit.training.datasets import Part, StageImages
 from transferkit.training.progress import Display
 
 if TYPE_CHECKING:
@@ -78,7 +77,11 @@ class Given:
 
 
 class Workbench:
-    """Models by role (source, target, baseline), data by role (source, target), opened once and shared."""
+    """Models by role (source, target, baseline), data by role (source, target), opened once and shared.
+
+    `images(role or name, data set)` says as which stage saw it a data set is looked at. Without it every data set is
+    whole, with the changes of `corruptions(data set)` planted.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Workbench:
         display: Display,
         device: torch.device,
         corruptions: Callable[[str], RunPlugins] | None = None,
+        images: Callable[[str, str], StageImages] | None = None,
         board: SummaryWriter | None = None,
         cache: Cache | None = None,
     ) -> None:
@@ -98,8 +102,9 @@ class Workbench:
         self.data = {"source": source_data, "target": target_data}
         self.seed, self.display, self.device, self.board = seed, display, device, board
         self.cache = cache if cache is not None else Cache.of_user()
-        self._corruptions = corruptions
-        self._sources: dict[tuple[str, str], Source | None] = {}
+        whole = StageImages(None, datasets, seed, corruptions or (lambda name: None))
+        self._images = images if images is not None else lambda data, name: whole
+        self._parts: dict[tuple[str, str], Part | None] = {}
         self._samples: dict[tuple[str, str, str], Samples] = {}
         self._digests: dict[tuple[str, str], str] = {}
 
@@ -155,7 +160,7 @@ class Workbench:
         """A ridge regression on M^s's features of labelled source images that are not evaluated on."""
         from transferkit.head_init import ridge_head
 
-        if self.source("source", "train") is None or self.default_split("source") == "train":
+        if self.part("source", "train") is None or self.default_split("source") == "train":
             raise InputError(
                 f"{self.given('source').label} has no classifier, so one must be fitted to its features: give source "
                 "data with a train split to fit it on and a val split to look at"
@@ -179,7 +184,7 @@ class Workbench:
     def default_split(self, data: str) -> str:
         """The split of a data role that is looked at when none is named. Raises InputError when it has no images."""
         for split in SPLITS.get(data, SPLITS["source"]):
-            if self.source(data, split) is not None:
+            if self.part(data, split) is not None:
                 return split
         raise InputError(f'the data set "{self.dataset(data)}" has no images')
 
@@ -190,20 +195,23 @@ class Workbench:
             raise InputError(f"this analysis has no {data} images; name a data set")
         return name
 
-    def source(self, data: str, split: str) -> Source | None:
-        """A split, labelled in the classes of the model of that role; None where there is no such split."""
-        where = (data, split)
-        if where not in self._sources:
-            self._sources[where] = self._open(data, split)
-        return self._sources[where]
+    def part(self, data: str, split: str) -> Part | None:
+        """A split as the stage that it belongs to saw it, labelled in the classes of the model of that role.
 
-    def _open(self, data: str, split: str) -> Source | None:
+        None where there is no such split.
+        """
+        where = (data, split)
+        if where not in self._parts:
+            self._parts[where] = self._open(data, split)
+        return self._parts[where]
+
+    def _open(self, data: str, split: str) -> Part | None:
         name = self.dataset(data)
+        images = self._images(data, name)
         if data == "source" and ("source" in self.models or self.given("target").opened[1] is not None):
             mapping = self.class_list
-            return open_split(name, self.datasets, split, mapping.names, aliases=mapping.aliases, cache=cache_folder())
-        classes = self.model("target").classes if data == "target" else None
-        return open_split(name, self.datasets, split, classes, cache=cache_folder())
+            return images.part(name, split, mapping.names, mapping.aliases)
+        return images.part(name, split, self.model("target").classes if data == "target" else None)
 
     @cached_property
     def class_list(self) -> ClassList:
@@ -223,24 +231,16 @@ class Workbench:
         return list(model.classes) if has_classifier(model) else found
 
     def samples(self, data: str, split: str | None, role: str) -> Samples:
-        """The images of a split as the model of a role takes them, without augmentation."""
+        """The images of a split as the model of a role takes them, without augmentation. Raises InputError."""
         split = split if split is not None else self.default_split(data)
         where = (data, split, role)
         if where not in self._samples:
-            source = self.source(data, split)
-            if source is None:
-                raise InputError(f'the data set "{self.dataset(data)}" has no {split} split')
-            name = self.dataset(data)
-            if isinstance(source, TableSource):
-                self._samples[where] = TableSamples(name, split, source, seed=self.seed)
-                return self._samples[where]
-            planted = self._planted(name, split)
+            part, name = self.part(data, split), self.dataset(data)
+            if part is None:
+                raise InputError(f'the data set "{name}" has no {split} split')
             pipeline = transforms(self.model(role).preprocessing, None)
-            self._samples[where] = Samples(name, split, source, pipeline, seed=self.seed, corruptions=planted)
+            self._samples[where] = self._images(data, name).samples(name, split, part, pipeline, pipeline)
         return self._samples[where]
-
-    def _planted(self, name: str, split: str) -> Sequence[Corruption]:
-        return () if self._corruptions is None else planted_in(name, self.datasets, self._corruptions, split)
 
     def samples_digest(self, samples: Samples, data: str) -> str:
         """The content hash of samples, worked out once per split."""
@@ -270,7 +270,7 @@ class Workbench:
 
         features = self.cache.get(facts, compute, keep=not given.live)["features"]
         labels = torch.from_numpy(samples.labels)
-        return Predictions(features, labels, samples.ids, list(samples.classes), _head(network))
+        return Predictions(features, labels, samples.ids, list(samples.classes), _head(network), samples)
 
 
 def _version(model: TransferModel) -> int:

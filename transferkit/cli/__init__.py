@@ -25,7 +25,8 @@ from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
-from transferkit.errors import TransferkitError
+from transferkit.errors import OutOfMemory, TransferkitError
+from transferkit.memory import is_out_of_memory
 from transferkit.registry import installed
 
 app = typer.Typer(
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(error.exit_code)
         if type(error).__name__ == "Abort":
             sys.exit(128 + signal.SIGINT)
+        if is_out_of_memory(error):
+            _explain(OutOfMemory("out of memory: give the machine more, or this command smaller batches or images"))
+            sys.exit(OutOfMemory.exit_code)
         traceback.print_exc()
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -17,6 +17,7 @@ from transferkit.deploy.interference_file import FILE, read_interference
 from transferkit.deploy.tally import Tally, add_log, is_log
 from transferkit.errors import FINDINGS, InputError
 from transferkit.formats import number
+from transferkit.memory import enough_memory, fewer_at_once
 from transferkit.model_place import find_model
 
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ def detect(
     if fallback is not None and abstain:
         raise InputError("--fallback and --abstain contradict each other; choose one")
     folder = find_model(model, stage)
-    if summary:
-        tally, interference = _count(folder, paths, batch_size)
-        _show(tally, interference, json)
-    else:
-        tally = _write(folder, paths, form, out, top=top, batch_size=batch_size, fallback=fallback, abstain=abstain)
+    with enough_memory(fewer_at_once("--batch-size", batch_size)):
+        if summary:
+            tally, interference = _count(folder, paths, batch_size)
+            _show(tally, interference, json)
+        else:
+            tally = _write(folder, paths, form, out, top=top, batch_size=batch_size, fallback=fallback, abstain=abstain)
     if fail_on_flag and tally.flagged:
         raise typer.Exit(FINDINGS)
 

@@ -11,6 +11,7 @@ import typer
 from transferkit.cli.output import note, print_json, progress, say, table
 from transferkit.errors import InputError, Problem
 from transferkit.formats import number, percent
+from transferkit.memory import enough_memory, fewer_at_once
 from transferkit.model_place import find_model
 from transferkit.suggest import did_you_mean
 
@@ -39,7 +40,8 @@ def evaluate(
 
     opened, _ = open_model(folder)
     source = open_data(data, split, opened.classes, labels)
-    found = measure(opened, source, batch_size=batch_size, workers=workers)
+    with enough_memory(fewer_at_once("--batch-size", batch_size)):
+        found = measure(opened, source, batch_size=batch_size, workers=workers)
     facts = as_json(found, opened.classes) | {"model": str(folder), "data": str(data), "split": split}
     if json:
         print_json(facts)
@@ -108,10 +110,14 @@ def measure(model: TransferModel, source: Source, *, batch_size: int = 64, worke
 
 
 def as_json(found: Evaluation, classes: list[str]) -> dict[str, Any]:
-    """The evaluation as a JSON value; classes without images are left out of `per_class`."""
-    from transferkit.analysis.run_folder import wilson
+    """The evaluation as a JSON value; classes without images are left out of `per_class`.
 
-    counts = found.confusion.sum(dim=1).tolist()
+    Of more than 1000 classes there is no matrix `confusion` but `confused`: [true, predicted, images] by class number.
+    """
+    from transferkit.analysis.run_folder import wilson
+    from transferkit.training.evaluation import LISTED_CLASSES
+
+    counts = found.counts.tolist()
     recalls = zip(classes, found.per_class, counts, strict=True)
     facts: dict[str, Any] = {
         "top1": found.top1,
@@ -123,11 +129,13 @@ def as_json(found: Evaluation, classes: list[str]) -> dict[str, Any]:
         "per_class": {
             name: {"recall": recall, "images": images} for name, recall, images in recalls if not math.isnan(recall)
         },
-        "confusion": found.confusion.tolist(),
+        "confusion": found.confusion.tolist() if len(classes) <= LISTED_CLASSES else None,
         "class_names": classes,
     }
     if len(classes) > 5:
         facts["top5"] = found.top5
+    if facts["confusion"] is None:
+        facts["confused"] = found.confused()
     return facts
 
 

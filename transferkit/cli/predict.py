@@ -13,6 +13,7 @@ import typer
 from transferkit.cli.output import console, note, progress
 from transferkit.cli.predictions import WRITERS, Writer, answers, image_files
 from transferkit.errors import InputError
+from transferkit.memory import enough_memory, fewer_at_once
 from transferkit.model_place import find_model
 
 
@@ -41,7 +42,7 @@ def predict(
     done = 0
     # rows that appear on the screen are progress enough
     shown = progress(None, "images") if out is not None or not console.is_terminal else nullcontext(lambda count: None)
-    with destination(out) as file, shown as advance:
+    with enough_memory(fewer_at_once("--batch-size", batch_size)), destination(out) as file, shown as advance:
         writer: Writer = form(file, top, loaded.classes)
         for found in answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad):
             writer.write(found)

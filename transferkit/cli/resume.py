@@ -12,15 +12,30 @@ from transferkit.cli.summary import present
 
 def resume(
     run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="E.g. where the data lie now: datasets.flowers.folder=elsewhere"),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="Differences that are meant: recipe, data, versions, machine (repeatable, or with commas)."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Train a finished stage on, to so many epochs in all.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="Which stage --epochs is about; default: the last.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
-    """Go on with a run: finished stages are kept, the others start from their newest valid checkpoint."""
+    """Go on with a run: finished stages are kept, the others start from their newest valid checkpoint.
+
+    What is not as the run left it (recipe, data, versions, machine) is named and refused, unless accepted.
+    """
     from transferkit.folder import RunFolder
 
     RunFolder.open(run_dir)  # before torch is imported
 
-    from transferkit.api import resume as go_on
+    from transferkit.api import go_on
 
-    result = go_on(run_dir, quiet=quiet)
+    result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
     present(result, as_json=json, quiet=quiet)

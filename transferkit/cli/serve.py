@@ -10,6 +10,7 @@ import typer
 
 from transferkit.cli.output import note
 from transferkit.errors import InputError, TransferkitError
+from transferkit.memory import enough_memory
 from transferkit.model_place import find_model
 from transferkit.serving.settings import MIB, Settings, read_api_key
 
@@ -66,7 +67,8 @@ def serve(
     from transferkit.serving.app import create_app
     from transferkit.serving.start import open_service
 
-    service = open_service(folder, settings, note)
+    with enough_memory(lambda: "out of memory before the first request: try --device cpu, or fewer --workers"):
+        service = open_service(folder, settings, note)
     bound = server.listen(host, port)
     address = f"[{host}]" if ":" in host else host
 

@@ -82,6 +82,29 @@ class TrainLoader:
         """The batches of one epoch, from batch number `start`."""
         return self.feed.read(self._requests(epoch, start))
 
+    def may_be_alone(self, *, apart: bool) -> bool:
+        """Whether a pass of one image is possible at all; `apart`: each stream is passed on its own."""
+        smallest = min(self.batch_size, len(self.streams[TARGET])) if self._plan is None else self.batch_size
+        return smallest < 2 * self.world or (apart and self._plan is not None)
+
+    def alone(self, batches: int, *, apart: bool) -> tuple[int, str] | None:
+        """(number of the batch, stream) of the first of so many in which a process has one image to pass, or None.
+
+        Partners are not counted: they may be blended into the target's images. `mix` is asked for every batch.
+        """
+        if self._plan is None or not apart:
+            return (0, TARGET) if batches and self.may_be_alone(apart=False) else None
+        plan = _Plan(self, self._plan.mix)  # one that observes the training may answer differently later
+        known: dict[tuple[int, ...], str | None] = {}
+        for number in range(batches):
+            counts = {name: end - begin for name, (begin, end) in plan.positions(number).items()}
+            key = tuple(counts.values())
+            if key not in known:
+                known[key] = _lone(counts, self.world)
+            if (stream := known[key]) is not None:
+                return number, stream
+        return None
+
     def close(self) -> None:
         """End the worker processes."""
         self.feed.close()
@@ -198,12 +221,22 @@ def shard(picks: Mapping[str, Picks], rank: int, world: int) -> dict[str, Picks]
     return mine
 
 
+def _lone(counts: Mapping[str, int], world: int) -> str | None:
+    """The stream of which some process gets a single image."""
+    picks = {name: (np.arange(count), np.arange(count)) for name, count in counts.items()}
+    for rank in range(world):
+        for name, (indices, _) in shard(picks, rank, world).items():
+            if len(indices) == 1:
+                return name
+    return None
+
+
 class _Plan:
     """How many images of each stream every step takes, and where in its sequence each stream then stands."""
 
     def __init__(self, loader: TrainLoader, mix: Mix) -> None:
         self._loader = loader
-        self._mix = mix
+        self.mix = mix
         self._streams = loader.mixed
         self._others = [name for name in self._streams if name != TARGET]
         self._ends: list[dict[str, int]] = []
@@ -239,7 +272,7 @@ class _Plan:
         return {TARGET: room} | counts
 
     def _shares(self, step: int, epoch: int, progress: float) -> dict[str, float]:
-        given = {name: float(share) for name, share in self._mix(step, epoch, progress).items()}
+        given = {name: float(share) for name, share in self.mix(step, epoch, progress).items()}
         unknown = [name for name in given if name not in self._streams]
         if unknown:
             hint = did_you_mean(unknown[0], self._streams) or ""

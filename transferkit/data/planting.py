@@ -100,7 +100,11 @@ class Corruption:
             taken = [name for name in OWN_COLUMNS if name in columns]
             if taken:
                 raise InputError(f'{self.manifest.plugin}: every manifest has a column "{taken[0]}"; rename this one')
-        return columns, self(Image.new("RGB", size, GREY), label, classes, key)[1]
+        return columns, self.label(size, label, classes, key)
+
+    def label(self, size: tuple[int, int], label: int, classes: list[str], key: Key) -> int:
+        """The label that `corrupt` gives a grey image of that (width, height): nothing is decoded for it."""
+        return self(Image.new("RGB", size, GREY), label, classes, key)[1]
 
     def facts(self) -> list[Any]:
         """What its changes depend on besides seed and image, as plain values: name and options, files by content."""

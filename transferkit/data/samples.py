@@ -38,7 +38,12 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
     The augmentation of a sample depends on (seed, name, split, epoch, its index in the source) alone: not on
     the batch, the worker or the order. A corruption depends on (seed, its name, split, index in the source): not on
     the epoch, nor on the name of the data set. Corruptions must draw from the generator that they are given.
+
+    `labels` are those of the source, `planted_labels` those that go with the images of `get` and of every batch:
+    they differ where a corruption changes labels. `clean()` has images without corruptions, with `labels`.
     """
+
+    _planted_labels: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -78,7 +83,10 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return [self.source.ids[index] for index in self.chosen]
 
     def get(self, index: int, epoch: int) -> tuple[Tensor, int, int]:
-        """(image (C, H, W), label, index), leaving the global random state as it was. Raises BadImage."""
+        """(image (C, H, W), label, index), leaving the global random state as it was. Raises BadImage.
+
+        The label is the one that the corruptions leave, see `planted_labels`.
+        """
         with preserved() if self.random else nullcontext():
             return self._get(index, epoch, self.pipeline)
 
@@ -107,6 +115,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples in order through the deterministic evaluation pipeline: (images, labels) per batch.
 
+        The labels are those that the corruptions leave, see `planted_labels`.
         Raises ValueError when the samples were made without one.
         """
         if self.evaluation.random:
@@ -127,18 +136,49 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         part = copy.copy(self)
         part.chosen, part.labels = self.chosen[indices], self.labels[indices]
         part._corrupted = [mask[indices] for mask in self._corrupted]
+        part._planted_labels = None if self._planted_labels is None else self._planted_labels[indices]
         return part
 
     def clean(self) -> Samples:
         """The same samples with nothing planted in them."""
         plain = copy.copy(self)
-        plain.corruptions, plain._corrupted = (), []
+        plain.corruptions, plain._corrupted, plain._planted_labels = (), [], None
         return plain
 
     @property
     def planted(self) -> dict[str, NDArray[np.bool_]]:
         """{corruption: (n,) which samples it changes}: the ground truth of a planted corruption."""
         return {c.name: mask.copy() for c, mask in zip(self.corruptions, self._corrupted, strict=True)}
+
+    @property
+    def planted_labels(self) -> NDArray[np.int64]:
+        """(n,) the label that training and evaluation are given with each image: what corruptions make of `labels`.
+
+        As in the manifest it is the one that `corrupt` gives a grey image. Raises what the plugins raise, and BadImage.
+        """
+        if self._planted_labels is None:
+            labels, changed = self.labels.copy(), self._changed
+            size = self._picture_size(changed)
+            for index in changed.tolist():
+                for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
+                    if changes[index]:
+                        key = self._key(corruption, int(self.chosen[index]))
+                        labels[index] = corruption.label(size, int(labels[index]), self.classes, key)
+            self._planted_labels = labels
+        return self._planted_labels.copy()
+
+    @property
+    def _changed(self) -> NDArray[np.int64]:
+        """(m,) the samples that some corruption changes."""
+        return np.flatnonzero(np.any([*self._corrupted, np.zeros(len(self), bool)], axis=0))
+
+    def _picture_size(self, changed: NDArray[np.int64]) -> tuple[int, int]:
+        """(width, height) of the pictures that corruptions get: the first of these images is decoded for it."""
+        if not len(changed):
+            return 0, 0
+        first = self.source.image(int(self.chosen[changed[0]]))
+        with preserved():
+            return self.evaluation.geometric(first).size
 
     def manifest_rows(self) -> Iterator[dict[str, Any]]:
         """A row per sample and corruption that changes it, in the order of samples, then of the recipe.
@@ -147,12 +187,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         it), `corruption`, `new_class` (empty where the class stays), and what the plugin's `manifest` adds. Nothing
         but the first image is decoded. Raises what the plugins raise, and BadImage.
         """
-        changed = np.flatnonzero(np.any([*self.planted.values(), np.zeros(len(self), bool)], axis=0))
-        if not len(changed):
-            return
-        first = self.source.image(int(self.chosen[changed[0]]))
-        with preserved():
-            size = self.evaluation.geometric(first).size
+        changed = self._changed
+        size = self._picture_size(changed)
         for index in changed.tolist():
             yield from self._rows_of(index, size)
 

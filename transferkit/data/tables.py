@@ -140,6 +140,11 @@ class TableSamples(Samples):
         """{}: corruptions are planted in images."""
         return {}
 
+    @property
+    def planted_labels(self) -> NDArray[Any]:
+        """The outputs: nothing is planted in a table."""
+        return self.labels
+
     def fingerprint(self) -> str:
         """A hash of the table and the choice of rows."""
         facts = json.dumps([self.name, self.split, self.source.fingerprint()])

@@ -116,9 +116,7 @@ class Worker:
     def __init__(self, streams: Mapping[str, Samples], pieces: int) -> None:
         self.shared = [Shared() for _ in range(pieces)]
         self.connection, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(
-            target=_work, args=(dict(streams), theirs, self.shared), daemon=True
-        )
+        self.process = multiprocessing.Process(target=_work, args=(dict(streams), theirs, self.shared), daemon=True)
         self.process.start()
         theirs.close()
         # at exit Python ends its children by a signal that these ignore, and waits for them: this comes before
@@ -137,7 +135,9 @@ class Worker:
         except OSError:
             self._died()
 
-    def answer(self, piece: int, streams: Mapping[str, Samples], waiting: Callable[[], None]) -> dict[str, list[Tensor]]:
+    def answer(
+        self, piece: int, streams: Mapping[str, Samples], waiting: Callable[[], None]
+    ) -> dict[str, list[Tensor]]:
         """{stream: [images, labels]}, views of the shared memory. `waiting` is called while it takes time.
 
         Raises what reading raises, and TransferkitError when the process died or does nothing any more.

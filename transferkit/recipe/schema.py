@@ -282,6 +282,9 @@ class Checkpoints(Section):
     """What is kept on disk while training."""
 
     every: Positive = Field(1, description="epochs")
+    every_minutes: Annotated[Number, Field(gt=0)] | None = Field(
+        10, description="also within an epoch, after so many minutes without one; null: not"
+    )
     keep: Positive = Field(2, description="newest ones kept besides the best")
 
 

@@ -178,13 +178,13 @@ def _check_state(subject: Subject, fresh: Any) -> None:
         return
     if len(has) == 1:
         raise AssertionError(f"{subject.name} has {has[0]} but not the other of state_dict and load_state_dict")
-    from transferkit.training.state import load_tree, save_tree
+    from transferkit.training.state import load_tree, save_tree, snapshot
 
     path = subject.session.out / "state"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = instance.state_dict()
     try:
-        save_tree(path, before)
+        save_tree(path, snapshot(before))
     except (InputError, TypeError, ValueError) as error:
         raise AssertionError(f"{subject.name}.state_dict cannot be stored: {error}") from error
     loaded = load_tree(path)

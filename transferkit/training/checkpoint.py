@@ -1,4 +1,8 @@
-"""Checkpoints that are whole or absent: temp folder, fsync, manifest with SHA-256 last, then rename."""
+"""Checkpoints that are whole or absent: temp folder, fsync, manifest with SHA-256 last, then rename.
+
+A checkpoint says itself which step it is of and which checkpoint was the best one then. The text files `last` and
+`best` beside them are for people and scripts: nothing here reads them.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,27 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from transferkit.atomic import fsync, sha256, write_text
-from transferkit.errors import InputError, TransferkitError
+from transferkit.atomic import fsync, read_json, sealed, sha256, storing, unbroken, write_text
+from transferkit.errors import InputError, StorageError, TransferkitError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+PREFIX, TEMPORARY, OLD = "step-", ".tmp-", ".old-"
 
 
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return f"{MANIFEST} is missing or unreadable"
-    if manifest.get("format") != FORMAT:
-        return f"format {manifest.get('format')} is not {FORMAT}"
-    for name, entry in manifest["files"].items():
+        files = read_manifest(folder)["files"]
+    except InputError as error:
+        return str(error)
+    for name, entry in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
@@ -35,80 +41,170 @@ def verify(folder: Path) -> str | None:
     return None
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`step`, `best` (a step, or None) and `files` of a checkpoint. Raises InputError when it is damaged."""
+    try:
+        manifest: dict[str, Any] = read_json(folder / MANIFEST)
+    except InputError:
+        raise InputError(f"{MANIFEST} is missing or unreadable") from None
+    if isinstance(manifest.get("format"), int) and manifest["format"] != FORMAT:
+        raise InputError(f"it has format {manifest['format']}, this version of transferkit reads {FORMAT}")
+    if not unbroken(manifest) or step_of(folder) != manifest["step"]:
+        raise InputError(f"{MANIFEST} does not match its checksum")
+    return manifest
+
+
+def step_of(folder: Path) -> int | None:
+    """The step in a checkpoint's name; None for a folder that is no checkpoint."""
+    digits = folder.name.removeprefix(PREFIX)
+    return int(digits) if folder.name.startswith(PREFIX) and digits.isascii() and digits.isdigit() else None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    step: int
+    write: Callable[[Path], None]
+    best: bool
+
+
 @dataclass
 class Checkpoints:
-    """The checkpoints of one stage: `step-000120/` folders, and the text files `last` and `best` that name one."""
+    """The checkpoints of one stage: `step-000120/` folders, written in the background, one at a time.
+
+    A disk that does not take one costs that one: it is said, those before it stay, and the next is tried as usual.
+    """
 
     folder: Path
     keep: int = 2
     warn: Callable[[str], None] = print
+    _best: int | None = field(default=None, init=False)
+    _waiting: list[_Waiting] = field(default_factory=list, init=False, repr=False)
+    _writing: Future[None] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp-*"):
+        """Make the folder, remove what a crash left half-written, put back what it left half-replaced."""
+        with storing(str(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        for replaced in self.folder.glob(f"{OLD}*"):
+            original = self.folder / replaced.name.removeprefix(OLD)
+            if not original.exists():
+                replaced.rename(original)
+        for leftover in (*self.folder.glob(f"{TEMPORARY}*"), *self.folder.glob(f"{OLD}*")):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def save(self, step: int, write: Callable[[Path], None], *, best: bool) -> Path:
-        """Publish what `write(folder)` puts into a temporary folder; then remove what is no longer needed."""
-        final = self.folder / f"step-{step:06d}"
-        temporary = self.folder / f".tmp-{final.name}-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
+        """Publish what `write(folder)` puts into a temporary folder, and wait for it. Raises StorageError."""
+        self.begin(step, write, best=best)
+        self.settle()
+        return self._at(step)
+
+    def begin(self, step: int, write: Callable[[Path], None], *, best: bool) -> None:
+        """The same in the background: what `write` writes must not change meanwhile. Failures are warnings here.
+
+        A best one that the disk did not take is tried again first: none is published that names a best one which is
+        not there.
+        """
+        self.close()
+        left = [] if best else [one for one in self._waiting if one.best]
+        self._waiting = [*left, _Waiting(step, write, best)]
+        pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing = pool.submit(self._drain)
+        pool.shutdown(wait=False)
+
+    def settle(self) -> None:
+        """Wait until everything is on the disk, and try once more what is not. Raises StorageError."""
+        self.close()
+        self._drain()
+
+    def close(self) -> None:
+        """Wait for what is being written; a failure is a warning."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            try:
+                writing.result()
+            except StorageError as error:
+                self.warn(f"{error}; the checkpoints before it are kept, and it is tried again later")
+
+    def _drain(self) -> None:
+        while self._waiting:
+            self._publish(self._waiting[0])
+            self._waiting.pop(0)
+
+    def _publish(self, job: _Waiting) -> None:
+        step, write, best = job.step, job.write, job.step if job.best else self._best
+        final = self._at(step)
+        temporary = self.folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
         try:
-            write(temporary)
-            files = sorted(path for path in temporary.rglob("*") if path.is_file())
-            entries = {}
-            for path in files:
-                fsync(path)
-                name = path.relative_to(temporary).as_posix()
-                entries[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            manifest = {"format": FORMAT, "step": step, "files": entries}
-            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            fsync(temporary / MANIFEST)
-            fsync(temporary)
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(temporary, final)
-            fsync(self.folder)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise TransferkitError(f"checkpoint {final.name} could not be written: {error}") from error
-        write_text(self.folder / "last", final.name + "\n")
-        if best:
-            write_text(self.folder / "best", final.name + "\n")
+            with storing(f"the checkpoint {final}"):
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir()
+                write(temporary)
+                entries = {}
+                for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                    fsync(path)
+                    name = path.relative_to(temporary).as_posix()
+                    entries[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+                manifest = sealed({"format": FORMAT, "step": step, "best": best, "files": entries})
+                (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+                fsync(temporary / MANIFEST)
+                fsync(temporary)
+                if final.exists():  # at the end of an epoch whose last step was saved already
+                    os.replace(final, self.folder / f"{OLD}{final.name}")
+                os.replace(temporary, final)
+                fsync(self.folder)
+        finally:
+            self._tidy()
+        self._best = best
         self._rotate()
-        return final
+        with suppress(StorageError):
+            write_text(self.folder / "last", final.name + "\n")
+            if best is not None:
+                write_text(self.folder / "best", self._at(best).name + "\n")
 
     def _rotate(self) -> None:
-        steps = self._folders()
-        for folder in steps[self.keep :]:
-            if folder.name != self._named("best"):
+        """Keep the newest ones, and what each of them calls the best."""
+        steps = self.folders()
+        wanted = {folder.name for folder in steps[: self.keep]}
+        for folder in steps[: self.keep]:
+            with suppress(InputError):
+                best = read_manifest(folder)["best"]
+                wanted |= {self._at(best).name} if best is not None else set()
+        for folder in steps:
+            if folder.name not in wanted:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _folders(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"), reverse=True)
+    def folders(self) -> list[Path]:
+        """Newest first, by number."""
+        found = [(step, folder) for folder in self.folder.glob(f"{PREFIX}*") if (step := step_of(folder)) is not None]
+        return [folder for _, folder in sorted(found, reverse=True)]
 
-    def _named(self, pointer: str) -> str | None:
-        path = self.folder / pointer
-        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    def _at(self, step: int) -> Path:
+        return self.folder / f"{PREFIX}{step:06d}"
 
     def best(self) -> Path | None:
-        """The best checkpoint, verified."""
-        name = self._named("best")
-        if name is None:
+        """The best checkpoint, verified; None where there is none. Raises TransferkitError when it is damaged."""
+        self.close()
+        if self._best is None:
             return None
-        problem = verify(self.folder / name)
+        folder = self._at(self._best)
+        problem = verify(folder)
         if problem:
-            raise TransferkitError(f"the best checkpoint {self.folder / name} is damaged: {problem}")
-        return self.folder / name
+            raise TransferkitError(f"the best checkpoint {folder} is damaged: {problem}")
+        return folder
 
     def newest(self) -> Path | None:
-        """The newest valid checkpoint; a broken one is named, with what is used instead."""
+        """The newest valid checkpoint; a broken one is named, with what is used instead. Raises InputError."""
+        self.close()
         broken: list[tuple[str, str]] = []
-        for folder in self._folders():
+        for folder in self.folders():
             problem = verify(folder)
             if problem is None:
                 for name, reason in broken:
                     self.warn(f"checkpoint {name} is damaged ({reason}); using {folder.name} instead")
+                self._best = read_manifest(folder)["best"]
                 return folder
             broken.append((folder.name, problem))
         if broken:

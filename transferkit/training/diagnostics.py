@@ -92,9 +92,9 @@ def _norm(gradients: Iterable[Tensor | None]) -> float:
 
 def watch(session: Session, validation: Evaluation | None, features: Tensor | None) -> None:
     """After an epoch: one class that takes nearly all predictions, and features that have become one."""
-    if validation is not None and validation.confusion.sum():
+    if validation is not None and validation.num_classes and validation.images:
         index, share = validation.largest_share
-        truth = float(validation.confusion[index].sum()) / validation.images
+        truth = float(validation.counts[index]) / validation.images
         if share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1:
             session.warn(
                 f'"{session.classes[index]}" takes {share:.0%} of the validation predictions after epoch '

@@ -49,7 +49,7 @@ def train(session: Session) -> None:
             session.average_weights()
             session.end_step(losses, batches)  # plugins' step_end, logs, progress
             evaluate_early(session)  # after the steps that the recipe names
-            session.stop_if_asked()  # a signal: save, say how to resume, leave
+            session.save_or_stop()  # a signal: save, say how to resume, leave; every few minutes: save
 
         metrics = session.evaluate()
         session.end_epoch(metrics)  # plugins' epoch_end, metrics.jsonl, best so far

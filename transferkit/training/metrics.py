@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
+from transferkit.atomic import append_text, write_bytes
+from transferkit.errors import StorageError
 from transferkit.report import finite
 from transferkit.training.objective import Losses
 from transferkit.training.pictures import log_confusion
@@ -119,24 +121,27 @@ class Totals:
         top1 = correct / seen if seen else float("nan")
         return {"loss": loss, "top1": top1, "images": self.images, "terms": terms}
 
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint in the middle of an epoch."""
+    def state(self, accelerator: Accelerator) -> dict[str, Any]:
+        """For a checkpoint in the middle of an epoch: what each process has summed up."""
         self.settle()
-        return {
+        own = {
             "images": self.images,
             "correct": self._correct,
             "seen": self._seen,
             "recent": self.recent,
             "sums": [[*key, value] for key, value in self._sums.items()],
         }
+        return {"by_process": gather_object([own]) if accelerator.num_processes > 1 else [own]}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Totals:
-        """The other half of `state`."""
+    def from_state(cls, state: Mapping[str, Any], accelerator: Accelerator) -> Totals:
+        """The other half of `state`; with another number of processes all go on from the first one's sums."""
+        every = state["by_process"]
+        own = every[accelerator.process_index if len(every) == accelerator.num_processes else 0]
         totals = cls()
-        totals.images, totals._correct, totals._seen = state["images"], state["correct"], state["seen"]
-        totals.recent = list(state["recent"])
-        totals._sums = {(kind, instance, term): value for kind, instance, term, value in state["sums"]}
+        totals.images, totals._correct, totals._seen = own["images"], own["correct"], own["seen"]
+        totals.recent = list(own["recent"])
+        totals._sums = {(kind, instance, term): value for kind, instance, term, value in own["sums"]}
         return totals
 
 
@@ -152,63 +157,87 @@ def _note(terms: dict[str, Any], instance: str, term: str, kind: str, value: flo
 
 
 class MetricsLog:
-    """`metrics.jsonl` and the trackers. Only the main process writes."""
+    """`metrics.jsonl` and the trackers. Only the main process writes.
 
-    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+    Records that the disk does not take are kept until it does: no checkpoint is written before.
+    """
+
+    def __init__(self, path: Path, accelerator: Accelerator, warn: Callable[[str], None] = print) -> None:
         self.path = path
         self.early_path = path.with_name("early_steps.jsonl")
         self.accelerator = accelerator
+        self.warn = warn
+        self._unwritten: dict[Path, str] = {}
+        self._tracks = True
 
     def scalars(self, values: Mapping[str, Any] | None, step: int, prefix: str = "") -> None:
         """Send numbers to the trackers."""
         if values:
-            self.accelerator.log({f"{prefix}{name}": float(value) for name, value in values.items()}, step=step)
+            self._track({f"{prefix}{name}": float(value) for name, value in values.items()}, step)
 
     def early(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Append what was found between epochs to early_steps.jsonl, and send it to the trackers."""
         if not self.accelerator.is_main_process:
             return
-        _append(self.early_path, records)
+        self._append(self.early_path, records)
         for record in records:
             flat = {f"early/{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
-            self.accelerator.log(flat, step=record["step"])
+            self._track(flat, record["step"])
 
     def epoch(self, records: Sequence[Mapping[str, Any]], found: Mapping[str, Evaluation], classes: list[str]) -> None:
         """Append the records of an epoch, durably, and send them to the trackers."""
         if not self.accelerator.is_main_process:
             return
-        _append(self.path, records)
+        self._append(self.path, records)
         for record in records:
             flat = {f"{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
             for instance, entry in record.get("terms", {}).items():
                 flat |= {f"terms/{instance}/{kind}": entry[kind] for kind in ("raw", "weighted")}
-            self.accelerator.log(flat, step=record["step"])
+            self._track(flat, record["step"])
         if len(classes) <= 50:
             for name, evaluation in found.items():
-                if not evaluation.confusion.numel():
+                if not evaluation.num_classes:
                     continue  # numbers have no classes to confuse
                 log_confusion(self.accelerator, name, evaluation.confusion, classes, int(records[0]["step"]))
 
     def rewind(self, stage: str, step: int) -> None:
-        """Forget records of this stage after `step`: they will be made again."""
+        """Forget records of this stage after `step`, which will be made again, and a line that a crash cut short."""
         for path in (self.path, self.early_path):
             if self.accelerator.is_main_process and path.is_file():
-                lines = path.read_text(encoding="utf-8").splitlines()
+                *lines, torn = path.read_bytes().split(b"\n")
                 kept = [line for line in lines if not _later(line, stage, step)]
-                path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+                if torn or len(kept) < len(lines):
+                    write_bytes(path, b"".join(line + b"\n" for line in kept))
+
+    def flush(self) -> None:
+        """Write what the disk did not take before. Raises StorageError."""
+        for path, text in list(self._unwritten.items()):
+            append_text(path, text)
+            del self._unwritten[path]
+
+    def _append(self, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(json.dumps(finite(record), ensure_ascii=False) + "\n" for record in records)
+        self._unwritten[path] = self._unwritten.get(path, "") + lines
+        try:
+            self.flush()
+        except StorageError as error:
+            self.warn(f"{error}; the records are kept in memory and written as soon as possible")
+
+    def _track(self, values: Mapping[str, Any], step: int) -> None:
+        """A tracker that fails costs the curves, not the run."""
+        if not self._tracks:
+            return
+        try:
+            self.accelerator.log(values, step=step)
+        except OSError as error:
+            self._tracks = False
+            self.warn(f"TensorBoard and other trackers get nothing more: {error}")
 
 
-def _append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _later(line: str, stage: str, step: int) -> bool:
+def _later(line: bytes, stage: str, step: int) -> bool:
+    """Whether it is a record of the stage after the step; a line that is no record of ours stays."""
     try:
         record = json.loads(line)
-    except ValueError:
-        return True  # a line cut short by a crash
-    return bool(record["stage"] == stage and record["step"] > step)
+        return bool(record["stage"] == stage and record["step"] > step)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -14,6 +14,8 @@ from torch import nn
 from transferkit.data.randomness import seeded
 from transferkit.folder import cache_folder
 from transferkit.freezing import Freezing
+from transferkit.memory import enough_memory, smaller_batch
+from transferkit.model.digest import backbone_digest
 from transferkit.training.carry_on import carry_on
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.datasets import open_samples, open_sources, stage_data
@@ -27,6 +29,7 @@ from transferkit.training.loaders import (
     open_streams,
     train_loader,
 )
+from transferkit.training.lone_images import explaining_lone_images, refuse_lone_images
 from transferkit.training.metrics import MetricsLog
 from transferkit.training.offers import ModelOffer, SessionOffer, TeardownOffer
 from transferkit.training.optimization import make_optimizer, make_schedule
@@ -55,6 +58,7 @@ def prepare(plan: StagePlan) -> Session:
         reference = reference_model(plan, model, source_head, accelerator)
         pruning = Pruning.from_stage(model, stage.prune) if stage.prune is not None else None
         initialise_head(plan, model, source_head, data.train, accelerator)  # a ridge head fits the pruned backbone
+    started_from = backbone_digest(model)
 
     workspace = Workspace(
         stage=stage,
@@ -67,7 +71,7 @@ def prepare(plan: StagePlan) -> Session:
         source_head=source_head,
         train_samples=data.train,
         validation_samples=data.validation,
-        open_samples=partial(open_samples, plan, preprocessing=model.preprocessing),
+        open_samples=partial(open_samples, plan, sources.images, preprocessing=model.preprocessing),
         display=plan.display,
         state=state,
     )
@@ -98,6 +102,8 @@ def prepare(plan: StagePlan) -> Session:
         evaluated = {"val": data.validation, **evaluated}
     session = Session(
         **vars(workspace),
+        plan=plan,
+        started_from=started_from,
         wrapped=wrapped,
         loader=loader,
         validation=eval_loader(plan, data.validation, accelerator) if data.validation is not None else None,
@@ -110,7 +116,7 @@ def prepare(plan: StagePlan) -> Session:
         freezing=freezing,
         plugins=plan.plugins,
         checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn),
-        log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator),
+        log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator, plan.display.warn),
         stop=plan.stop,
         total_steps=total_steps,
         mixup=make_mixup(stage, len(model.classes)),
@@ -134,19 +140,42 @@ def _compiled(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def opened(plan: StagePlan) -> Iterator[Session]:
-    """A session whose plugins are set up; whatever happens inside, they are torn down and everything is closed."""
-    session = prepare(plan)
+    """A session whose plugins are set up; whatever happens inside, they are torn down and everything is closed.
+
+    A lack of memory, and a batch of one image that nobody foresaw, leave as sentences.
+    """
+    session: Session | None = None
     error: BaseException | None = None
-    try:
-        for call in plan.plugins.calls("setup"):
-            call(SessionOffer(session))
-        session.anchors = make_anchors(plan.plugins, plan.stage, session.model, session.reference)
-        yield session
-    except BaseException as caught:
-        error = caught
-        raise
-    finally:
-        plan.display.end()
-        for call in plan.plugins.calls("teardown"):
-            call(TeardownOffer(session, error))
-        session.close()
+    with enough_memory(lambda: short_of_memory(plan, session)), explaining_lone_images(plan.stage.name):
+        session = prepare(plan)
+        try:
+            for call in plan.plugins.calls("setup"):
+                call(SessionOffer(session))
+            refuse_lone_images(session)
+            session.anchors = make_anchors(plan.plugins, plan.stage, session.model, session.reference)
+            yield session
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            plan.display.end()
+            for call in plan.plugins.calls("teardown"):
+                call(TeardownOffer(session, error))
+            session.close()
+
+
+def short_of_memory(plan: StagePlan, session: Session | None) -> str:
+    """What to say when the memory does not suffice: where, and a smaller batch of the same effect."""
+    stage, run = plan.stage, plan.out.parent.parent
+    place = "before its first step" if session is None else f"at step {session.state.step} of {session.total_steps}"
+    fits = smaller_batch(stage.batch_size, stage.accumulate)
+    if fits is None:
+        advice = "a batch is one image already: use a smaller input_size, precision: bf16 or another model"
+    else:
+        advice = (
+            f"batch_size: {fits[0]}, accumulate: {fits[1]} makes the same steps with less memory (but batch norm then "
+            f"takes its statistics from {fits[0]} images instead of {stage.batch_size})"
+        )
+    saved = (plan.out / "checkpoints").is_dir() and any((plan.out / "checkpoints").glob("step-*"))
+    resume = f"; with more memory, `transferkit resume {run}` goes on from the last checkpoint" if saved else ""
+    return f'stage "{stage.name}" ran out of memory {place} (batch_size: {stage.batch_size}). {advice}{resume}'

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,12 +14,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from transferkit.formats import duration
+
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
     from transferkit.training.session import Session
 
 REFRESH = 0.5  # seconds between two looks at the losses: each costs a device sync
 PLAIN_EVERY = 20.0  # seconds between two progress lines where there is no terminal
+LONG = 90.0  # seconds of other work that are foretold
 PATIENCE = 2.0  # seconds of work before a progress display appears
 
 
@@ -60,7 +63,7 @@ class Display:
         """To run.log only."""
         if self._log is not None:
             stamp = time.strftime("%H:%M:%S", time.gmtime())
-            with self._log.open("a", encoding="utf-8") as file:
+            with suppress(OSError), self._log.open("a", encoding="utf-8") as file:  # a full disk is said elsewhere
                 file.write(f"{stamp}  {text}\n")
 
     # -- training ---------------------------------------------------------------------------------------------
@@ -209,6 +212,7 @@ class _Work:
     def __init__(self, display: Display, total: int, description: str) -> None:
         self.display, self.total, self.description = display, total, description
         self.done = 0
+        self._foretold = False
         self._began = self._said = time.monotonic()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -217,6 +221,8 @@ class _Work:
         """So much more is done."""
         self.done += amount
         now = time.monotonic()
+        if not self._foretold and now - self._began > PATIENCE:
+            self._foretell((now - self._began) / max(self.done, 1) * (self.total - self.done))
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self.done)
         elif self.display.live and now - self._began > PATIENCE and self.display._progress is None:
@@ -232,6 +238,12 @@ class _Work:
         elif not self.display.live and now - self._said > PLAIN_EVERY:
             self._said = now
             self.display.line(f"{self.description}: {self.done}/{self.total}")
+
+    def _foretell(self, left: float) -> None:
+        """Once, after the first seconds: how long work of minutes will take."""
+        self._foretold = True
+        if left > LONG:
+            self.display.line(f"{self.description}: {self.total:,} to do, about {duration(left)} left")
 
     def close(self) -> None:
         """Take the bar away."""

@@ -2,52 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from transferkit.errors import InputError
+from transferkit.atomic import read_json
+from transferkit.errors import InputError, StorageError
+from transferkit.training.checkpoint import Checkpoints
+from transferkit.training.fingerprint import differences, recipe_facts, refuse, refuse_other_classes, version_facts
 from transferkit.training.metrics import Totals
-from transferkit.training.state import all_finite, load_tree, save_tree
+from transferkit.training.state import all_finite, load_tree, save_tree, snapshot
 
 if TYPE_CHECKING:
     from transferkit.training.session import Session
+    from transferkit.training.stage_plan import StagePlan
+
+FINGERPRINT = "fingerprint"
 
 
-def save(session: Session) -> None:
-    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch."""
+def save(session: Session, *, always: bool = False) -> None:
+    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch; or `always`.
+
+    What is written is copied first, and training goes on while it is written.
+    """
     state = session.state
     within_epoch = state.batch > 0
     best = not within_epoch and state.best is not None and state.best["epoch"] == state.epoch - 1
-    due = within_epoch or session.finished or state.epoch % session.stage.checkpoints.every == 0
+    due = always or within_epoch or session.finished or state.epoch % session.stage.checkpoints.every == 0
     if not (best or due):
         return
+    totals = session.totals.state(session.accelerator)
     if session.accelerator.is_main_process:
         if all_finite(session.model.state_dict()):
-            session.checkpoints.save(state.step, lambda folder: _write(session, folder), best=best)
+            _begin(session, totals, best=best)
         else:
             session.warn(f"step {state.step}: the weights are not finite; no checkpoint was written")
+    session.saved()
     session.accelerator.wait_for_everyone()
 
 
-def _write(session: Session, folder: Path) -> None:
-    save_tree(folder / "model", session.model.state_dict())
+def _begin(session: Session, totals: Mapping[str, Any], *, best: bool) -> None:
+    try:
+        session.log.flush()  # a checkpoint stands for the records before it
+    except StorageError as error:
+        session.display.warn(f"{error}; no checkpoint was written at step {session.state.step}")
+        return
+    content = snapshot(_content(session, totals))
+    session.checkpoints.begin(session.state.step, partial(_write, content), best=best)
+
+
+def _content(session: Session, totals: Mapping[str, Any]) -> dict[str, Any]:
+    """{file name: tree} of all that is needed to go on exactly."""
+    content: dict[str, Any] = {
+        "model": session.model.state_dict(),
+        "optimizer": session.optimizer.state_dict(),
+        "state": asdict(session.state) | {"totals": totals},
+        "plugins": {p.name: p.instance.state_dict() for p in session.plugins if hasattr(p.instance, "state_dict")},
+        FINGERPRINT: session.fingerprint,
+    }
     if session.ema is not None:
-        save_tree(folder / "ema", session.ema.module.state_dict())
-    save_tree(folder / "optimizer", session.optimizer.state_dict())
-    save_tree(folder / "state", asdict(session.state) | {"totals": session.totals.state()})
+        content["ema"] = session.ema.module.state_dict()
     if session.accelerator.scaler is not None:
-        save_tree(folder / "scaler", session.accelerator.scaler.state_dict())
-    plugins = {p.name: p.instance.state_dict() for p in session.plugins if hasattr(p.instance, "state_dict")}
-    save_tree(folder / "plugins", plugins)
+        content["scaler"] = session.accelerator.scaler.state_dict()
+    return content
+
+
+def _write(content: Mapping[str, Any], folder: Path) -> None:
+    for name, tree in content.items():
+        save_tree(folder / name, tree)
 
 
 def restore(session: Session, folder: Path) -> None:
-    """Go on from a checkpoint. Raises InputError when a plugin with state finds none."""
-    load_weights(session, folder)
-    session.optimizer.load_state_dict(load_tree(folder / "optimizer"))
+    """Go on from a checkpoint. Raises InputError when it belongs to something else, or lacks a plugin's state."""
+    accepted = _accepted(session, folder)
+    try:
+        load_weights(session, folder)
+        session.optimizer.load_state_dict(load_tree(folder / "optimizer"))
+    except (RuntimeError, ValueError, KeyError) as error:  # a recipe that was accepted although it differs
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder} does not fit this model and optimizer ({first}); start a new run") from error
     saved = load_tree(folder / "state")
-    session.totals = Totals.from_state(saved.pop("totals"))
+    session.totals = Totals.from_state(saved.pop("totals"), session.accelerator)
     for name, value in saved.items():
         setattr(session.state, name, value)
     if session.accelerator.scaler is not None and (folder / "scaler.json").is_file():
@@ -58,8 +95,50 @@ def restore(session: Session, folder: Path) -> None:
             if plugin.name not in plugins:
                 raise InputError(f"the checkpoint has no state for the {plugin}: was it added after the run began?")
             plugin.instance.load_state_dict(plugins[plugin.name])
+    if session.plan.extended:
+        _extend(session)
     session.schedule.step_update(session.state.steps_before + session.state.step)
     session.log.rewind(session.stage.name, session.state.step)
+    session.saved()
+    for sentence in accepted:
+        session.warn(f"stage {session.stage.name} goes on with a difference: {sentence}")
+
+
+def _accepted(session: Session, folder: Path) -> list[str]:
+    """Differences of data and machine from those of the checkpoint. Raises InputError for what is not accepted."""
+    saved, where = load_tree(folder / FINGERPRINT), f"the checkpoint {folder.name} of stage {session.stage.name}"
+    refuse_other_classes(saved, session.fingerprint, where)
+    now = {kind: session.fingerprint[kind] for kind in ("data", "machine")}
+    return refuse(differences(saved, now), session.plan.accept, where)
+
+
+def _extend(session: Session) -> None:
+    """A finished stage goes on for more epochs: patience begins anew. Raises InputError for no more than it had."""
+    state, epochs = session.state, session.stage.epochs or 0
+    if state.epoch >= epochs:
+        raise InputError(
+            f"stage {session.stage.name} has trained {state.epoch} epochs already: give more of them than that"
+        )
+    state.stopped_early, state.waited = False, 0
+    session.warn(
+        f"stage {session.stage.name} goes on from epoch {state.epoch} to {epochs}: its learning rates are from now on "
+        "those of a run of that length"
+    )
+
+
+def refuse_other_recipe(plan: StagePlan) -> list[str]:
+    """The accepted differences of recipe and versions between a stage's newest checkpoint and now.
+
+    It is looked at before anything is opened, and for finished stages too. Raises InputError for what is not accepted.
+    """
+    folder = next(iter(Checkpoints(plan.out / "checkpoints").folders()), None)
+    if folder is None or not (folder / f"{FINGERPRINT}.json").is_file():
+        return []
+    saved = read_json(folder / f"{FINGERPRINT}.json")
+    now = {"recipe": recipe_facts(plan), "versions": version_facts(plan)}
+    if plan.extended:
+        now["recipe"]["epochs"] = saved["recipe"]["epochs"]
+    return refuse(differences(saved, now), plan.accept, f"the checkpoint {folder.name} of stage {plan.stage.name}")
 
 
 def load_weights(session: Session, folder: Path) -> None:

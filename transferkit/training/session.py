@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +23,7 @@ from transferkit.training.anchors import WeightedAnchor
 from transferkit.training.best import remember
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.evaluation import Evaluation, evaluate
+from transferkit.training.fingerprint import Facts, fingerprint
 from transferkit.training.metrics import MetricsLog, Totals
 from transferkit.training.objective import Losses, Objective, Offers, refuse_non_finite
 from transferkit.training.offers import EpochOffer, StepOffer
@@ -31,6 +32,7 @@ from transferkit.training.pictures import log_batch
 from transferkit.training.planted import record_corruptions
 from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
+from transferkit.training.stage_plan import StagePlan
 from transferkit.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Scheduled:
 class Session(Workspace):
     """One stage, ready to train."""
 
+    plan: StagePlan
+    started_from: str  # a hash of the backbone before training
     wrapped: nn.Module
     loader: TrainLoader
     validation: EvalLoader | None
@@ -91,8 +95,16 @@ class Session(Workspace):
         self._trained_for = 0.0  # seconds of this epoch without evaluation
         self._waited_for_data = 0.0
         self._features: Tensor | None = None
-        for loader in self._loaders():
-            loader.feed.waiting = self.leave_if_asked
+        self._saved, self._saved_step = time.monotonic(), 0
+        loaders = (self.loader, self.validation, *self.others.values(), *self.early.values())
+        self._loaders = [loader for loader in loaders if loader is not None]
+        for loader in self._loaders:
+            loader.feed.waiting = self.save_or_stop_alone
+
+    @cached_property
+    def fingerprint(self) -> Facts:
+        """What a checkpoint of this stage belongs to: recipe, data, versions, machine."""
+        return fingerprint(self)
 
     @property
     def epochs_done(self) -> float:
@@ -272,16 +284,24 @@ class Session(Workspace):
                 waited=self._waited_for_data,
             )
 
-    def stop_if_asked(self) -> None:
-        """After a signal: save what there is and leave. All processes leave at the same step."""
+    def save_or_stop(self) -> None:
+        """After a signal: save what there is and leave. Every so many minutes: save. All processes at the same step."""
+        every = self.stage.checkpoints.every_minutes
+        late = every is not None and time.monotonic() - self._saved > 60 * every
         asked = self.stop.number
         if self.accelerator.num_processes > 1:
-            flag = torch.tensor([float(asked)], device=self.device)
-            asked = int(self.accelerator.gather(flag).max())
+            flags = self.accelerator.gather(torch.tensor([[float(asked), float(late)]], device=self.device))
+            asked, late = int(flags[:, 0].max()), bool(flags[:, 1].max())
+        if (asked or late) and (self.state.batch or self.state.step != self._saved_step):
+            self.save(always=True)
         if asked:
-            if self.state.batch:  # otherwise the last epoch's end is on disk already
-                self.save()
+            self.checkpoints.settle()
             raise Interrupted(f"stopped at step {self.state.step} of stage {self.stage.name}", asked)
+
+    def save_or_stop_alone(self) -> None:
+        """The same where a process waits for data or evaluates; of several, none can leave the others there."""
+        if self.accelerator.num_processes == 1:
+            self.save_or_stop()
 
     def evaluate(self) -> dict[str, Evaluation]:
         """Evaluate on validation and on what `evaluate` names, never on test; empty between evaluations."""
@@ -312,12 +332,7 @@ class Session(Workspace):
     def _evaluated(self, bar: Bar, images: int) -> None:
         """After each batch of an evaluation."""
         bar.advance(images)
-        self.leave_if_asked()
-
-    def leave_if_asked(self) -> None:
-        """While waiting for data, and in evaluation. One process can leave here; several do it together, after a step."""
-        if self.stop and self.accelerator.num_processes == 1:
-            self.stop_if_asked()
+        self.save_or_stop_alone()
 
     def end_epoch(self, found: Mapping[str, Evaluation]) -> None:
         """Write the epoch's records, remember the best, let plugins look, see whether patience ran out."""
@@ -384,15 +399,16 @@ class Session(Workspace):
 
     def close(self) -> None:
         """End worker processes and trackers."""
-        for loader in self._loaders():
+        for loader in self._loaders:
             loader.close()
+        self.checkpoints.close()
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
-    def _loaders(self) -> list[TrainLoader | EvalLoader]:
-        known = (self.loader, self.validation, *self.others.values(), *self.early.values())
-        return [loader for loader in known if loader is not None]
-
-    def save(self) -> None:
+    def save(self, *, always: bool = False) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""
-        saving.save(self)
+        saving.save(self, always=always)
+
+    def saved(self) -> None:
+        """A checkpoint has begun: the next one by time is due so many minutes from now."""
+        self._saved, self._saved_step = time.monotonic(), self.state.step

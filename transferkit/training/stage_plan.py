@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,3 +31,5 @@ class StagePlan:
     stop: StopSignal
     board: Path | None = None
     scheduled: Sequence[Scheduled] = ()
+    accept: Collection[str] = ()  # kinds of differences from a checkpoint that are meant
+    extended: bool = False  # a finished stage is trained on

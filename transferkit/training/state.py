@@ -15,8 +15,24 @@ from transferkit.errors import InputError
 TENSOR, PAIRS = "$tensor", "$pairs"
 
 
+def snapshot(tree: Any) -> Any:
+    """A copy whose tensors lie in memory of their own, on the CPU: what it was made from may change.
+
+    Raises InputError for anything but tensors, numbers, text, lists and dicts.
+    """
+    tensors: dict[str, Tensor] = {}
+    return _restore(_flatten(tree, "", tensors), {name: _copied(tensor) for name, tensor in tensors.items()})
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
 def save_tree(path: Path, tree: Any) -> list[Path]:
-    """Write `path.json` and, when the tree holds tensors, `path.safetensors`. Returns the files written."""
+    """Write `path.json` and, when the tree holds tensors, `path.safetensors`. Returns the files written.
+
+    Tensors must be contiguous, and no two may share memory: see `snapshot`.
+    """
     tensors: dict[str, Tensor] = {}
     plain = _flatten(tree, "", tensors)
     files = [path.with_suffix(".json")]
@@ -37,7 +53,7 @@ def load_tree(path: Path, device: str = "cpu") -> Any:
 
 def _flatten(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        tensors[at or "value"] = value.detach().cpu().contiguous().clone()
+        tensors[at or "value"] = value
         return {TENSOR: at or "value"}
     if isinstance(value, dict):
         inner = {key: _flatten(item, f"{at}.{key}" if at else str(key), tensors) for key, item in value.items()}
@@ -67,4 +83,9 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def all_finite(tensors: dict[str, Tensor]) -> bool:
     """Whether every floating-point tensor holds numbers only."""
-    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())
+    return all(_is_finite(tensor.detach()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # a sum is ten times cheaper, and a number only if every term is; it may overflow where all of them are
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())

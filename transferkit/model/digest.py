@@ -1,23 +1,16 @@
-"""What a result depends on, as hashes of content: weights, preprocessing, pixels as they lie on disk."""
+"""What a model is, as hashes of its content: weights, architecture, preprocessing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.data.samples import Samples
-from transferkit.model import SourceHead, TransferModel
-
-THREADS = 4
-CHUNK = 1 << 20
+from transferkit.model.wrapper import SourceHead, TransferModel
 
 
 def backbone_digest(model: TransferModel) -> str:
@@ -37,37 +30,6 @@ def head_digest(head: SourceHead) -> str:
 def model_digest(model: TransferModel) -> str:
     """A hash of the whole model."""
     return _hash(backbone_digest(model), model.head.state_dict().items())
-
-
-def samples_digest(samples: Samples) -> str:
-    """A hash of the chosen images: the bytes of their files where there are files, never names or times.
-
-    Where corruptions are planted, also of what they depend on.
-    """
-    digest = blake2b(digest_size=16)
-    paths = samples.source.contents.paths
-    if paths is None:
-        digest.update(samples.source.fingerprint().encode())
-        digest.update(np.ascontiguousarray(samples.chosen, dtype="<i8").tobytes())
-    else:
-        files = [paths[int(samples.source.kept[index])] for index in samples.chosen]
-        with ThreadPoolExecutor(THREADS) as pool:
-            for one in pool.map(_file, files):
-                digest.update(one)
-    if samples.corruptions:
-        digest.update(samples.fingerprint().encode())
-    return digest.hexdigest()
-
-
-def _file(path: Path) -> bytes:
-    digest = blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-    except OSError:
-        digest.update(b"unreadable")  # reading the image says why
-    return digest.digest()
 
 
 def _hash(start: str, tensors: Iterable[tuple[str, Any]]) -> str:

@@ -1,0 +1,80 @@
+"""The whole run, made once per process, and the record of what came of every fault."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.attacks import counted
+from tests.faults.world import forked, outcome, run_folder, write_recipe
+
+FOUND: Counter[tuple[str, str]] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", choices=("sample", "all"), default="sample", help="how many of the faults are tried")
+    parser.addoption("--outcomes", type=Path, default=None, help="add what came of them to this JSON-lines file")
+
+
+class World:
+    """The attacked recipe, what its run comes to, and how many changes on disk it makes."""
+
+    def __init__(self, folder: Path, everything: bool) -> None:
+        import matplotlib.pyplot  # noqa: F401  (what a run imports must be there before the first fork)
+        import torch
+        import torch.utils.tensorboard
+
+        import transferkit.analysis.of_run
+        import transferkit.api
+        import transferkit.runner
+        import transferkit.training.prepare  # noqa: F401
+
+        torch.set_num_threads(1)
+        self.folder, self.everything = folder, everything
+        self.recipe = write_recipe(folder)
+        self.log = folder / "log.txt"
+        out = folder / "whole"
+        ended = forked(["run", str(self.recipe), "--out", str(out), "--quiet"], self.log, counted(out, folder / "n"))
+        assert ended.code == 0, ended.said
+        self.changes = int((folder / "n").read_text())
+        self.run = run_folder(out)
+        assert self.run is not None
+        self.whole: dict[str, Any] = outcome(self.run)
+
+    def chosen(self, count: int, part: int, parts: int, sample: int) -> list[int]:
+        """Of the numbers 1 … count those of one part: all of them, or about `sample` over all parts."""
+        step = 1 if self.everything else max(1, count // sample)
+        return list(range(1 + part * step, count + 1, parts * step))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> World:
+    """Made once per process."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return World(tmp_path_factory.mktemp("world"), request.config.getoption("--faults") == "all")
+
+
+@pytest.fixture
+def note() -> Callable[[str, str], None]:
+    """note(fault, outcome): one more line of the table."""
+
+    def add(fault: str, came_of_it: str) -> None:
+        FOUND[fault, came_of_it] += 1
+
+    return add
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _written(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    path = request.config.getoption("--outcomes")
+    if path is not None and FOUND:
+        with path.open("a") as file:
+            for (fault, came_of_it), times in sorted(FOUND.items()):
+                file.write(json.dumps({"fault": fault, "outcome": came_of_it, "times": times}) + "\n")
