@@ -23,6 +23,7 @@ from transferkit.training.signals import StopSignal
 if TYPE_CHECKING:
     from transferkit.analysis.of_run import Live, RunModels
     from transferkit.training.session import Scheduled
+    from transferkit.training.stage_plan import StagePlan
 
 Result = dict[str, Any]
 
@@ -95,21 +96,9 @@ class Runner:
         from transferkit.training.loop import train
         from transferkit.training.prepare import opened
         from transferkit.training.saving import restore
-        from transferkit.training.stage_plan import StagePlan
 
-        plan = StagePlan(
-            recipe=self.loaded.recipe,
-            stage=stage,
-            plugins=self.loaded.plugins(stage),
-            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
-            seed=self.seed,
-            out=self.folder.stage(stage.name),
-            start=self._start(stage),
-            display=self.display,
-            stop=self.stop,
-            board=self.folder.path / "tb",
-            scheduled=self._scheduled(stage),
-        )
+        plan = self.plan(stage, self.folder)
+        plan.board, plan.scheduled = self.folder.path / "tb", self._scheduled(stage)
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
@@ -121,6 +110,22 @@ class Runner:
             session.preview()
             train(session)
             self._finish_stage(session)
+
+    def plan(self, stage: schema.Stage, into: RunFolder) -> StagePlan:
+        """What it takes to prepare a stage that writes into that run folder. It starts from a model of this run."""
+        from transferkit.training.stage_plan import StagePlan
+
+        return StagePlan(
+            recipe=self.loaded.recipe,
+            stage=stage,
+            plugins=self.loaded.plugins(stage),
+            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
+            seed=self.seed,
+            out=into.stage(stage.name),
+            start=self._start(stage),
+            display=self.display,
+            stop=self.stop,
+        )
 
     def _start(self, stage: schema.Stage) -> Path | None:
         """The model folder a stage starts from: another stage's, or a path."""

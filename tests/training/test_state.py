@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from transferkit.errors import InputError
-from transferkit.training.state import all_finite, load_tree, save_tree
+from transferkit.training.state import load_tree, save_tree
 
 
 def test_an_optimizers_state_survives(tmp_path: Path) -> None:
@@ -39,8 +39,3 @@ def test_numbers_text_lists_and_none_survive(tmp_path: Path) -> None:
 def test_anything_else_is_refused_by_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"state at a\.0 is a object"):
         save_tree(tmp_path / "t", {"a": [object()]})
-
-
-def test_all_finite() -> None:
-    assert all_finite({"a": torch.ones(2), "b": torch.arange(3)})
-    assert not all_finite({"a": torch.tensor([1.0, float("nan")])})

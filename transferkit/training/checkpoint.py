@@ -35,6 +35,11 @@ def verify(folder: Path) -> str | None:
     return None
 
 
+def step_of(folder: Path) -> int:
+    """How many steps were done when a checkpoint was written, from its name."""
+    return int(folder.name.removeprefix("step-"))
+
+
 @dataclass
 class Checkpoints:
     """The checkpoints of one stage: `step-000120/` folders, and the text files `last` and `best` that name one."""
@@ -43,16 +48,13 @@ class Checkpoints:
     keep: int = 2
     warn: Callable[[str], None] = print
 
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-
     def save(self, step: int, write: Callable[[Path], None], *, best: bool) -> Path:
         """Publish what `write(folder)` puts into a temporary folder; then remove what is no longer needed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".tmp-*"):  # of an attempt that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         final = self.folder / f"step-{step:06d}"
         temporary = self.folder / f".tmp-{final.name}-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
             write(temporary)
@@ -85,7 +87,8 @@ class Checkpoints:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"), reverse=True)
+        found = (path for path in self.folder.glob("step-*") if path.name.removeprefix("step-").isdigit())
+        return sorted(found, key=step_of, reverse=True)
 
     def _named(self, pointer: str) -> str | None:
         path = self.folder / pointer
@@ -101,10 +104,12 @@ class Checkpoints:
             raise TransferkitError(f"the best checkpoint {self.folder / name} is damaged: {problem}")
         return self.folder / name
 
-    def newest(self) -> Path | None:
-        """The newest valid checkpoint; a broken one is named, with what is used instead."""
+    def newest(self, at_most: int | None = None) -> Path | None:
+        """The newest valid checkpoint, of at most so many steps; a broken one is named, with what is used instead."""
         broken: list[tuple[str, str]] = []
         for folder in self._folders():
+            if at_most is not None and step_of(folder) > at_most:
+                continue
             problem = verify(folder)
             if problem is None:
                 for name, reason in broken:

@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING
 
 from transferkit.errors import InputError
 from transferkit.training.metrics import Totals
-from transferkit.training.state import all_finite, load_tree, save_tree
+from transferkit.training.non_finite import refuse_state
+from transferkit.training.state import load_tree, save_tree
 
 if TYPE_CHECKING:
     from transferkit.training.session import Session
 
 
-def save(session: Session) -> None:
-    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch."""
+def save(session: Session, *, always: bool = False) -> None:
+    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch.
+
+    Raises NonFiniteError instead, on every process, where something in it is not finite.
+    """
     state = session.state
     within_epoch = state.batch > 0
     best = not within_epoch and state.best is not None and state.best["epoch"] == state.epoch - 1
-    due = within_epoch or session.finished or state.epoch % session.stage.checkpoints.every == 0
+    due = always or within_epoch or session.finished or state.epoch % session.stage.checkpoints.every == 0
     if not (best or due):
         return
+    refuse_state(session)
     if session.accelerator.is_main_process:
-        if all_finite(session.model.state_dict()):
-            session.checkpoints.save(state.step, lambda folder: _write(session, folder), best=best)
-        else:
-            session.warn(f"step {state.step}: the weights are not finite; no checkpoint was written")
+        session.checkpoints.save(state.step, lambda folder: _write(session, folder), best=best)
     session.accelerator.wait_for_everyone()
 
 
@@ -58,7 +60,8 @@ def restore(session: Session, folder: Path) -> None:
             if plugin.name not in plugins:
                 raise InputError(f"the checkpoint has no state for the {plugin}: was it added after the run began?")
             plugin.instance.load_state_dict(plugins[plugin.name])
-    session.schedule.step_update(session.state.steps_before + session.state.step)
+    # the rates of the last step done: an epoch whose evaluation was interrupted reports them
+    session.schedule.step_update(max(session.state.steps_before + session.state.step - 1, 0))
     session.log.rewind(session.stage.name, session.state.step)
 
 

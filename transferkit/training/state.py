@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -63,8 +62,3 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_restore(item, tensors) for item in value]
     return value
-
-
-def all_finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether every floating-point tensor holds numbers only."""
-    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())
