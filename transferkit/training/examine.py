@@ -29,10 +29,11 @@ TASK = "the task loss"
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of the loss, or an anchor, adds to the step: its weighted value and its own gradient."""
+    """What one part of the loss, or an anchor, adds to the step: its value and its own gradient."""
 
     name: str
-    value: float
+    raw: float
+    weighted: float
     norms: dict[str, float]  # {layer: norm of its gradient}
     broken: list[str]  # parameters in which the gradient is not finite
 
@@ -102,27 +103,29 @@ def _losses(session: Session, batches: Sequence[Batch]) -> Iterator[tuple[Combin
 
 
 def _part_of_loss(session: Session, batches: Sequence[Batch], key: TermKey | None) -> Part:
-    name, value = TASK if key is None else term_name(key), 0.0
+    raw = weighted = 0.0
     with _gradients_from_zero(session):
         for _, losses in _losses(session, batches):
             graph = losses.task_graph if key is None else losses.graphs.get(key)
             if graph is not None:
-                value += float(graph.detach())
+                weighted += float(graph.detach())
+                raw += float(losses.task if key is None else losses.raw[key])
                 if graph.requires_grad:
                     graph.backward()  # type: ignore[no-untyped-call]
-        return _part(session, name, value)
+        return _part(session, TASK if key is None else term_name(key), raw, weighted)
 
 
 def _part_of_anchor(session: Session, item: WeightedAnchor) -> Part:
     name = f"the anchor {item.instance}" + (f" ({item.anchor.term})" if item.anchor.term else "")
     with _gradients_from_zero(session):
         item.pull(session.epochs_done)
-        return _part(session, name, float(item.anchor.value()) * item.weight(session.epochs_done))
+        raw = float(item.anchor.value())
+        return _part(session, name, raw, raw * item.weight(session.epochs_done))
 
 
-def _part(session: Session, name: str, value: float) -> Part:
+def _part(session: Session, name: str, raw: float, weighted: float) -> Part:
     gradients = {name: p.grad for name, p in named_parameters(session).items() if p.grad is not None}
-    return Part(name, value, norms_by_layer(gradients), not_finite(gradients))
+    return Part(name, raw, weighted, norms_by_layer(gradients), not_finite(gradients))
 
 
 @contextmanager

@@ -64,9 +64,10 @@ class Diagnosis:
     what: list[str]
     why: list[str]
 
-    def __str__(self) -> str:
+    def sentence(self, where: str = "") -> str:
+        """Both in one; `where` comes between them."""
         verb = "are" if len(self.what) > 1 else "is"
-        return f"{' and '.join(self.what)} {verb} not finite" + "".join(f"; {reason}" for reason in self.why)
+        return f"{' and '.join(self.what)} {verb} not finite{where}" + "".join(f"; {reason}" for reason in self.why)
 
 
 def diagnose(session: Session, losses: Sequence[Losses], found: Examination | None) -> Diagnosis:
@@ -118,7 +119,7 @@ def refuse_step(session: Session, losses: Sequence[Losses], batches: Sequence[Ba
     ids = [session.train_samples.ids[int(i)] for batch in batches for i in batch.indices.get("target", ())]
     raise _error(
         session,
-        f"{diagnosis} at step {session.state.step} of stage {session.stage.name}",
+        diagnosis.sentence(f" at step {session.state.step} of stage {session.stage.name} {_rate(session)}"),
         f"Images of this step: {some(_everywhere(ids), IDS) or 'none of the target'}. {weights} {place}",
         f" --step {session.state.step}",
     )
@@ -130,6 +131,17 @@ def refuse_state(session: Session) -> None:
     Loss and gradient can be finite and the update not: a rate, a division by zero, running statistics that overflow.
     To be called by every process, before any of these is saved.
     """
+    broken = _everywhere(broken_state(session))
+    if broken:
+        raise _error(
+            session,
+            f"after {session.state.step} steps of {session.stage.name} {_rate(session)} not finite: {some(broken)}",
+            f"The losses and gradients were finite. Nothing of this was saved. {_checkpoint(session)}",
+        )
+
+
+def broken_state(session: Session) -> list[str]:
+    """What a checkpoint would hold that is not finite, by name."""
     broken = [f"the model's {name}" for name in not_finite(session.model.state_dict())]
     if session.ema is not None:
         broken += [f"the average's {name}" for name in not_finite(session.ema.module.state_dict())]
@@ -137,13 +149,7 @@ def refuse_state(session: Session) -> None:
     for parameter, state in session.optimizer.state.items():
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         broken += [f"the optimizer's {key} of {names.get(id(parameter), '?')}" for key in not_finite(tensors)]
-    broken = _everywhere(broken)
-    if broken:
-        raise _error(
-            session,
-            f"not finite after {session.state.step} steps of stage {session.stage.name}: {some(broken)}",
-            f"The losses and gradients were finite. Nothing of this was saved. {_checkpoint(session)}",
-        )
+    return broken
 
 
 def gradients(session: Session) -> dict[str, Tensor]:
@@ -156,12 +162,15 @@ def _error(session: Session, found: str, state: str, step: str = "") -> NonFinit
     recent = session.totals.recent or session.state.last_losses
     history = ", ".join(f"{value:.4g}" for value in recent) or "none"
     error = NonFiniteError(
-        f"{found} (learning rate {learning_rates(session.optimizer)[0]:.3g}). Last losses: {history}. {state} "
-        "Try a smaller learning rate, warm-up or `clip: {norm: 1}`."
+        f"{found}. Last losses: {history}. {state} Try a smaller learning rate, warm-up or `clip: {{norm: 1}}`."
     )
     run = session.out.parent.parent
     error.add_note(f"look into it with: transferkit replay {run} --stage {session.stage.name}{step}")
     return error
+
+
+def _rate(session: Session) -> str:
+    return f"(learning rate {learning_rates(session.optimizer)[0]:.3g})"
 
 
 def _keep(session: Session) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -133,7 +133,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], options: schema.Clip | No
     return size
 
 
-def gradient_size(gradients: Sequence[Tensor]) -> Tensor:
+def gradient_size(gradients: list[Tensor]) -> Tensor:
     """A scalar that is not finite where a number of the gradients is not, or where their squares overflow.
 
     It reads every gradient once, which is all that it costs. On a CPU the dot product of BLAS does so fastest: it
