@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import InputError, Interrupted
+from transferkit.errors import InputError, Interrupted, NonFiniteError
 from transferkit.folder import RunFolder
 from transferkit.over_seeds import summarise
 from transferkit.recipe import Loaded, load_recipe
@@ -92,6 +92,9 @@ def execute(
     except InputError:
         if new and main:
             remove_empty(folder, out)
+        raise
+    except NonFiniteError:
+        processes.wait_for_everyone()  # all raise it; a process that left first would have the others killed
         raise
     except Interrupted as error:
         error.add_note(f"go on with: transferkit resume {folder.path}")

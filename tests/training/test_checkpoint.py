@@ -93,5 +93,22 @@ def test_a_save_that_fails_leaves_the_others_whole(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".tmp-step-000007-1").mkdir()
-    Checkpoints(tmp_path)
-    assert not list(tmp_path.iterdir())
+    store = Checkpoints(tmp_path)
+    assert store.newest() is None and list(tmp_path.iterdir()), "reading changes nothing: the run may be going on"
+    store.save(8, write("8"), best=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "step-000008"]
+
+
+def test_the_newest_of_at_most_so_many_steps(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=4)
+    for step in (9, 999_999, 1_000_000):
+        store.save(step, write(str(step)), best=False)
+    found = {at_most: store.newest(at_most) for at_most in (8, 9, 999_999, 1_000_001, None)}
+    names = {at_most: folder and folder.name for at_most, folder in found.items()}
+    assert names == {
+        8: None,
+        9: "step-000009",
+        999_999: "step-999999",
+        1_000_001: "step-1000000",
+        None: "step-1000000",
+    }

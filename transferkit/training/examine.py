@@ -143,8 +143,9 @@ def _gradients_from_zero(session: Session) -> Iterator[None]:
 
 def _broken_images(session: Session, batches: Sequence[Batch], seen: Sequence[Combined]) -> list[str]:
     """Ids of the images that are not finite as they were read; without any, streams that are not as they were mixed."""
+    known = {stream: samples.ids for stream, samples in session.loader.streams.items()}
     found = [
-        session.loader.streams[stream].ids[int(index)]
+        known[stream][int(index)]
         for batch in batches
         for stream, images in batch.images.items()
         for index, image in zip(batch.indices[stream], images, strict=True)

@@ -76,17 +76,15 @@ def diagnose(session: Session, losses: Sequence[Losses], found: Examination | No
     values = [pair for item in losses for pair in (*item.raw.items(), *item.weighted.items())]
     what += dict.fromkeys(term_name(key) for key, value in values if not math.isfinite(float(value)))
     what += [f"the pull of {name}" for name in broken_anchors(session)]
-    if not what and found is not None:
-        what = [f"the gradient of {part.name} (in {some(part.broken)})" for part in found.parts if part.broken]
+    of_parts = [p for p in found.parts if p.broken] if found is not None else []
+    what = _everywhere(what) or _everywhere([f"the gradient of {p.name} (in {some(p.broken)})" for p in of_parts])
     broken = not_finite(gradients(session))
-    if not what and broken:
-        what = [f"the gradient of {some(broken)}"]
+    what = what or _everywhere([f"the gradient of {some(broken)}"] if broken else [])
     why = []
     if found is not None and found.images:
         why.append(f"not finite in what was read: {some(found.images, IDS)}")
     elif found is not None and found.module:
         why.append(f"first in the output of {found.module}")
-    what = _everywhere(what)
     return Diagnosis(what, _everywhere(why) if what else [])
 
 
@@ -116,7 +114,8 @@ def refuse_step(session: Session, losses: Sequence[Losses], batches: Sequence[Ba
     if ruined:
         since = "an update before this step ruined them" if session.state.step else "they were not when the stage began"
         weights = f"The weights are not finite in {some(ruined)}: {since}."
-    ids = [session.train_samples.ids[int(i)] for batch in batches for i in batch.indices.get("target", ())]
+    known = session.train_samples.ids
+    ids = [known[int(i)] for batch in batches for i in batch.indices.get("target", ())]
     raise _error(
         session,
         diagnosis.sentence(f" at step {session.state.step} of stage {session.stage.name} {_rate(session)}"),

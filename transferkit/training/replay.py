@@ -147,6 +147,10 @@ def _restore(session: Session, checkpoints: Path, step: int | None, display: Dis
     """Go to the nearest checkpoint, or stay where the stage starts; what that is called."""
     try:
         nearest = Checkpoints(checkpoints, warn=display.warn).newest(step)
+    except InputError as error:  # all are damaged
+        display.warn(str(error))
+        nearest = None
+    try:
         if nearest is not None:
             restore(session, nearest)
             return nearest.name
@@ -189,6 +193,8 @@ def _train_up_to(session: Session, step: int | None) -> _Reached | None:
 def _record(session: Session, reached: _Reached, found: Examination, exact: dict[str, Tensor]) -> dict[str, Any]:
     lr, lr_head = learning_rates(session.optimizer)
     diagnosis = diagnose(session, reached.losses, found)
+    streams = session.loader.streams
+    ids = {stream: samples.ids for stream, samples in streams.items()}
     return {
         "stage": session.stage.name,
         "step": session.state.step,
@@ -212,10 +218,9 @@ def _record(session: Session, reached: _Reached, found: Examination, exact: dict
         },
         "not_finite": diagnosis.sentence() if diagnosis.what else None,
         "images": [
-            {"stream": stream, "id": samples.ids[int(index)], "label": _label(samples.classes, label)}
+            {"stream": stream, "id": ids[stream][index], "label": _label(streams[stream].classes, label)}
             for batch in reached.batches
             for stream, labels in batch.labels.items()
-            for samples in (session.loader.streams[stream],)
             for index, label in zip(batch.indices[stream].tolist(), labels.tolist(), strict=True)
         ],
     }
