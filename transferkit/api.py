@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import InputError, Interrupted, Problem, StorageError
+from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError
 from transferkit.folder import RunFolder, environment_text, result_text
 from transferkit.recipe import Loaded, load_recipe
 from transferkit.recipe.schema import Recipe
@@ -155,6 +155,9 @@ def execute(
     except InputError:
         if new and main:
             remove_empty(folder, out)
+        raise
+    except NonFiniteError:
+        processes.wait_for_everyone()  # all raise it; a process that left first would have the others killed
         raise
     except (Interrupted, StorageError) as error:
         room = "make room on the disk, then " if isinstance(error, StorageError) else ""

@@ -20,12 +20,13 @@ from torch import Tensor
 
 import transferkit
 from transferkit.atomic import fsync
-from transferkit.errors import InputError
+from transferkit.errors import InputError, NonFiniteError
+from transferkit.formats import some
 from transferkit.model.compatibility import check_forward
 from transferkit.model.origin import CONFIG, FolderConfig, known_fields, read_config
 from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
-from transferkit.weights import load_weights, read_weights
+from transferkit.weights import load_weights, not_finite, read_weights
 
 FORMAT = 1
 KEY = "transferkit"
@@ -40,8 +41,12 @@ def save_model(
 
     `info` is kept under config.json's `transferkit` key (where the weights came from, stage, recipe, …).
     A folder of that name is replaced. Pass the plain model: not a compiled, wrapped or averaged one.
+    Raises NonFiniteError, and writes nothing, for a model that holds NaN or infinity.
     """
     folder = Path(folder)
+    broken = not_finite(model.net.state_dict()) + not_finite({} if source_head is None else _head_tensors(source_head))
+    if broken:
+        raise NonFiniteError(f"the model is not written to {folder}: it is not finite in {some(broken)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

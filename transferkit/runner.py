@@ -64,7 +64,7 @@ class Runner:
         try:
             with self._status():
                 for name in stages:
-                    plan = self._plan(self.loaded.recipe.stage(name))
+                    plan = self.plan(self.loaded.recipe.stage(name), self.folder)
                     accepted = self._accepted(plan)
                     if self._is_done(plan.stage):
                         self.display.line(f"stage {name}: done already")
@@ -123,30 +123,12 @@ class Runner:
         found = refuse_other_recipe(plan)
         return [f"stage {plan.stage.name} goes on with a difference: {sentence}" for sentence in found]
 
-    def _plan(self, stage: schema.Stage) -> StagePlan:
-        from transferkit.training.stage_plan import StagePlan
-
-        return StagePlan(
-            recipe=self.loaded.recipe,
-            stage=stage,
-            plugins=self.loaded.plugins(stage),
-            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
-            seed=self.seed,
-            out=self.folder.stage(stage.name),
-            start=self._start(stage),
-            display=self.display,
-            stop=self.stop,
-            board=self.folder.path / "tb",
-            scheduled=self._scheduled(stage),
-            accept=self.accept,
-            extended=stage.name == self.extended,
-        )
-
     def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
         from transferkit.training.loop import train
         from transferkit.training.prepare import opened
         from transferkit.training.saving import restore
 
+        plan.board, plan.scheduled = self.folder.path / "tb", self._scheduled(plan.stage)
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
@@ -162,6 +144,24 @@ class Runner:
             session.preview()
             train(session)
             self._finish_stage(session)
+
+    def plan(self, stage: schema.Stage, into: RunFolder) -> StagePlan:
+        """What it takes to prepare a stage that writes into that run folder. It starts from a model of this run."""
+        from transferkit.training.stage_plan import StagePlan
+
+        return StagePlan(
+            recipe=self.loaded.recipe,
+            stage=stage,
+            plugins=self.loaded.plugins(stage),
+            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
+            seed=self.seed,
+            out=into.stage(stage.name),
+            start=self._start(stage),
+            display=self.display,
+            stop=self.stop,
+            accept=self.accept,
+            extended=stage.name == self.extended,
+        )
 
     def _start(self, stage: schema.Stage) -> Path | None:
         """The model folder a stage starts from: another stage's, or a path."""

@@ -21,6 +21,7 @@ from transferkit.cli.output import speaks
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
+from transferkit.cli.replay import replay
 from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, plan, resume, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
+for verb in (run, plan, resume, replay, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
 

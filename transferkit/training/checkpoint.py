@@ -81,11 +81,12 @@ class Checkpoints:
     _waiting: list[_Waiting] = field(default_factory=list, init=False, repr=False)
     _writing: Future[None] | None = field(default=None, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        """Make the folder, remove what a crash left half-written, put back what it left half-replaced."""
+    def open(self) -> Checkpoints:
+        """For the stage that writes here: remove what a crash left half-written, put back what it half-replaced."""
         with storing(str(self.folder)):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
+        return self
 
     def _tidy(self) -> None:
         for replaced in self.folder.glob(f"{OLD}*"):
@@ -139,6 +140,7 @@ class Checkpoints:
         temporary = self.folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
         try:
             with storing(f"the checkpoint {final}"):
+                self.folder.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(temporary, ignore_errors=True)
                 temporary.mkdir()
                 write(temporary)
@@ -195,11 +197,16 @@ class Checkpoints:
             raise TransferkitError(f"the best checkpoint {folder} is damaged: {problem}")
         return folder
 
-    def newest(self) -> Path | None:
-        """The newest valid checkpoint; a broken one is named, with what is used instead. Raises InputError."""
+    def newest(self, at_most: int | None = None) -> Path | None:
+        """The newest valid checkpoint, of at most so many steps; a broken one is named, with what is used instead.
+
+        Raises InputError where all are broken.
+        """
         self.close()
         broken: list[tuple[str, str]] = []
         for folder in self.folders():
+            if at_most is not None and (step_of(folder) or 0) > at_most:
+                continue
             problem = verify(folder)
             if problem is None:
                 for name, reason in broken:

@@ -115,7 +115,7 @@ def prepare(plan: StagePlan) -> Session:
         anchors=(),
         freezing=freezing,
         plugins=plan.plugins,
-        checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn),
+        checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn).open(),
         log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator, plan.display.warn),
         stop=plan.stop,
         total_steps=total_steps,
