@@ -10,7 +10,7 @@ from pathlib import Path
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
 from transferkit.model import SourceHead, TransferModel, build
-from transferkit.model.creation import RESERVED, Start
+from transferkit.model.creation import Start
 from transferkit.model.origin import HUB, LOCAL, locate
 from transferkit.model.preprocessing import Preprocessing
 from transferkit.model_folder import WEIGHTS, open_model
@@ -21,7 +21,7 @@ from transferkit.recipe.merge import read_extended
 from transferkit.recipe.paths import looks_like_path, resolve_paths
 from transferkit.recipe.sections import validate
 from transferkit.recipe.tree import Node, shown
-from transferkit.safetensors_header import CONVERT, read_header
+from transferkit.safetensors_header import conversion, read_header
 
 Opened = tuple[TransferModel, SourceHead | None]
 PICKLES = re.compile(r"\.(pth|pt|bin|ckpt|pkl|pickle|pth\.tar|tar)$", re.IGNORECASE)
@@ -81,7 +81,7 @@ def _given(text: str, like: Given | None, say: Callable[[str], None]) -> Given:
     path = Path(text.removeprefix(LOCAL)).expanduser()
     if PICKLES.search(text) and not path.is_dir():
         raise InputError(
-            f"{text}: a pickle (or named like one), which is never opened, because it can run code; {CONVERT}"
+            f"{text}: a pickle (or named like one), which is never opened, because it can run code; {conversion(text)}"
         )
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(path, say)
@@ -104,7 +104,7 @@ def _from_folder(text: str) -> Given:
         if (folder / "pytorch_model.bin").is_file():
             raise InputError(
                 f"{folder} holds its weights as a pickle (pytorch_model.bin), which is never opened, because it can "
-                f"run code; {CONVERT}"
+                f"run code; {conversion(folder / 'pytorch_model.bin')}"
             )
         raise InputError(f"{folder} has no {WEIGHTS}, so there are no weights in it")
     return Given(shown(folder), lambda: open_model(folder), folder=folder)
@@ -163,7 +163,8 @@ def _checked(given: WeightsFile) -> WeightsFile:
         raise InputError(f"the weights file {given.path} {what}")
     if PICKLES.search(given.path.name):
         raise InputError(
-            f"{given.path}: a pickle (or named like one), which is never opened, because it can run code; {CONVERT}"
+            f"{given.path}: a pickle (or named like one), which is never opened, because it can run code; "
+            f"{conversion(given.path)}"
         )
     read_header(given.path)
     return given
@@ -181,7 +182,7 @@ def _opened_file(given: WeightsFile, like: Given | None, say: Callable[[str], No
     options, preprocessing = {}, schema.Preprocessing()
     base, _, tag = name.partition(".")
     if like is not None and other is not None and base == other.architecture:
-        options = {key: value for key, value in other.options.items() if key not in RESERVED}
+        options = dict(other.options)
         inherited = "options" if tag else "options and preprocessing"
         if not tag:
             preprocessing = _as_section(other.preprocessing)

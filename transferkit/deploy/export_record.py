@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import transferkit
 from transferkit.atomic import sha256
-from transferkit.deploy.file_check import check_sha256
+from transferkit.records import check_sha256
 from transferkit.deploy.interference_file import FILE as INTERFERENCE
 from transferkit.deploy.interference_file import OWN, SOURCE_MODEL, Interference
 from transferkit.errors import InputError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.atomic import fsync, sha256, write_text
-from transferkit.deploy.file_check import check_sha256
+from transferkit.records import check_sha256
 from transferkit.deploy.head_check import check_head
 from transferkit.deploy.interference import HEADS, Calibration, Guarantee, Interference, LingeringClass, Score
 from transferkit.deploy.interference_reader import parse_interference
