@@ -6,6 +6,7 @@ config.json is timm's, with one key of our own; tensors are safetensors; nothing
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from transferkit.model.folder_config import CONFIG, FORMAT, KEY, FolderConfig, O
 from transferkit.model.origin import weights_in
 from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
-from transferkit.records import check_sha256, seal
+from transferkit.records import seal
 from transferkit.safetensors_header import count_numbers
 from transferkit.weights import load_weights, read_weights
 
@@ -78,8 +79,8 @@ def open_model(folder: Path | str, *, verify: bool = True) -> tuple[TransferMode
     before = _stamps(folder)
     config = read_config(folder)
     numbers = count_numbers(weights_in(folder))
-    if verify and config.own is not None:
-        _verify(folder, config.own)
+    if verify:
+        config.verify(folder)
     net = _create(config, folder, numbers)
     require_one_head(net, str(folder))
     load_weights(net, folder / WEIGHTS, config.architecture)
@@ -207,19 +208,6 @@ def _stamps(folder: Path) -> list[tuple[int, int, int] | None]:
     return found
 
 
-def _verify(folder: Path, own: OwnFields) -> None:
-    """Raise InputError for the first file that is not the one that was saved with config.json."""
-    for name in (WEIGHTS, SOURCE_HEAD):
-        if name in own.files:
-            check_sha256(
-                folder / name,
-                own.files[name],
-                record=CONFIG,
-                what="the file that was saved",
-                advice="restore it, or save the model again",
-            )
-
-
 def _create(config: FolderConfig, folder: Path, numbers: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):
@@ -255,4 +243,4 @@ def _preprocessing(net: Any, config: FolderConfig) -> Preprocessing:
 
 def _open_source_head(folder: Path, own: OwnFields | None) -> SourceHead | None:
     path = folder / SOURCE_HEAD
-    return read_source_head(path, own.source_classes if own is not None else None) if path.exists() else None
+    return read_source_head(path, own.source_classes if own is not None else None) if os.path.lexists(path) else None

@@ -36,6 +36,7 @@ def edit(folder, change):
     path = folder / "interference.json"
     content = json.loads(path.read_text())
     change(content)
+    content.pop("sha256", None)  # as files had none before
     path.write_text(json.dumps(content))
 
 

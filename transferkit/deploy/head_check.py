@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transferkit.atomic import read_json
 from transferkit.errors import InputError
 from transferkit.safetensors_header import TensorInfo, read_header
 
@@ -33,11 +34,8 @@ def check_head(folder: Path, name: str, classes: int) -> None:
 
 def _classifier(folder: Path) -> TensorInfo | None:
     """The shape of the model's own classifier, where its configuration says what it is called."""
-    import json
-
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        name = content["pretrained_cfg"]["classifier"]
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_json(folder / "config.json")["pretrained_cfg"]["classifier"]
+    except (InputError, KeyError, TypeError):
         return None  # the hashes and opening the model say what is wrong
     return read_header(folder / "model.safetensors").get(f"{name}.weight")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def _create(
     arguments: dict[str, Any] = {"pretrained_cfg": origin.config}
     if weights == "pretrained" and origin.weights is None:
         arguments["download"] = _downloaded(origin)
-    if origin.weights is not None and (weights == "pretrained" or origin.weights.is_file()):
+    if origin.weights is not None and (weights == "pretrained" or os.path.lexists(origin.weights)):
         arguments["file_numbers"] = count_numbers(origin.weights)
     if weights == "scratch" and source_classes:
         arguments["num_classes"] = len(source_classes)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from transferkit.atomic import read_json
 from transferkit.errors import InputError, Problem
 from transferkit.model_options import RESERVED, SOURCES, permitted
-from transferkit.records import check_seal, check_version, parse, require_file
+from transferkit.records import check_seal, check_sha256, check_version, parse, require_file
 
 CONFIG = "config.json"
 KEY = "transferkit"
@@ -134,6 +134,12 @@ class FolderConfig:
     info: dict[str, Any]
     sealed: bool
     """Whether the file carries a checksum of itself, which agrees."""
+
+    def verify(self, folder: Path) -> None:
+        """Raise InputError for the first file of the folder that is not the one that was saved with config.json."""
+        for name, expected in (self.own.files if self.own is not None else {}).items():
+            if Path(name).name == name:  # beside it, and nothing else
+                check_sha256(folder / name, expected, record=CONFIG, what="the file that was saved", advice=ADVICE)
 
 
 def read_config(folder: Path) -> FolderConfig:

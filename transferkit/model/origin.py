@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def locate(name: str) -> Origin:
     if name.startswith(LOCAL):
         folder = Path(name[len(LOCAL) :])
         config = read_config(folder)
+        config.verify(folder)
         return Origin(name, config.architecture, config.model_args, config.pretrained_cfg, weights_in(folder))
     if name.startswith(HUB):
         repository = name.partition(":")[2]
@@ -70,7 +72,7 @@ def weights_in(folder: Path) -> Path:
     """The weights file of a model folder; a pickle only where there is nothing else, so that it is refused by name."""
     weights = folder / "model.safetensors"
     pickled = folder / "pytorch_model.bin"
-    return pickled if pickled.exists() and not weights.exists() else weights
+    return pickled if os.path.lexists(pickled) and not os.path.lexists(weights) else weights
 
 
 def _known_tag(name: str) -> None:
