@@ -58,7 +58,7 @@ def parse(content: Any, kind: type[Record], path: Path | str, advice: str) -> Re
         raise InputError(f'{path}: "{place}": {first["msg"]}; {advice}') from None
 
 
-def check_version(found: Any, newest: int, created_by: Any, path: Path) -> None:
+def check_version(found: Any, newest: int, created_by: Any, path: Path | str) -> None:
     """Raise InputError for a file of a later version than this one reads."""
     if isinstance(found, int) and found > newest:
         raise InputError(

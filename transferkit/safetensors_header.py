@@ -24,14 +24,16 @@ BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
-# Run by people, never here. It opens a file of torch.save with classes of any library replaced by empty ones, so that
-# nothing runs, and keeps the mapping with the most tensors: a state dict, of averaged weights where there are such.
+# Run by people, never here. It opens a file of torch.save with every class of other libraries replaced by an empty one,
+# so that nothing runs, and keeps the mapping with the most tensors: a state dict, of averaged weights if it has such.
 _CONVERSION = """\
-import torch, zipfile; from torch import serialization as s; from safetensors.torch import save_file; f = FILE; \
-names = s.get_unsafe_globals_in_checkpoint(f) if zipfile.is_zipfile(f) \
-else ["argparse.Namespace", "pathlib.PosixPath", "numpy.core.multiarray.scalar", "numpy.dtype"]; \
-s.add_safe_globals([(type("Other", (dict,), {"__init__": lambda self, *a, **k: None, \
-"__setstate__": lambda self, state: None}), n) for n in names]); \
+import collections, torch, zipfile; from torch import serialization as s; \
+from safetensors.torch import save_file; f = FILE; names = s.get_unsafe_globals_in_checkpoint(f) \
+if zipfile.is_zipfile(f) else ["argparse.Namespace", "pathlib.PosixPath", "numpy.core.multiarray.scalar", \
+"numpy.dtype"]; plain = type("Other", (), {"__new__": lambda *a, **k: collections.Counter()}); \
+odd = type("Odd", (), {"__init__": lambda self, *a: None, "__setstate__": lambda self, state: None, \
+"__new__": lambda c, *a: object.__new__(c)}); s.add_safe_globals([collections.Counter] \
++ [(odd if n.startswith(("numpy.", "functools.")) else plain, n) for n in names]); \
 found = lambda d, at="": [(sum(map(torch.is_tensor, d.values())), "ema" in at or "teacher" in at, at, d)] \
 + [x for k, v in d.items() if isinstance(v, dict) for x in found(v, f"{at}.{k}")]; \
 n, _, at, d = max(found(torch.load(f, map_location="cpu", weights_only=True)), key=lambda x: x[:2]); \

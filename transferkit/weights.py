@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -108,8 +108,9 @@ def fill(net: nn.Module, state: dict[str, Tensor], where: str, name: str) -> Non
 
 def _cause(net: nn.Module, state: Mapping[str, Tensor], where: str, label: str) -> Problem | None:
     """What says more than lists of names where all of them begin alike."""
-    start = os.path.commonprefix(list(state))
-    start = start[: start.rfind(".") + 1]
+    columns = zip(*(name.split(".")[:-1] for name in state), strict=False)
+    shared = [parts[0] for parts in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns)]
+    start = "".join(f"{part}." for part in shared)
     own = net.state_dict()
     if not start or any(name.startswith(start) for name in own):
         return None

@@ -45,15 +45,16 @@ torch.load = torch.serialization.load = refuse
 folder, evil = root / "model", str(root / "model" / "evil.pth")
 clean = json.loads((folder / "config.json").read_text())
 origin.fetch = hub.fetch = lambda repository, name: folder / name
-image = torch.zeros(1, 3, 160, 160)
+def made(name, weights="pretrained", **options):
+    return build(Model(name=name, options=options), weights=weights, source_classes=None, classes=["a"])
 doors = {
     "load": lambda: transferkit.load(folder),
     "open": lambda: open_model(folder),
     "folder": lambda: given_model(str(folder)).opened,
     "local-dir": lambda: given_model(f"local-dir:{folder}").opened,
-    "recipe": lambda: build(Model(name=f"local-dir:{folder}"), weights="pretrained", source_classes=None, classes=["a"]),
-    "scratch": lambda: build(Model(name=f"local-dir:{folder}"), weights="scratch", source_classes=None, classes=["a"]),
-    "hub": lambda: build(Model(name="hf-hub:some/one"), weights="pretrained", source_classes=None, classes=["a"]),
+    "recipe": lambda: made(f"local-dir:{folder}"),
+    "scratch": lambda: made(f"local-dir:{folder}", "scratch"),
+    "hub": lambda: made("hf-hub:some/one"),
     "given hub": lambda: given_model("hf-hub:some/one").opened,
 }
 loaders = [
@@ -91,8 +92,7 @@ for value in [*options, {"depth": 2**70}, {"a-b": 1}]:
         "folder": str(root)}}, "stages": [{"name": "s", "dataset": "d", "epochs": 1, "start": "scratch",
         "model": {"name": "test_resnet", "options": value}}]}))
     for name, door in {
-        "options": lambda: build(Model(name="test_resnet", options=value), weights="scratch", source_classes=None,
-            classes=["a"]),
+        "options": lambda: made("test_resnet", "scratch", **value),
         "yaml": lambda: given_model(str(root / "m.yaml")),
         "stage": lambda: load_recipe(root / "r.yaml"),
     }.items():
@@ -110,8 +110,8 @@ def missing(repository, name):
         return folder / name
     raise EntryNotFoundError(name)
 origin.fetch = hub.fetch = missing
-pickled = {"resnet": lambda: build(Model(name="resnet18"), weights="pretrained", source_classes=None, classes=["a"]),
-    "url": lambda: build(Model(name="gcvit_xxtiny"), weights="pretrained", source_classes=None, classes=["a"])}
+pickled = {"resnet": lambda: made("resnet18"),
+    "url": lambda: made("gcvit_xxtiny")}
 for name, door in {**doors, **pickled}.items():
     if name != "scratch":
         try:

@@ -29,7 +29,7 @@ Tensors = dict[str, Tensor]
 class Cache:
     """Tensors by the facts they follow from. `folder=None` keeps them in memory only.
 
-    Never keyed on file names or times. A file that is damaged, or cannot be read or written, only costs a new computation.
+    Never keyed on file names or times. A file that is damaged, or cannot be read or written, costs a new computation.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:

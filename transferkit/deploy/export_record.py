@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import transferkit
 from transferkit.atomic import read_json, sha256
-from transferkit.records import SEAL, check_seal, check_sha256, check_version, parse, require_file, seal
 from transferkit.deploy.interference_file import FILE as INTERFERENCE
 from transferkit.deploy.interference_file import OWN, SOURCE_MODEL, Interference
 from transferkit.errors import InputError
+from transferkit.records import SEAL, check_seal, check_sha256, check_version, parse, require_file, seal
 
 FILE = "export.json"
 FOLDER = "exports"
@@ -107,7 +107,7 @@ def read_record(folder: Path | str) -> ExportRecord | None:
     if not os.path.lexists(path):
         return None
     require_file(path)
-    content = read_json(path, what=AGAIN)
+    content: dict[str, Any] = read_json(path, what=AGAIN)
     check_version(content.get("schema_version"), SCHEMA_VERSION, content.get("created_by", "?"), path)
     check_seal(content, path, AGAIN)
     return parse(content, ExportRecord, path, AGAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from transferkit.atomic import read_json
 from transferkit.errors import InputError
@@ -35,7 +36,8 @@ def check_head(folder: Path, name: str, classes: int) -> None:
 def _classifier(folder: Path) -> TensorInfo | None:
     """The shape of the model's own classifier, where its configuration says what it is called."""
     try:
-        name = read_json(folder / "config.json")["pretrained_cfg"]["classifier"]
+        content: dict[str, Any] = read_json(folder / "config.json")
+        name = content["pretrained_cfg"]["classifier"]
     except (InputError, KeyError, TypeError):
         return None  # the hashes and opening the model say what is wrong
     return read_header(folder / "model.safetensors").get(f"{name}.weight")

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.atomic import fsync, sha256, write_text
-from transferkit.records import check_seal, check_sha256, require_file, seal
 from transferkit.deploy.head_check import check_head
 from transferkit.deploy.interference import HEADS, Calibration, Guarantee, Interference, LingeringClass, Score
 from transferkit.deploy.interference_reader import parse_interference
 from transferkit.errors import InputError
+from transferkit.records import check_seal, check_sha256, require_file, seal
 from transferkit.report import finite
 
 if TYPE_CHECKING:

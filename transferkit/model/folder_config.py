@@ -150,7 +150,7 @@ def read_config(folder: Path) -> FolderConfig:
 def read_config_file(path: Path) -> FolderConfig:
     """The same of a file, which the hub's cache may have given another place."""
     require_file(path, f"missing, so {path.parent} is not a model folder")
-    raw = read_json(path, what=ADVICE)
+    raw: dict[str, Any] = read_json(path, what=ADVICE)
     info = raw.get(KEY)
     if isinstance(info, dict):
         check_version(info.get("format"), FORMAT, info.get("created_by", "?"), path)

@@ -1,4 +1,4 @@
-"""Files of timm's pretrained models from the hub: safetensors or nothing, and its local cache when it is out of reach."""
+"""Files of pretrained models from the hub: safetensors or nothing; its local cache when it is out of reach."""
 
 from __future__ import annotations
 
