@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,19 +100,3 @@ def append_text(path: Path, text: str) -> None:
             with suppress(OSError):
                 file.truncate(end)
             raise
-
-
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a JSON file with a digest of everything else in it under "digest"."""
-    return {**content, "digest": _digest(content)}
-
-
-def unbroken(content: Mapping[str, Any]) -> bool:
-    """Whether a sealed content is what it was; one without a digest is not."""
-    return content.get("digest") == _digest(content)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in content.items() if key != "digest"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

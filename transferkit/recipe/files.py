@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transferkit.data.folders import read_labels
 from transferkit.errors import InputError
+from transferkit.model_options import refusals
 from transferkit.recipe.counting import Counts, every_class, images, kept_counts
 from transferkit.recipe.draft import Draft
 from transferkit.recipe.findings import Findings
@@ -53,6 +54,8 @@ def _plain(error: InputError) -> tuple[str, str | None]:
 def _check_model(model: Model, path: Steps, findings: Findings) -> None:
     if model.weights is not None:
         _check_weights(Path(model.weights), (*path, "weights"), findings)
+    for keys, what, why in refusals(model.options):
+        findings.add((*path, "options", *keys), what, why)
     if model.name.startswith(LOCAL):
         folder = Path(model.name.removeprefix(LOCAL))
         if not folder.is_dir():

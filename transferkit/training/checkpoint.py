@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import fsync, read_json, sealed, sha256, storing, unbroken, write_text
+from transferkit.atomic import fsync, read_json, sha256, storing, write_text
 from transferkit.errors import InputError, StorageError, TransferkitError
+from transferkit.records import check_seal, seal
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -49,8 +50,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{MANIFEST} is missing or unreadable") from None
     if isinstance(manifest.get("format"), int) and manifest["format"] != FORMAT:
         raise InputError(f"it has format {manifest['format']}, this version of transferkit reads {FORMAT}")
-    if not unbroken(manifest) or step_of(folder) != manifest["step"]:
-        raise InputError(f"{MANIFEST} does not match its checksum")
+    if not check_seal(manifest, folder / MANIFEST, "") or step_of(folder) != manifest["step"]:
+        raise InputError(f"{MANIFEST} is not one that was written here")
     return manifest
 
 
@@ -149,7 +150,7 @@ class Checkpoints:
                     fsync(path)
                     name = path.relative_to(temporary).as_posix()
                     entries[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                manifest = sealed({"format": FORMAT, "step": step, "best": best, "files": entries})
+                manifest = seal({"format": FORMAT, "step": step, "best": best, "files": entries})
                 (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
                 fsync(temporary / MANIFEST)
                 fsync(temporary)
