@@ -6,12 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
 from transferkit.over_seeds import summarise
 from transferkit.recipe import Loaded, load_recipe
+from transferkit.training.signals import stoppable
+
+if TYPE_CHECKING:
+    from transferkit.analysis.audit import AuditResult
 
 
 @dataclass
@@ -41,8 +45,15 @@ def run(
     return execute(loaded, out=Path(out), stages=stages, quiet=quiet)
 
 
-def resume(run_dir: str | Path, *, quiet: bool = False) -> RunResult:
-    """Go on with a run that was stopped: finished stages are kept, the others start from their newest checkpoint."""
+def resume(run_dir: str | Path, *, quiet: bool = False) -> RunResult | AuditResult:
+    """Go on with a run that was stopped: finished stages and analyses are kept, and a stage that was not finished
+    starts from its newest checkpoint. Of an audit, finished analyses are kept."""
+    from transferkit.analysis.audit_record import is_audit
+
+    if is_audit(Path(run_dir)):
+        from transferkit.analysis.audit import resume_audit
+
+        return resume_audit(run_dir, quiet=quiet)
     folder = RunFolder.open(Path(run_dir))
     loaded = load_recipe(folder.path / "recipe.yaml")
     return execute(loaded, folder=folder, stages=folder.result.get("wanted", ()), quiet=quiet)
@@ -52,6 +63,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+@stoppable("starting")
 def execute(
     loaded: Loaded,
     *,
@@ -65,11 +77,12 @@ def execute(
     from accelerate.utils import broadcast_object_list
 
     from transferkit.runner import remove_empty, wanted_stages
+    from transferkit.training.peers import PATIENCE, watched
     from transferkit.training.progress import Display
-    from transferkit.training.signals import StopSignal
+    from transferkit.training.signals import watching
 
     wanted = wanted_stages(loaded.recipe, stages)
-    processes = PartialState(cpu=loaded.recipe.device == "cpu")
+    processes = PartialState(cpu=loaded.recipe.device == "cpu", timeout=PATIENCE)
     new = folder is None
     if new:
         paths: list[Any] = [None]
@@ -87,7 +100,7 @@ def execute(
         )
     processes.wait_for_everyone()
     try:
-        with StopSignal().watching() as stop:
+        with watching() as stop, watched(processes.num_processes, processes.process_index, stop):
             content = _seeds(loaded, folder, wanted, display, stop, main=main)
     except InputError:
         if new and main:
@@ -102,7 +115,7 @@ def execute(
 def _seeds(
     loaded: Loaded, folder: RunFolder, wanted: list[str], display: Any, stop: Any, *, main: bool
 ) -> dict[str, Any]:
-    from transferkit.runner import Runner, make_report
+    from transferkit.runner import Runner, make_report, told
 
     recipe = loaded.recipe
     if recipe.repeat == 1:
@@ -117,8 +130,11 @@ def _seeds(
         if main:
             folder.write_result(content)
 
-    write("running")
-    try:
+    def close() -> None:
+        if main:
+            make_report(folder, display)
+
+    with told(folder, content, write, close, stop):
         for seed in range(recipe.seed, recipe.seed + recipe.repeat):
             display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
             single = replace(loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
@@ -126,12 +142,6 @@ def _seeds(
             repeats.append(Runner(single, one, seed=seed, display=display, stop=stop, main=main).run(wanted))
             content |= summarise(folder.path, repeats)
             write("running")
-    except BaseException as error:
-        write("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
-        raise
-    write("done")
-    if main:
-        make_report(folder, display)
     return content
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import write_text
+from transferkit.atomic import read_json, write_text
 from transferkit.errors import InputError
 from transferkit.report import finite
 
@@ -72,6 +72,12 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json in one move."""
         write_text(self.path / "result.json", json.dumps(finite(result), indent=2, ensure_ascii=False) + "\n")
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """Say how a run ended that did not come to say it itself, if its result.json is there and says `running`."""
+        result = read_json(self.path / "result.json")
+        if result.get("status") == "running":
+            self.write_result(result | {"status": status} | ({} if error is None else {"error": error}))
 
     def write_environment(self, **more: Any) -> None:
         """What the run ran on."""

@@ -19,7 +19,7 @@ from timm.models import filter_pretrained_cfg
 from torch import Tensor
 
 import transferkit
-from transferkit.atomic import fsync
+from transferkit.atomic import aside, fsync, remove_leftovers
 from transferkit.errors import InputError
 from transferkit.model.compatibility import check_forward
 from transferkit.model.origin import CONFIG, FolderConfig, known_fields, read_config
@@ -43,7 +43,8 @@ def save_model(
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    remove_leftovers(folder.parent, folder.name)
+    work = Path(tempfile.mkdtemp(prefix=f"{aside(folder).name}-", dir=folder.parent))
     try:
         work.chmod(0o755)
         save_file(_plain(model.net.state_dict()), str(work / WEIGHTS), metadata={"format": "pt"})
@@ -139,7 +140,7 @@ def _put_in_place(work: Path, folder: Path) -> None:
     if not folder.exists():
         work.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    old = Path(tempfile.mkdtemp(prefix=f"{aside(folder).name}-old-", dir=folder.parent))
     folder.rename(old / "model")
     work.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

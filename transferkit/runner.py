@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
 from transferkit.report import Report
 from transferkit.suggest import did_you_mean
+from transferkit.training.peers import explained
 from transferkit.training.progress import Display
-from transferkit.training.signals import StopSignal
+from transferkit.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
     from transferkit.analysis.of_run import Live, RunModels
@@ -54,35 +55,20 @@ class Runner:
 
     def run(self, stages: Sequence[str]) -> Result:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
-        try:
-            with self._status():
-                for name in stages:
-                    if name in self.result["stages"] and self.folder.model(name).is_dir():
-                        self.display.line(f"stage {name}: done already")
-                        continue
-                    self._run_stage(self.loaded.recipe.stage(name))
-                self._run_analyses()
-        finally:
-            if "_models" in vars(self):
-                self._models.close()
-            if self.main:
-                make_report(self.folder, self.display)
+        with told(self.folder, self.result, self._write, self._close, self.stop):
+            for name in stages:
+                if name in self.result["stages"] and self.folder.model(name).is_dir():
+                    self.display.line(f"stage {name}: done already")
+                    continue
+                self._run_stage(self.loaded.recipe.stage(name))
+            self._run_analyses()
         return self.result
 
-    @contextmanager
-    def _status(self) -> Iterator[None]:
-        self._write("running")
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt):
-            self._write("stopped")
-            raise
-        except BaseException as error:
-            self.result["error"] = str(error) or type(error).__name__
-            self._write("failed")
-            raise
-        self.result.pop("error", None)
-        self._write("done")
+    def _close(self) -> None:
+        if "_models" in vars(self):
+            self._models.close()
+        if self.main:
+            make_report(self.folder, self.display)
 
     def _write(self, status: str) -> None:
         self.result["status"] = status
@@ -110,7 +96,7 @@ class Runner:
             board=self.folder.path / "tb",
             scheduled=self._scheduled(stage),
         )
-        with opened(plan) as session:
+        with self.stop.phase(f"preparing stage {stage.name}"), opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
@@ -119,8 +105,10 @@ class Runner:
                 self.display.line(f"run folder: {self.folder.path}")
                 self.display.introduce(session)
             session.preview()
-            train(session)
-            self._finish_stage(session)
+            with self.stop.held():  # it stops by itself, between two steps
+                train(session)
+            with self.stop.phase(f"finishing stage {stage.name}; its training is complete"):
+                self._finish_stage(session)
 
     def _start(self, stage: schema.Stage) -> Path | None:
         """The model folder a stage starts from: another stage's, or a path."""
@@ -167,21 +155,22 @@ class Runner:
             entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes)
             if name == "val" and len(session.classes) <= 100:
                 entry["confusion"] = evaluation.confusion.tolist()
-        if self.main:
-            info = {
-                "recipe": self.loaded.recipe.name,
-                "stage": stage.name,
-                "seed": self.seed,
-                "version": __version__,
-                "source": {
-                    "start": stage.start,
-                    "classes": session.source_head.classes if session.source_head is not None else [],
-                },
-            }
-            save_model(self.folder.model(stage.name), model, session.source_head, info)
-        session.accelerator.wait_for_everyone()
-        self.result["stages"][stage.name] = entry
-        self._write("running")
+        info = {
+            "recipe": self.loaded.recipe.name,
+            "stage": stage.name,
+            "seed": self.seed,
+            "version": __version__,
+            "source": {
+                "start": stage.start,
+                "classes": session.source_head.classes if session.source_head is not None else [],
+            },
+        }
+        with self.stop.held():
+            if self.main:
+                save_model(self.folder.model(stage.name), model, session.source_head, info)
+            session.accelerator.wait_for_everyone()
+            self.result["stages"][stage.name] = entry
+            self._write("running")
         self.display.finish_stage(stage.name, entry)
 
     # -- analyses ---------------------------------------------------------------------------------------------
@@ -203,9 +192,10 @@ class Runner:
         for use, plugin in self._analyzers if self.main else ():
             if self._target(use) not in self.result["stages"]:
                 continue
-            self.display.line(f"analysis {use.instance_name}")
             try:
-                self._analyze(use, plugin)
+                with self.stop.phase(f"analysis {use.instance_name} was at work; those before it are kept"):
+                    if self._analyze(use, plugin) is None:
+                        self.display.line(f"analysis {use.instance_name}: done already")
             except (InputError, Interrupted):
                 raise
             except Exception as error:
@@ -232,27 +222,58 @@ class Runner:
 
     def _analyze(
         self, use: schema.AnalyzerUse, plugin: Plugin, *, live: Live | None = None, epoch: int | None = None
-    ) -> Report:
-        """One analyzer, on saved models or, after `epoch`, on a copy of the live one."""
-        from transferkit.analysis.perform import perform
+    ) -> Report | None:
+        """One analyzer, on saved models or, after `epoch`, on a copy of the live one. None where it is done already."""
+        from transferkit.analysis.perform import finished, perform
 
         out = self.folder.analysis(use.instance_name)
         if epoch is not None:
             out = out / f"epoch-{epoch:04d}"
-        return perform(
-            self._models.workbench(use, live),
-            plugin,
-            out,
-            parameters=use.model_dump(exclude={"use", "name"}),
-            peers=self._peers(use),
-            run=self._models.view(use),
-            step=epoch,
-        )
+        bench, peers = self._models.workbench(use, live), self._peers(use)
+        parameters = use.model_dump(exclude={"use", "name"})
+        if finished(out, bench, plugin, parameters, peers) is not None:
+            return None
+        if epoch is None:
+            self.display.line(f"analysis {use.instance_name}")
+        return perform(bench, plugin, out, parameters=parameters, peers=peers, run=self._models.view(use), step=epoch)
 
     def _peers(self, use: schema.AnalyzerUse) -> dict[str, Any]:
         """The analyzers of this recipe by registered name; the one that looks at the same models comes first."""
         alike = sorted(self._analyzers, key=lambda pair: (pair[0].stage, pair[0].dataset) == (use.stage, use.dataset))
         return {plugin.component.name: plugin.instance for _, plugin in alike}
+
+
+@contextmanager
+def told(
+    folder: RunFolder, result: Result, write: Callable[[str], None], close: Callable[[], None], stop: StopSignal
+) -> Iterator[None]:
+    """However it ends inside, `write(status)` says so and `close()` draws what there is; `result` gets the reason.
+
+    An error that is the consequence of another process's end is told as that.
+    """
+    with stop.last_words(folder.end):
+        write("running")
+        try:
+            yield
+        except BaseException as error:
+            with stop.held():
+                reason = explained(error)
+                stopped = isinstance(reason, Interrupted | Stopped | KeyboardInterrupt)
+                if not stopped:
+                    result["error"] = str(reason) or type(reason).__name__
+                write("stopped" if stopped else "failed")
+                close()
+            if reason is error:
+                raise
+            raise reason from error
+        result.pop("error", None)
+        write("done")
+        try:
+            with stop.phase("drawing report.html; everything else is done"):
+                close()
+        except Interrupted:
+            write("stopped")
+            raise
 
 
 def make_report(folder: RunFolder, display: Display) -> None:

@@ -1,4 +1,4 @@
-"""`transferkit resume`: go on with a run that was stopped."""
+"""`transferkit resume`: go on with a run or an audit that was stopped."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.audit import present_audit
 from transferkit.cli.summary import present
 
 
 def resume(
-    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run or an audit.")],
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
-    """Go on with a run: finished stages are kept, the others start from their newest valid checkpoint."""
+    """Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint."""
+    from transferkit.analysis.audit_record import is_audit
     from transferkit.folder import RunFolder
 
+    if is_audit(run_dir):
+        from transferkit.analysis.audit import resume_audit
+
+        present_audit(resume_audit(run_dir, quiet=quiet), json)
+        return
     RunFolder.open(run_dir)  # before torch is imported
 
     from transferkit.api import resume as go_on

@@ -146,7 +146,8 @@ def opened(plan: StagePlan) -> Iterator[Session]:
         error = caught
         raise
     finally:
-        plan.display.end()
-        for call in plan.plugins.calls("teardown"):
-            call(TeardownOffer(session, error))
-        session.close()
+        with plan.stop.held():
+            plan.display.end()
+            for call in plan.plugins.calls("teardown"):
+                call(TeardownOffer(session, error))
+            session.close()

@@ -14,6 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from transferkit.training import signals
+
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
     from transferkit.training.session import Session
@@ -27,7 +29,7 @@ class Bar(Protocol):
     """A piece of work under way."""
 
     def advance(self, amount: int = 1) -> None:
-        """So much more is done."""
+        """So much more is done. Raises Stopped after a signal, except where a training step has to end first."""
 
 
 class Display:
@@ -215,6 +217,7 @@ class _Work:
 
     def advance(self, amount: int = 1) -> None:
         """So much more is done."""
+        signals.check()
         self.done += amount
         now = time.monotonic()
         if self._progress is not None and self._task is not None:
