@@ -77,7 +77,7 @@ def execute(
     from accelerate.utils import broadcast_object_list
 
     from transferkit.runner import remove_empty, wanted_stages
-    from transferkit.training.peers import PATIENCE, watched
+    from transferkit.training.peers import PATIENCE, LostProcess, watched
     from transferkit.training.progress import Display
     from transferkit.training.signals import watching
 
@@ -99,15 +99,16 @@ def execute(
             seed=loaded.recipe.seed, processes=processes.num_processes, device=str(processes.device)
         )
     processes.wait_for_everyone()
+    advice = f"go on with: transferkit resume {folder.path}"
     try:
-        with watching() as stop, watched(processes.num_processes, processes.process_index, stop):
+        with watching() as stop, watched(processes.num_processes, processes.process_index, stop, advice):
             content = _seeds(loaded, folder, wanted, display, stop, main=main)
     except InputError:
         if new and main:
             remove_empty(folder, out)
         raise
-    except Interrupted as error:
-        error.add_note(f"go on with: transferkit resume {folder.path}")
+    except (Interrupted, LostProcess) as error:
+        error.add_note(advice)
         raise
     return RunResult.of(content)
 

@@ -75,7 +75,7 @@ class RunFolder:
 
     def end(self, status: str, error: str | None = None) -> None:
         """Say how a run ended that did not come to say it itself, if its result.json is there and says `running`."""
-        result = read_json(self.path / "result.json")
+        result: dict[str, Any] = read_json(self.path / "result.json")
         if result.get("status") == "running":
             self.write_result(result | {"status": status} | ({} if error is None else {"error": error}))
 

@@ -17,7 +17,7 @@ from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
 from transferkit.report import Report
 from transferkit.suggest import did_you_mean
-from transferkit.training.peers import explained
+from transferkit.training.peers import LostProcess, explained
 from transferkit.training.progress import Display
 from transferkit.training.signals import Stopped, StopSignal
 
@@ -96,7 +96,7 @@ class Runner:
             board=self.folder.path / "tb",
             scheduled=self._scheduled(stage),
         )
-        with self.stop.phase(f"preparing stage {stage.name}"), opened(plan) as session:
+        with self.stop.phase(f"preparing or closing stage {stage.name}"), opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
@@ -262,6 +262,8 @@ def told(
                 if not stopped:
                     result["error"] = str(reason) or type(reason).__name__
                 write("stopped" if stopped else "failed")
+                if isinstance(reason, LostProcess):  # perhaps of the one that writes
+                    folder.end("failed", str(reason))
                 close()
             if reason is error:
                 raise

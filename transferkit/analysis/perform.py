@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import shutil
@@ -90,7 +89,8 @@ def _write(
 
 def _inputs(workbench: Workbench, peers: Mapping[str, Any]) -> dict[str, str]:
     """What else a report depends on: the content of each model, and the options of the analyses beside it."""
-    options = {name: dataclasses.asdict(peer) if dataclasses.is_dataclass(peer) else {} for name, peer in peers.items()}
+    fields = {name: getattr(type(peer), "__dataclass_fields__", ()) for name, peer in peers.items()}
+    options = {name: {field: getattr(peers[name], field) for field in known} for name, known in fields.items()}
     text = json.dumps(options, default=repr, sort_keys=True)
     found = {"analyses": blake2b(text.encode(), digest_size=16).hexdigest()}
     for role, given in workbench.models.items():
@@ -104,7 +104,7 @@ def finished(
 ) -> dict[str, Any] | None:
     """The report.json of this analysis if it is there, whole, of the same plugin, options and models, and measured."""
     try:
-        content = read_json(out / "report.json")
+        content: dict[str, Any] = read_json(out / "report.json")
         files = [*content["figures"], *(f"{table}.csv" for table in content["tables"])]
         measured = not content["gaps"] or any(value is not None for value in content["metrics"].values())
     except (InputError, KeyError, TypeError, AttributeError):

@@ -75,7 +75,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _explain(error: TransferkitError) -> None:
-    if not speaks():
+    if not (speaks() or getattr(error, "speaks", False)):
         return
     print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):

@@ -17,17 +17,17 @@ def resume(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
     """Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint."""
+    from transferkit.analysis.audit import AuditResult
     from transferkit.analysis.audit_record import is_audit
     from transferkit.folder import RunFolder
 
-    if is_audit(run_dir):
-        from transferkit.analysis.audit import resume_audit
-
-        present_audit(resume_audit(run_dir, quiet=quiet), json)
-        return
-    RunFolder.open(run_dir)  # before torch is imported
+    if not is_audit(run_dir):
+        RunFolder.open(run_dir)  # before torch is imported
 
     from transferkit.api import resume as go_on
 
     result = go_on(run_dir, quiet=quiet)
-    present(result, as_json=json, quiet=quiet)
+    if isinstance(result, AuditResult):
+        present_audit(result, json)
+    else:
+        present(result, as_json=json, quiet=quiet)

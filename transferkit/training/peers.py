@@ -21,7 +21,7 @@ from transferkit.errors import Interrupted, TransferkitError
 from transferkit.training.signals import StopSignal
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 BEAT = 1.0  # seconds
 SILENCE = 30.0  # seconds until a process counts as hanging
@@ -29,11 +29,19 @@ GRACE = 10.0  # seconds that a process has to notice by itself that another one 
 PATIENCE = timedelta(hours=12)  # for one process that works while others wait, such as for an analysis on a schedule
 
 
+class LostProcess(TransferkitError):
+    """Another process of the run died, hangs, or failed first."""
+
+    def __init__(self, message: str, *, speaks: bool = False) -> None:
+        super().__init__(message)
+        self.speaks = speaks  # whether this is the first of the processes that are left
+
+
 class Peers:
     """The other processes. Values in the launcher's store: `beat COUNT PLACE`, and at the end `left CODE WORDS`."""
 
-    def __init__(self, store: Store, rank: int, count: int, stop: StopSignal) -> None:
-        self._store, self.rank, self._stop = store, rank, stop
+    def __init__(self, store: Store, rank: int, count: int, stop: StopSignal, advice: str) -> None:
+        self._store, self.rank, self._stop, self._advice = store, rank, stop, advice
         self._others = [other for other in range(count) if other != rank]
         self._count = count
         self._place = f"process {os.getpid()} on {socket.gethostname()}"
@@ -52,14 +60,14 @@ class Peers:
         with suppress(Exception), self._lock:
             self._store.set(str(self.rank), f"left {code} {words}")
 
-    def lost(self) -> TransferkitError | None:
+    def lost(self) -> Interrupted | LostProcess | None:
         """After something failed: the process that is to blame, if another one has left or is silent."""
-        before, until = dict(self._heard), time.monotonic() + 3 * BEAT
-        waiting = set(self._others)
+        waiting, until = set(self._others), time.monotonic() + 3 * BEAT
+        before: dict[int, tuple[str, float]] | None = None
         while waiting and time.monotonic() < until:
-            time.sleep(BEAT / 10)
             with suppress(Exception):
                 self._listen()
+            before = before or dict(self._heard)  # it may have beaten once more before it ended
             for other in list(waiting):
                 value = self._heard[other][0]
                 if value.startswith("left "):
@@ -68,9 +76,11 @@ class Peers:
                         return self._named(other, f"ended first: {words}", int(code))
                 if value != before[other][0]:
                     waiting.discard(other)
+            time.sleep(BEAT / 10)
         if not waiting:
             return None
-        return self._named(min(waiting), "ended without a word: it was killed, or out of memory")
+        text = self._text(min(waiting), "ended without a word: it was killed, or out of memory")
+        return LostProcess(text, speaks=waiting.issuperset(range(self.rank)))
 
     # -- in its own thread ------------------------------------------------------------------------------------
 
@@ -105,16 +115,19 @@ class Peers:
                     if value != self._heard[other][0]:
                         self._heard[other] = value, now
 
-    def _named(self, other: int, what: str, code: int = 1) -> TransferkitError:
+    def _named(self, other: int, what: str, code: int = 1) -> Interrupted | LostProcess:
+        text = self._text(other, what)
+        return Interrupted(text, code - 128) if code > 128 else LostProcess(text)
+
+    def _text(self, other: int, what: str) -> str:
         place = self._heard[other][0].split(" ", 2)[-1] if self._heard[other][0].startswith("beat") else ""
-        text = f"rank {other} of {self._count}{f' ({place})' if place else ''} {what}"
-        return Interrupted(text, code - 128) if code > 128 else TransferkitError(text)
+        return f"rank {other} of {self._count}{f' ({place})' if place else ''} {what}"
 
     def _end(self, error: TransferkitError) -> None:
         """End this process from here: the main thread may wait for the lost one for ever."""
         silent = [other for other, (_, when) in self._heard.items() if time.monotonic() - when > SILENCE / 2]
         if all(other in silent for other in range(self.rank)):  # one speaks for all
-            print(error, "all processes end; go on with: transferkit resume", sep="\n", file=sys.stderr, flush=True)
+            print(error, self._advice, sep="\n", file=sys.stderr, flush=True)
         self._stop.end(error.exit_code, "stopped" if isinstance(error, Interrupted) else "failed", str(error))
 
 
@@ -122,13 +135,13 @@ _peers: Peers | None = None
 
 
 @contextmanager
-def watched(processes: int, rank: int, stop: StopSignal) -> Iterator[None]:
-    """Inside, this process is watched by the others of its run, and watches them."""
+def watched(processes: int, rank: int, stop: StopSignal, advice: str) -> Iterator[None]:
+    """Inside, this process is watched by the others of its run, and watches them; `advice` is what to do then."""
     global _peers
     if processes == 1:
         yield
         return
-    _peers = Peers(_open_store(), rank, processes, stop)
+    _peers = Peers(_open_store(), rank, processes, stop, advice)
     code, words = 0, ""
     try:
         yield
@@ -150,7 +163,7 @@ def explained(error: BaseException) -> BaseException:
 
 def _open_store() -> Store:
     """A connection of its own to the store that the processes met at: the other one may be waiting."""
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

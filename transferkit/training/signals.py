@@ -63,6 +63,7 @@ class StopSignal:
         """Within what is held: a part that has nothing to tear after all."""
         held, self._held = self._held, 0
         try:
+            self.check()
             yield
         finally:
             self._held = held
