@@ -79,7 +79,6 @@ def execute(
     from transferkit.runner import remove_empty, wanted_stages
     from transferkit.training.peers import PATIENCE, LostProcess, watched
     from transferkit.training.progress import Display
-    from transferkit.training.signals import watching
 
     wanted = wanted_stages(loaded.recipe, stages)
     processes = PartialState(cpu=loaded.recipe.device == "cpu", timeout=PATIENCE)
@@ -101,7 +100,10 @@ def execute(
     processes.wait_for_everyone()
     advice = f"go on with: transferkit resume {folder.path}"
     try:
-        with watching() as stop, watched(processes.num_processes, processes.process_index, stop, advice):
+        with (
+            stoppable("going from one part to the next") as stop,
+            watched(processes.num_processes, processes.process_index, stop, advice),
+        ):
             content = _seeds(loaded, folder, wanted, display, stop, main=main)
     except InputError:
         if new and main:
