@@ -102,7 +102,7 @@ def execute(
     try:
         with (
             stoppable("going from one part to the next") as stop,
-            watched(processes.num_processes, processes.process_index, stop, advice),
+            watched(processes.num_processes, processes.process_index, stop, advice, display.warn),
         ):
             content = _seeds(loaded, folder, wanted, display, stop, main=main)
     except InputError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
+from transferkit.atomic import remove_leftovers
 from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin
@@ -55,6 +56,8 @@ class Runner:
 
     def run(self, stages: Sequence[str]) -> Result:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
+        if self.main:
+            remove_leftovers(self.folder.path)
         with told(self.folder, self.result, self._write, self._close, self.stop):
             for name in stages:
                 if name in self.result["stages"] and self.folder.model(name).is_dir():

@@ -12,13 +12,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from transferkit.errors import Interrupted, TransferkitError
-from transferkit.training.signals import StopSignal
+from transferkit.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -135,13 +135,18 @@ _peers: Peers | None = None
 
 
 @contextmanager
-def watched(processes: int, rank: int, stop: StopSignal, advice: str) -> Iterator[None]:
+def watched(processes: int, rank: int, stop: StopSignal, advice: str, warn: Callable[[str], None]) -> Iterator[None]:
     """Inside, this process is watched by the others of its run, and watches them; `advice` is what to do then."""
     global _peers
     if processes == 1:
         yield
         return
-    _peers = Peers(_open_store(), rank, processes, stop, advice)
+    try:
+        _peers = Peers(_open_store(), rank, processes, stop, advice)
+    except (RuntimeError, KeyError) as error:
+        warn(f"a process that hangs will not be noticed: the launcher's store cannot be reached ({error})")
+        yield
+        return
     code, words = 0, ""
     try:
         yield
@@ -156,9 +161,11 @@ def watched(processes: int, rank: int, stop: StopSignal, advice: str) -> Iterato
 
 def explained(error: BaseException) -> BaseException:
     """The error, or the loss of another process that it is the consequence of."""
-    if _peers is None:
+    stopped = isinstance(error, Interrupted | Stopped)
+    if _peers is None or (isinstance(error, TransferkitError) and not stopped):
         return error
-    return _peers.lost() or error
+    found = _peers.lost()
+    return error if found is None or (stopped and isinstance(found, Interrupted)) else found
 
 
 def _open_store() -> Store:
