@@ -69,7 +69,7 @@ class Report:
             "plugin": plugin,
             "version": version,
             "parameters": dict(parameters),
-            "inputs": dict(inputs or {}),
+            **({} if inputs is None else {"inputs": dict(inputs)}),
             "verdict": self.verdict,
             "gaps": list(self.gaps),
             "metrics": {key: float(value) for key, value in self.metrics.items()},
