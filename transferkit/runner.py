@@ -63,7 +63,8 @@ class Runner:
                 if name in self.result["stages"] and self.folder.model(name).is_dir():
                     self.display.line(f"stage {name}: done already")
                     continue
-                self._run_stage(self.loaded.recipe.stage(name))
+                with self.stop.phase(f"preparing or closing stage {name}"):
+                    self._run_stage(self.loaded.recipe.stage(name))
             self._run_analyses()
         return self.result
 
@@ -99,7 +100,7 @@ class Runner:
             board=self.folder.path / "tb",
             scheduled=self._scheduled(stage),
         )
-        with self.stop.phase(f"preparing or closing stage {stage.name}"), opened(plan) as session:
+        with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
                 restore(session, checkpoint)
