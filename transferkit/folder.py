@@ -87,6 +87,12 @@ class RunFolder:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
 
+    def end(self, status: str, error: str | None = None) -> None:
+        """Say how a run ended that did not come to say it itself, if its result.json is there and says `running`."""
+        result: dict[str, Any] = read_json(self.path / "result.json")
+        if result.get("status") == "running":
+            self.write_result(result | {"status": status} | ({} if error is None else {"error": error}))
+
     def write_environment(self, **more: Any) -> None:
         """What the run ran on. Raises StorageError."""
         write_text(self.path / "env.json", environment_text(**more))

@@ -20,7 +20,7 @@ from timm.models import filter_pretrained_cfg
 from torch import Tensor
 
 import transferkit
-from transferkit.atomic import fsync, sha256
+from transferkit.atomic import aside, fsync, remove_leftovers, sha256
 from transferkit.errors import InputError, NonFiniteError, TransferkitError
 from transferkit.formats import some
 from transferkit.model.compatibility import check_forward, evaluating, probe_batch, require_one_head
@@ -54,7 +54,8 @@ def save_model(
     if broken:
         raise NonFiniteError(f"the model is not written to {folder}: it is not finite in {some(broken)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    remove_leftovers(folder.parent, folder.name)
+    work = Path(tempfile.mkdtemp(prefix=f"{aside(folder).name}-", dir=folder.parent))
     try:
         work.chmod(0o755)
         _write(_plain(model.net.state_dict()), work / WEIGHTS)
@@ -194,7 +195,7 @@ def _put_in_place(work: Path, folder: Path) -> None:
     if not folder.exists():
         work.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    old = Path(tempfile.mkdtemp(prefix=f"{aside(folder).name}-old-", dir=folder.parent))
     folder.rename(old / "model")
     work.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -46,8 +46,19 @@ class Report:
     gaps: Sequence[str] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
 
-    def write(self, folder: Path, *, name: str, plugin: str, version: str, parameters: Mapping[str, Any]) -> Path:
+    def write(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        plugin: str,
+        version: str,
+        parameters: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+    ) -> Path:
         """Write one CSV per table and then report.json into the folder; return the path of report.json.
+
+        `inputs` are the hashes of what it was made from.
 
         Raises TypeError for one text where a list is due, ValueError for a table name that is no file name.
         """
@@ -58,6 +69,7 @@ class Report:
             "plugin": plugin,
             "version": version,
             "parameters": dict(parameters),
+            **({} if inputs is None else {"inputs": dict(inputs)}),
             "verdict": self.verdict,
             "gaps": list(self.gaps),
             "metrics": {key: float(value) for key, value in self.metrics.items()},

@@ -26,9 +26,10 @@ from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
-from transferkit.errors import OutOfMemory, TransferkitError
+from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.memory import is_out_of_memory
 from transferkit.registry import installed
+from transferkit.training.signals import Stopped, watching
 
 app = typer.Typer(
     name="transferkit",
@@ -45,32 +46,41 @@ app.add_typer(plugins_app, name="plugins")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
-    installed().manager.hook.transferkit_commands(cli=app)
+    with watching(to_the_end=arguments is None):
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
+        installed().manager.hook.transferkit_commands(cli=app)
         code = app(args=arguments, prog_name="transferkit", standalone_mode=False)
     except TransferkitError as error:
         _explain(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except Stopped as stopped:
+        words = "transferkit was stopped before it was done; what was not finished is not written"
+        _explain(Interrupted(words, stopped.number))
+        return 128 + stopped.number
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
-        sys.exit(0)
+        return 0
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of the command line
             error.show()  # type: ignore[attr-defined]
-            sys.exit(error.exit_code)
+            return int(error.exit_code)
         if type(error).__name__ == "Abort":
-            sys.exit(128 + signal.SIGINT)
+            return 128 + signal.SIGINT
         if is_out_of_memory(error):
             _explain(OutOfMemory("out of memory: give the machine more, or this command smaller batches or images"))
-            sys.exit(OutOfMemory.exit_code)
+            return OutOfMemory.exit_code
         traceback.print_exc()
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+    return code if isinstance(code, int) else 0
 
 
 def _explain(error: TransferkitError) -> None:
-    if not speaks():
+    if not (speaks() or getattr(error, "speaks", False)):
         return
     print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):

@@ -78,6 +78,11 @@ def audit(
         on_bad_image="skip" if skip_bad_images else "error",
         quiet=quiet,
     )
+    present_audit(result, json)
+
+
+def present_audit(result: AuditResult, json: bool) -> None:
+    """Print it, for machines or people, and exit with 1 for what broke, 3 for what was found."""
     if json:
         print_json(as_json(result))
     else:

@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from transferkit.report import finite
+from transferkit.training import signals
 
 PATIENCE = 2.0  # seconds
 console = Console(highlight=False, markup=False, emoji=False)
@@ -84,9 +85,12 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
 
 @contextmanager
 def progress(total: int | None, description: str) -> Iterator[Callable[[int], None]]:
-    """A function that counts work done; on a terminal, work of more than two seconds gets a bar on stderr."""
+    """A function that counts work done; on a terminal, work of more than two seconds gets a bar on stderr.
+
+    It raises Stopped after a signal.
+    """
     if not err.is_terminal:
-        yield lambda count: None
+        yield lambda count: signals.check()
         return
     from rich.progress import Progress
 
@@ -95,6 +99,7 @@ def progress(total: int | None, description: str) -> Iterator[Callable[[int], No
     task = bar.add_task(description, total=total)
 
     def advance(count: int) -> None:
+        signals.check()
         bar.advance(task, count)
         if not bar.live.is_started and time.monotonic() - started > PATIENCE:
             bar.start()

@@ -19,6 +19,7 @@ def train(session: Session) -> None:
     accelerator, optimizer, state = session.accelerator, session.optimizer, session.state
 
     evaluate_start(session)  # where the start is a result already, training has to beat it
+    session.analyze()  # what a signal ended after the checkpoint was written
 
     while not session.finished:
         model = session.begin_epoch()  # gradual unfreezing, train mode
@@ -54,3 +55,4 @@ def train(session: Session) -> None:
         metrics = session.evaluate()
         session.end_epoch(metrics)  # plugins' epoch_end, metrics.jsonl, best so far
         session.save()
+        session.analyze()  # those on a schedule, on a copy of the model

@@ -158,10 +158,11 @@ def opened(plan: StagePlan) -> Iterator[Session]:
             error = caught
             raise
         finally:
-            plan.display.end()
-            for call in plan.plugins.calls("teardown"):
-                call(TeardownOffer(session, error))
-            session.close()
+            with plan.stop.held():
+                plan.display.end()
+                for call in plan.plugins.calls("teardown"):
+                    call(TeardownOffer(session, error))
+                session.close()
 
 
 def short_of_memory(plan: StagePlan, session: Session | None) -> str:

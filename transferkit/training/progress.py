@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from transferkit.formats import duration
+from transferkit.training import signals
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
@@ -30,7 +31,7 @@ class Bar(Protocol):
     """A piece of work under way."""
 
     def advance(self, amount: int = 1) -> None:
-        """So much more is done."""
+        """So much more is done. Raises Stopped after a signal, except where a training step has to end first."""
 
 
 class Display:
@@ -219,6 +220,7 @@ class _Work:
 
     def advance(self, amount: int = 1) -> None:
         """So much more is done."""
+        signals.check()
         self.done += amount
         now = time.monotonic()
         if not self._foretold and now - self._began > PATIENCE:

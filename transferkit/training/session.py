@@ -57,7 +57,7 @@ class Scheduled:
 
     name: str
     every: int
-    analyze: Callable[..., Report]
+    analyze: Callable[..., Report | None]  # None where its report is there already
 
 
 @dataclass
@@ -344,15 +344,22 @@ class Session(Workspace):
             self.log.scalars(extra, state.step, prefix=f"{call.plugin.name}/")
             if extra:
                 records[0].setdefault("plugins", {})[call.plugin.name] = dict(extra)
-        for analysis in self.scheduled:
-            if (state.epoch + 1) % analysis.every == 0:
-                report = analysis.analyze(live=(self.best_model(), self.source_head), epoch=state.epoch + 1)
-                self.log.scalars(report.metrics, state.step, prefix=f"{analysis.name}/")
         self.log.epoch(records, found, self.classes)
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
         state.last_losses = self.totals.recent
         self.totals, self._features = Totals(), None
         state.epoch, state.batch = state.epoch + 1, 0
+
+    def analyze(self) -> None:
+        """The analyses that are due at the end of this epoch and not done yet; they may be interrupted at once."""
+        epoch = self.state.epoch
+        for analysis in self.scheduled if epoch > 0 and self.state.batch == 0 else ():
+            if epoch % analysis.every:
+                continue
+            with self.stop.phase(f"analysis {analysis.name} looked at epoch {epoch}"), self.stop.released():
+                report = analysis.analyze(live=(self.best_model(), self.source_head), epoch=epoch)
+            if report is not None:
+                self.log.scalars(report.metrics, self.state.step, prefix=f"{analysis.name}/")
 
     def _records(self, found: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl for this epoch: train first, then what was evaluated."""
