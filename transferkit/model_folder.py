@@ -5,7 +5,6 @@ config.json is timm's, with one key of our own; tensors are safetensors; nothing
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from transferkit.model.origin import weights_in
 from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.records import seal
+from transferkit.report import finite, write_json
 from transferkit.safetensors_header import count_numbers
 from transferkit.weights import load_weights, not_finite, read_weights
 
@@ -62,8 +62,7 @@ def save_model(
         if source_head is not None:
             _write(_head_tensors(source_head), work / SOURCE_HEAD)
         sums = {path.name: sha256(path) for path in sorted(work.iterdir())}
-        content = seal(_config(model, source_head, {**(info or {}), "files": sums}), KEY)
-        (work / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(work / CONFIG, seal(finite(_config(model, source_head, {**(info or {}), "files": sums})), KEY))
         for path in work.iterdir():
             path.chmod(0o644)  # a server often runs as another user
             fsync(path)  # on the disk before the folder gets its name

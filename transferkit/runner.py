@@ -297,7 +297,7 @@ def told(
 ) -> Iterator[None]:
     """However it ends inside, `write(status)` says so and `close()` draws what there is; `result` gets the reason.
 
-    Wrong input leaves a run that is resumed with the status it had `before`. An error that is the consequence of another
+    Wrong input leaves a run that is resumed with the status it had `before`. An error that follows from another
     process's end is told as that.
     """
     with stop.last_words(folder.end):

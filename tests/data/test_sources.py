@@ -257,7 +257,7 @@ def test_torchvision_data_that_are_there(class_folder, tmp_path, monkeypatch):
     assert (source.classes, source.labels.tolist()) == (["ant", "bee", "cat"], [0] * 4 + [1] * 4 + [2] * 4)
     assert source.image(3).mode == "RGB"
     (root / "bee/0.png").write_bytes(b"x")
-    with pytest.raises(BadImage, match=r"EuroSAT/train\[4\] \(class 'bee'\)"):
+    with pytest.raises(BadImage, match=r"EuroSAT/train\[4\] \(class 'bee'\): it is not an image of a format"):
         source.image(4)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.atomic import read_json, write_text
+from transferkit.atomic import read_json
 from transferkit.errors import InputError
 from transferkit.folder import RunFolder
 from transferkit.recipe.paths import absolute
-from transferkit.report import finite
+from transferkit.report import write_json
 
 if TYPE_CHECKING:
     from transferkit.analysis.audit_inputs import Inputs
@@ -75,7 +74,7 @@ def write_record(
                 content[kind][role] |= _model(bench, role) if kind == "models" else _data(bench, role)
     if bench is not None:
         content["class_mapping"] = bench.class_list.how
-    write_text(folder.path / RECORD, json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
+    write_json(folder.path / RECORD, content)
     folder.write_environment(seed=facts["seed"], device=facts["device"])
 
 

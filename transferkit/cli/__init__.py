@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from transferkit.cli.detect import detect
 from transferkit.cli.doctor import doctor
 from transferkit.cli.evaluate import evaluate
 from transferkit.cli.export import export
-from transferkit.cli.output import speaks
+from transferkit.cli.output import ESCAPES, speaks
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
@@ -29,6 +30,7 @@ from transferkit.cli.serve import serve
 from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.memory import is_out_of_memory
 from transferkit.registry import installed
+from transferkit.text import printable
 from transferkit.training.signals import Stopped, watching
 
 app = typer.Typer(
@@ -46,6 +48,9 @@ app.add_typer(plugins_app, name="plugins")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPES)
     with watching(to_the_end=arguments is None):
         sys.exit(_run(arguments))
 
@@ -67,14 +72,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 0
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of the command line
-            error.show()  # type: ignore[attr-defined]
+            shown = io.StringIO()
+            error.show(shown)  # type: ignore[attr-defined]
+            sys.stderr.write(printable(shown.getvalue()))
             return int(error.exit_code)
         if type(error).__name__ == "Abort":
             return 128 + signal.SIGINT
         if is_out_of_memory(error):
             _explain(OutOfMemory("out of memory: give the machine more, or this command smaller batches or images"))
             return OutOfMemory.exit_code
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc()))
         return 1
     return code if isinstance(code, int) else 0
 
@@ -82,9 +89,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _explain(error: TransferkitError) -> None:
     if not (speaks() or getattr(error, "speaks", False)):
         return
-    print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+    for line in (error, *getattr(error, "__notes__", ())):
+        print(printable(str(line)), file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc()))
 
 
 __all__ = ["app", "main"]

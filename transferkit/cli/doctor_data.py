@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset, Recipe
 
 THREADS = 4
+STRIP = 16
+"""How many times longer than wide an image is to be kept an eye on."""
 Advance = Callable[[int], None]
 
 
@@ -39,13 +41,14 @@ def check_dataset(name: str, datasets: Mapping[str, Dataset], advance: Advance =
     """Class counts of each split and, for folders, bad images and duplicates."""
     counts = class_counts(name, datasets) or {}
     files = _files(datasets[name])
-    bad = [one for split, paths in files.items() for one in _bad_images(split, paths, advance)]
+    bad, strips = _look_at(files, advance)
     return {
         "counts": counts,
         "imbalance": {split: imbalance(found) for split, found in counts.items()},
         "checked": sum(len(paths) for paths in files.values()),
         "on_bad_image": datasets[name].on_bad_image,
         "bad_images": bad,
+        "strips": strips,
         "duplicates": duplicates(files),
         "within_train": repeated(files.get("train", [])),
     }
@@ -59,18 +62,39 @@ def _files(dataset: Dataset) -> dict[str, list[Path]]:
     return {split: [path for found in scan(folder).values() for path in found] for split, folder in splits.items()}
 
 
-def _bad_images(split: str, paths: list[Path], advance: Advance) -> Iterator[dict[str, str]]:
-    from transferkit.data.images import find_bad_images
+def _look_at(files: Mapping[str, list[Path]], advance: Advance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The images that cannot be read, and the strips, which a model may refuse: see `refused_strips`."""
+    from transferkit.data.images import BadImage, check_images
 
-    seen = 0
+    bad, strips, seen = [], [], 0
 
     def moved(done: int, total: int) -> None:
         nonlocal seen
         advance(done - seen)
         seen = done
 
-    for bad in find_bad_images(paths, THREADS, moved):
-        yield {"split": split, "path": bad.path, "reason": bad.reason}
+    for split, paths in files.items():
+        seen = 0
+        for path, found in zip(paths, check_images(paths, THREADS, moved), strict=True):
+            if isinstance(found, BadImage):
+                bad.append({"split": split, "path": found.path, "reason": found.reason})
+            elif max(found) >= STRIP * min(found):
+                strips.append({"split": split, "path": str(path), "size": list(found)})
+    return bad, strips
+
+
+def refused_strips(data: Mapping[str, Mapping[str, Any]], preprocessing: Mapping[str, Any]) -> None:
+    """Add to each data set's bad images the strips that a model's preprocessing, as in config.json, refuses."""
+    from transferkit.data.images import Unfit
+    from transferkit.model.preprocessing import Preprocess, Preprocessing
+
+    refuse = Preprocess(Preprocessing.from_json(preprocessing)).refuse
+    for facts in data.values():
+        for strip in facts["strips"]:
+            try:
+                refuse((strip["size"][0], strip["size"][1]))
+            except Unfit as why:
+                facts["bad_images"].append({"split": strip["split"], "path": strip["path"], "reason": str(why)})
 
 
 def imbalance(counts: Mapping[str, int]) -> float | None:

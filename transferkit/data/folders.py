@@ -11,6 +11,7 @@ from pathlib import Path
 
 from transferkit.errors import InputError
 from transferkit.suggest import did_you_mean
+from transferkit.text import one_line
 
 # those of torchvision.datasets.folder
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -58,7 +59,12 @@ def scan(root: Path) -> dict[str, list[Path]]:
 
     A class folder without images is kept with an empty list.
     """
-    return {path.name: _images(path) for path in _subfolders(root)}
+    folders: dict[str, Path] = {}
+    for path in _subfolders(root):
+        other = folders.setdefault(one_line(path.name), path)
+        if other != path:
+            raise InputError(f"{root} has two class folders that are both shown as {one_line(path.name)}; rename one")
+    return {name: _images(path) for name, path in folders.items()}
 
 
 def read_labels(path: Path) -> list[LabelRow]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferkit.data.folders import LabelRow, class_names, read_labels
-from transferkit.data.images import BadImage, find_bad_images
+from transferkit.data.images import BadImage, Size, Unfit, check_images
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
+from transferkit.text import one_line
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
@@ -41,6 +42,10 @@ class Contents:
     strict: bool = False
     """Whether a class without images is a mistake: an empty class folder."""
 
+    def __post_init__(self) -> None:
+        # from here on a name can be shown, compared and written: file systems allow bytes that are no text
+        self.classes, self.ids = [one_line(name) for name in self.classes], [one_line(name) for name in self.ids]
+
 
 @dataclass
 class Source:
@@ -53,6 +58,8 @@ class Source:
     kept: NDArray[np.int64]
     bad_images: list[BadImage] = field(default_factory=list)
     """What `on_bad_image: skip` left out."""
+    sizes: NDArray[np.int64] | None = None
+    """(n, 2) width and height, where `on_bad_image: skip` has read every image."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,7 +69,14 @@ class Source:
         try:
             return self.contents.read(int(self.kept[index]))
         except BadImage as bad:
-            raise BadImage(bad.path, bad.reason, self.classes[self.labels[index]]) from None
+            raise self.bad(index, bad) from None
+
+    def bad(self, index: int, why: BadImage | Unfit) -> BadImage:
+        """The refusal of an image with its path, or id, and class."""
+        paths, label = self.contents.paths, self.classes[self.labels[index]]
+        if isinstance(why, BadImage):
+            return BadImage(why.path, why.reason, label, why.kind)
+        return BadImage(str(paths[self.kept[index]]) if paths else self.ids[index], str(why), label, why.kind)
 
     def fingerprint(self) -> str:
         """A hash of class list, ids, labels and contents; never of file times or of where the files lie."""
@@ -78,29 +92,27 @@ class Source:
         return digest.hexdigest()
 
     def find_bad(self, workers: int = CHECKING_THREADS, cache: Path | None = None) -> dict[int, BadImage]:
-        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `find_bad_images`."""
+        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `check_images`.
+
+        What is asked afterwards knows the `sizes` of the others.
+        """
         paths = self.contents.paths
         if paths is None:
-            return self._decode_all(workers)
-        reasons = {bad.path: bad.reason for bad in find_bad_images(paths, workers, cache=cache)}
-        files = [str(paths[index]) for index in self.kept]
-        return {
-            index: BadImage(file, reasons[file], self.classes[self.labels[index]])
-            for index, file in enumerate(files)
-            if file in reasons
-        }
+            found = self._decode_all(workers)
+        else:
+            found = check_images([paths[index] for index in self.kept], workers, cache=cache)
+        self.sizes = np.array([(0, 0) if isinstance(one, BadImage) else one for one in found], np.int64).reshape(-1, 2)
+        return {index: self.bad(index, one) for index, one in enumerate(found) if isinstance(one, BadImage)}
 
-    def _decode_all(self, workers: int) -> dict[int, BadImage]:
-        def check(index: int) -> BadImage | None:
+    def _decode_all(self, workers: int) -> list[BadImage | Size]:
+        def check(index: int) -> BadImage | Size:
             try:
-                self.image(index)
+                return self.image(index).size
             except BadImage as bad:
                 return bad
-            return None
 
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            found = enumerate(pool.map(check, range(len(self))))
-            return {index: bad for index, bad in found if bad is not None}
+            return list(pool.map(check, range(len(self))))
 
 
 def open_split(
@@ -247,7 +259,8 @@ def _labels(contents: Contents, classes: Sequence[str], aliases: Mapping[str, st
 def _without(source: Source, bad: Mapping[int, BadImage]) -> Source:
     good = np.array([index for index in range(len(source)) if index not in bad], dtype=np.int64)
     ids = [source.ids[index] for index in good]
-    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()))
+    sizes = None if source.sizes is None else source.sizes[good]
+    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()), sizes)
 
 
 def _refuse_empty(source: Source, where: str) -> None:

@@ -5,7 +5,6 @@ One record for all files of the folder, which are of one and the same model.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from transferkit.deploy.interference_file import FILE as INTERFERENCE
 from transferkit.deploy.interference_file import OWN, SOURCE_MODEL, Interference
 from transferkit.errors import InputError
 from transferkit.records import SEAL, check_seal, check_sha256, check_version, parse, require_file, seal
+from transferkit.report import finite, json_text
 
 FILE = "export.json"
 FOLDER = "exports"
@@ -94,11 +94,11 @@ class ExportRecord(_Part):
 
     def facts(self) -> str:
         """What also goes into the exported files themselves, as JSON: everything but `exports`."""
-        return json.dumps(self.model_dump(exclude={"exports", SEAL}), ensure_ascii=False)
+        return json_text(self.model_dump(exclude={"exports", SEAL}))
 
     def text(self) -> str:
         """The content of the file."""
-        return json.dumps(seal(self.model_dump()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(seal(finite(self.model_dump())), indent=1) + "\n"
 
 
 def read_record(folder: Path | str) -> ExportRecord | None:

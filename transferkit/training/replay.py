@@ -6,7 +6,6 @@ the weights would change. The folder of the run is only read.
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Sequence
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torchvision.utils import save_image
 
-from transferkit.atomic import write_text
 from transferkit.errors import InputError, NonFiniteError
 from transferkit.folder import RunFolder
 from transferkit.formats import some
 from transferkit.recipe import Loaded, load_recipe
-from transferkit.report import finite
+from transferkit.report import write_json
 from transferkit.runner import Runner
 from transferkit.suggest import did_you_mean
 from transferkit.training.checkpoint import Checkpoints
@@ -58,7 +56,7 @@ class Replayed:
     def write(self, folder: Path) -> None:
         """Put `replay.json` and a picture of the images of each stream into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "replay.json", json.dumps(finite(self.record), indent=2, ensure_ascii=False) + "\n")
+        write_json(folder / "replay.json", self.record)
         for number, given in enumerate(self.given):
             for stream, images in given.images.items():
                 if images.ndim == 4 and len(images):
