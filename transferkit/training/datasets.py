@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from transferkit.data.planting import Corruption, planted_in
 from transferkit.data.samples import Samples
-from transferkit.data.sources import Source, open_split
+from transferkit.data.sources import Source, open_split, refuse_one_class
 from transferkit.data.subsets import carve_validation, per_class_fraction
 from transferkit.data.tables import TableSamples, TableSource, refuse_other_kind, strata
 from transferkit.data.transforms import transforms
@@ -61,6 +61,7 @@ def open_sources(plan: StagePlan) -> StageSources:
     train = open_split(stage.dataset, datasets, "train", cache=cache_folder())
     if train is None:
         raise InputError(f'the data set "{stage.dataset}" of stage "{stage.name}" has no train split')
+    refuse_one_class(train, stage.dataset, datasets)
     indices = np.arange(len(train), dtype=np.int64)
     validation: tuple[Source, NDArray[np.int64] | None] | None = None
     given = open_split(stage.dataset, datasets, "val", train.classes, cache=cache_folder())
