@@ -15,6 +15,7 @@ from transferkit.errors import InputError, Interrupted
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
+from transferkit.recipe.counting import remarks
 from transferkit.report import Report
 from transferkit.suggest import did_you_mean
 from transferkit.training.progress import Display
@@ -56,6 +57,7 @@ class Runner:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
         try:
             with self._status():
+                self._say_what_is_left_out()
                 for name in stages:
                     if name in self.result["stages"] and self.folder.model(name).is_dir():
                         self.display.line(f"stage {name}: done already")
@@ -68,6 +70,12 @@ class Runner:
             if self.main:
                 make_report(self.folder, self.display)
         return self.result
+
+    def _say_what_is_left_out(self) -> None:
+        """Files of the data sets that are no sample, images in both train and val, and the like."""
+        for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
+            for line in remarks(name, dataset) if dataset.from_ is None else ():
+                self.display.line(line, style="yellow" if line.startswith("warning") else None)
 
     @contextmanager
     def _status(self) -> Iterator[None]:

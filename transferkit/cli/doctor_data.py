@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.data.folders import find_splits, scan
-from transferkit.recipe.counting import class_counts
+from transferkit.data.survey import Survey, content_hash, copies, left_out_line, warnings
+from transferkit.data.walk import Disk, Tree
+from transferkit.recipe.counting import class_counts, surveyed
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset, Recipe
@@ -32,35 +33,36 @@ def check_datasets(recipe: Recipe, advance: Advance = lambda count: None) -> dic
 
 def images_to_read(recipe: Recipe) -> int:
     """How many images `check_datasets` will decode."""
-    return sum(len(files) for dataset in recipe.datasets.values() for files in _files(dataset).values())
+    found = [surveyed(dataset) for dataset in recipe.datasets.values() if dataset.from_ is None]
+    return sum(len(files) for one in found if one is not None for files in one.images().values())
 
 
 def check_dataset(name: str, datasets: Mapping[str, Dataset], advance: Advance = lambda count: None) -> dict[str, Any]:
-    """Class counts of each split and, for folders, bad images and duplicates."""
+    """Class counts of each split and, for folders and tars, bad images, duplicates and what is left out."""
     counts = class_counts(name, datasets) or {}
-    files = _files(datasets[name])
-    bad = [one for split, paths in files.items() for one in _bad_images(split, paths, advance)]
+    found = surveyed(datasets[name])
+    images = found.images() if found is not None else {}
+    tree = found.tree if found is not None else Disk("")
+    bad = [one for split in images for one in _bad_images(name, datasets, split, found, advance)] if found else []
     return {
         "counts": counts,
         "imbalance": {split: imbalance(found) for split, found in counts.items()},
-        "checked": sum(len(paths) for paths in files.values()),
+        "checked": sum(len(paths) for paths in images.values()),
         "on_bad_image": datasets[name].on_bad_image,
         "bad_images": bad,
-        "duplicates": duplicates(files),
-        "within_train": repeated(files.get("train", [])),
+        "duplicates": duplicates(images, tree),
+        "within_train": repeated(images.get("train", []), tree),
+        "left_out": [dataclasses.asdict(one) for one in found.left_out] if found is not None else [],
+        "left_out_line": left_out_line(found) if found is not None else None,
+        "warnings": warnings(found, name) if found is not None else [],
     }
 
 
-def _files(dataset: Dataset) -> dict[str, list[Path]]:
-    """The image files of a folder by split; nothing for other sources."""
-    if dataset.folder is None:
-        return {}
-    splits = find_splits(Path(dataset.folder).expanduser(), {str(name): own for name, own in dataset.splits.items()})
-    return {split: [path for found in scan(folder).values() for path in found] for split, folder in splits.items()}
-
-
-def _bad_images(split: str, paths: list[Path], advance: Advance) -> Iterator[dict[str, str]]:
+def _bad_images(
+    name: str, datasets: Mapping[str, Dataset], split: str, found: Survey, advance: Advance
+) -> Iterator[dict[str, str]]:
     from transferkit.data.images import find_bad_images
+    from transferkit.data.sources import open_split
 
     seen = 0
 
@@ -69,8 +71,15 @@ def _bad_images(split: str, paths: list[Path], advance: Advance) -> Iterator[dic
         advance(done - seen)
         seen = done
 
-    for bad in find_bad_images(paths, THREADS, moved):
-        yield {"split": split, "path": bad.path, "reason": bad.reason}
+    images = found.images()[split]
+    if isinstance(found.tree, Disk):
+        bad = find_bad_images([found.tree.name(image) for image in images], THREADS, moved)
+    else:
+        spec = datasets[name].model_copy(update={"on_bad_image": "error"})
+        source = open_split(name, {**datasets, name: spec}, split)
+        bad = list(source.find_bad(THREADS).values()) if source is not None else []
+        advance(len(images))
+    yield from ({"split": split, "path": one.path, "reason": one.reason} for one in bad)
 
 
 def imbalance(counts: Mapping[str, int]) -> float | None:
@@ -79,31 +88,15 @@ def imbalance(counts: Mapping[str, int]) -> float | None:
     return max(filled) / min(filled) if filled else None
 
 
-def content_hash(path: Path) -> str:
-    """A hash of the file's bytes; of its path if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest()
-    except OSError:
-        return str(path)
-
-
-def duplicates(files: Mapping[str, list[Path]]) -> list[dict[str, str]]:
-    """Files of val or test with the very bytes of a training file."""
-    train = {digest: path for path, digest in _hashed(files.get("train", []))}
+def duplicates(files: Mapping[str, Sequence[str | Path]], tree: Tree = Disk("")) -> list[dict[str, str]]:
+    """Files of val or test with the very bytes of a training file; paths are those of the tree."""
+    found = copies(tree, {split: list(map(str, paths)) for split, paths in files.items()}, None)
     return [
-        {"split": split, "path": str(path), "train": str(train[digest])}
-        for split in ("val", "test")
-        for path, digest in _hashed(files.get(split, []))
-        if digest in train
+        {"split": split, "path": tree.name(file), "train": tree.name(original)} for split, file, original in found.pairs
     ]
 
 
-def repeated(paths: list[Path]) -> int:
+def repeated(files: Sequence[str | Path], tree: Tree = Disk("")) -> int:
     """How many files have the bytes of an earlier one."""
-    return len(paths) - len({digest for _, digest in _hashed(paths)})
-
-
-def _hashed(paths: list[Path]) -> Iterator[tuple[Path, str]]:
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from zip(paths, pool.map(content_hash, paths), strict=True)
+        return len(files) - len(set(pool.map(lambda file: content_hash(tree, str(file)), files)))

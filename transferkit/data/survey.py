@@ -63,7 +63,7 @@ class Survey:
 
 
 def survey(tree: Tree, names: Mapping[str, str]) -> Survey:
-    """Look through a whole folder or archive; `names` are its own names of the splits. Raises InputError as readers do."""
+    """Look through a whole folder or archive; `names` are its own names of the splits. Raises InputError."""
     folders = split_folders(tree, names)
     found = {
         split: class_folders(tree, folder, {*folders.values()} - {folder}, trusted=names.get(split) == HERE)
@@ -106,7 +106,7 @@ def _beside(tree: Tree, folders: Mapping[str, str]) -> Iterator[LeftOut]:
 
 
 def left_out_line(found: Survey) -> str | None:
-    """`left out: 20 files in train/red (.txt 15, hidden 5)`, for every file that is no sample; None where there is none."""
+    """`left out: 20 files in train/red (.txt 15, hidden 5)`: every file that is no sample; None where there is none."""
     if not found.left_out:
         return None
     ordered = sorted(found.left_out, key=lambda one: (-one.misplaced, -one.files, one.folder))
@@ -132,10 +132,10 @@ def warnings(found: Survey, name: str) -> list[str]:
         places = _listed([f"{one.folder}/" if one.folder else "the data set's folder itself" for one in beside])
         splits = ", ".join(sorted({f"{folder}/" for folder in found.folders.values()}))
         hint = f"if they are classes, say splits: {{train: {HERE}}}; if they are a split, say splits: {{val: FOLDER}}"
-        said.append(f"{name}: {_number(count, 'image')} of {places} beside {splits} are left out; {hint}")
+        said.append(f"{name}: {_number(count, 'image')} of {places} beside {splits} left out; {hint}")
     for one in loose:
         where = one.folder or "its own folder"
-        said.append(f"{name}: {_number(one.misplaced, 'image')} in {where} lie in no class folder and are left out")
+        said.append(f"{name}: {_number(one.misplaced, 'image')} in {where} left out: in no class folder")
     unread: Counter[str] = Counter()
     for one in found.left_out:
         unread.update({kind: count for kind, count in one.kinds.items() if kind in UNREAD})
@@ -146,9 +146,7 @@ def warnings(found: Survey, name: str) -> list[str]:
         said.append(f"{name}: {_number(links, 'link')} to nothing")
     for split, classes in found.splits.items():
         for one_name, other in same_but_for_case(list(classes)):
-            said.append(
-                f'{name}: "{one_name}" and "{other}" of {split} are two classes whose names differ in case alone'
-            )
+            said.append(f'{name}: "{one_name}" and "{other}" of {split} are two classes, alike but for case')
     return said
 
 
@@ -199,7 +197,7 @@ def copies(tree: Tree, images: Mapping[str, list[str]], patience: float | None =
         if time.monotonic() > end:
             found.unchecked = len(others) - position
             break
-        original = hashes[size].get(_hash(tree, image)) if size in hashes else None
+        original = hashes[size].get(content_hash(tree, image)) if size in hashes else None
         if original is not None:
             found.pairs.append((split, image, original))
     return found
@@ -217,7 +215,7 @@ def _by_size(tree: Tree, files: Iterable[str], end: float) -> dict[int, list[str
 def _by_hash(tree: Tree, files: Iterable[str], end: float) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     for file in _until(end, files):
-        found.setdefault(_hash(tree, file), file)
+        found.setdefault(content_hash(tree, file), file)
     return found
 
 
@@ -225,7 +223,7 @@ def _until(end: float, files: Iterable[str]) -> Iterator[str]:
     return itertools.takewhile(lambda _: time.monotonic() < end, files)
 
 
-def _hash(tree: Tree, file: str) -> bytes:
+def content_hash(tree: Tree, file: str) -> bytes:
     """A hash of the bytes; of the path if they cannot be read."""
     try:
         return hashlib.blake2b(tree.read(file), digest_size=16).digest()

@@ -59,14 +59,14 @@ class Tree(Protocol):
 
 
 class Disk:
-    """A folder on disk as a tree."""
+    """A folder on disk as a tree; without a top, paths are as they are given."""
 
     def __init__(self, top: str | os.PathLike[str]) -> None:
         self.top = os.fspath(top)
 
     def name(self, path: str) -> str:
         """The path on disk."""
-        return f"{self.top}/{path}" if path else self.top
+        return f"{self.top}/{path}" if path and self.top else path or self.top
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transferkit.data import folders
 from transferkit.data.archives import open_archive
-from transferkit.data.survey import Survey, survey
+from transferkit.data.survey import Copies, Survey, copies, copies_line, left_out_line, survey, warnings
 from transferkit.recipe.schema import Dataset, World
 
 Counts = dict[str, dict[str, int]]
@@ -80,12 +80,33 @@ def surveyed(dataset: Dataset) -> Survey | None:
     """What lies in the folder or tar of a data set, looked through once; None for other sources. Raises InputError."""
     if dataset.source not in folders.SOURCES:
         return None
-    return _survey(dataset.source, str(dataset.folder or dataset.tar), tuple(sorted(dataset.splits.items())))
+    return _survey(*_key(dataset))
+
+
+def remarks(name: str, dataset: Dataset) -> list[str]:
+    """What was found in a folder or tar that is probably a mistake, and all that is left out, in lines for people."""
+    found = surveyed(dataset)
+    if found is None:
+        return []
+    said = [f"warning: {text}" for text in [*warnings(found, name), copies_line(_copies(*_key(dataset)), name)] if text]
+    rest = left_out_line(found)
+    return [*said, f"{name}: {rest}"] if rest else said
 
 
 def forget() -> None:
     """Look anew from here on."""
     _survey.cache_clear()
+    _copies.cache_clear()
+
+
+def _key(dataset: Dataset) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return dataset.source, str(dataset.folder or dataset.tar), tuple(sorted(dataset.splits.items()))
+
+
+@functools.lru_cache(maxsize=32)
+def _copies(source: str, place: str, splits: tuple[tuple[str, str], ...]) -> Copies:
+    found = _survey(source, place, splits)
+    return copies(found.tree, found.images())
 
 
 @functools.lru_cache(maxsize=32)

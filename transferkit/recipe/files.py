@@ -47,7 +47,7 @@ def _plain(error: InputError) -> tuple[str, str | None]:
     """Message and hint of another module's error, with paths as people know them."""
     here = str(Path.cwd()) + os.sep
     problem = error.problems[0]
-    return problem.message.replace(here, ""), problem.hint
+    return problem.message.replace(here, ""), problem.hint and problem.hint.replace(here, "")
 
 
 def _check_model(model: Model, path: Steps, findings: Findings) -> None:
@@ -167,12 +167,8 @@ def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:
 
 def _why_none(found: Survey, split: str) -> str:
     """What a split holds instead of images, or how it should look."""
-    said = left_out_line(found)
-    return (
-        f"{EXPECTED}; {said}"
-        if said and any(one.folder.startswith(found.folders[split]) for one in found.left_out)
-        else EXPECTED
-    )
+    here = any(one.folder.startswith(found.folders[split]) for one in found.left_out)
+    return f"{EXPECTED}; {left_out_line(found)}" if here else EXPECTED
 
 
 def _check_empty_files(found: Survey, path: Steps, findings: Findings) -> None:

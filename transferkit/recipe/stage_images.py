@@ -82,10 +82,9 @@ def _check_two(
     if len(filled) != 1 or (len(classes) > 1 and dataset.labels is not None):
         return
     found = surveyed(dataset)
-    folder = found.folders["train"] if found is not None else ""
-    meant = (
-        probably_meant(found.tree, folder) if found is not None and len(train) == 1 and not dataset.classes else None
-    )
+    meant = None
+    if found is not None and len(train) == 1 and not dataset.classes:
+        meant = probably_meant(found.tree, found.folders["train"])
     problem = one_class("", filled[0], meant)
     findings.add((*at[:2], "classes") if dataset.classes is not None else at, problem.message, problem.hint)
 
