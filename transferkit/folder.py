@@ -13,9 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import write_text
 from transferkit.errors import InputError
-from transferkit.report import finite
+from transferkit.report import write_json
 
 PACKAGES = ("transferkit", "torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "pluggy")
 
@@ -71,7 +70,7 @@ class RunFolder:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Replace result.json in one move."""
-        write_text(self.path / "result.json", json.dumps(finite(result), indent=2, ensure_ascii=False) + "\n")
+        write_json(self.path / "result.json", result)
 
     def write_environment(self, **more: Any) -> None:
         """What the run ran on."""
@@ -89,4 +88,4 @@ class RunFolder:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **more,
         }
-        write_text(self.path / "env.json", json.dumps(content, indent=2) + "\n")
+        write_json(self.path / "env.json", content)

@@ -5,7 +5,6 @@ config.json is timm's, with one key of our own; tensors are safetensors; nothing
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from transferkit.model.compatibility import check_forward
 from transferkit.model.origin import CONFIG, FolderConfig, known_fields, read_config
 from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
+from transferkit.report import write_json
 from transferkit.weights import load_weights, read_weights
 
 FORMAT = 1
@@ -50,7 +50,7 @@ def save_model(
         if source_head is not None:
             save_file(_head_tensors(source_head), str(work / SOURCE_HEAD), metadata={"format": "pt"})
         content = _config(model, source_head, info or {})
-        (work / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(work / CONFIG, content)
         for path in work.iterdir():
             path.chmod(0o644)  # a server often runs as another user
             fsync(path)  # on the disk before the folder gets its name

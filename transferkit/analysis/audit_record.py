@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 
 from transferkit.analysis.audit_inputs import Inputs
 from transferkit.analysis.workbench import Workbench, has_classifier
-from transferkit.atomic import write_text
 from transferkit.folder import RunFolder
-from transferkit.report import finite
+from transferkit.report import write_json
 
 
 def write_record(folder: RunFolder, facts: Mapping[str, Any], inputs: Inputs, bench: Workbench | None) -> None:
@@ -25,7 +23,7 @@ def write_record(folder: RunFolder, facts: Mapping[str, Any], inputs: Inputs, be
                 content[kind][role] |= _model(bench, role) if kind == "models" else _data(bench, role)
     if bench is not None:
         content["class_mapping"] = bench.class_list.how
-    write_text(folder.path / "audit.json", json.dumps(finite(content), indent=2, ensure_ascii=False) + "\n")
+    write_json(folder.path / "audit.json", content)
     folder.write_environment(seed=facts["seed"], device=facts["device"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from transferkit.analysis.report_seeds import analyses_over_seeds, pointers, see
 from transferkit.analysis.report_stages import stage_section
 from transferkit.analysis.report_verdict import verdict
 from transferkit.analysis.run_folder import RunFolder, read_run, validation_images
-from transferkit.analysis.svg import printable
-from transferkit.atomic import write_bytes
+from transferkit.atomic import write_text
 from transferkit.formats import duration, epoch_of, mean_of
+from transferkit.report import json_text
+from transferkit.text import printable
 
 WORDS = ("stage", "model", "start", "data set")
 """The columns of the table of stages that hold no numbers."""
@@ -28,7 +28,7 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(run_dir)
     path = run_dir / "report.html"
     text = page.page(f"{title_of(run)} – transferkit report", _body(run))
-    write_bytes(path, printable(text).encode("utf-8"))
+    write_text(path, printable(text))
     return path
 
 
@@ -126,7 +126,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         elif isinstance(inner, list):
             yield (
                 f"{prefix}{key}",
-                " ".join(item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in inner),
+                " ".join(item if isinstance(item, str) else json_text(item) for item in inner),
             )
         else:
             yield f"{prefix}{key}", "–" if inner is None else str(inner)

@@ -12,6 +12,7 @@ from transferkit.analysis import page
 from transferkit.analysis.report_figures import Pictures
 from transferkit.analysis.report_tables import cell, result_table
 from transferkit.analysis.run_folder import RunFolder
+from transferkit.report import json_text
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _section(one: Analysis, pictures: Pictures) -> Iterator[str]:
         yield result_table(f"analyses/{one.name}", str(key), table)
     plugin = f"{report.get('plugin', one.name)} {report.get('version', '')}".strip()
     if report.get("parameters"):
-        parameters = json.dumps(report["parameters"], indent=2, ensure_ascii=False)
+        parameters = json_text(report["parameters"], indent=2)
         yield page.folded(f"parameters of {plugin}", parameters)
     else:
         yield page.paragraph(f"{plugin}, without parameters", "small")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset, Recipe
 
 THREADS = 4
+AS_GIVEN = Disk("")
 Advance = Callable[[int], None]
 
 
@@ -42,7 +43,7 @@ def check_dataset(name: str, datasets: Mapping[str, Dataset], advance: Advance =
     counts = class_counts(name, datasets) or {}
     found = surveyed(datasets[name])
     images = found.images() if found is not None else {}
-    tree = found.tree if found is not None else Disk("")
+    tree = found.tree if found is not None else AS_GIVEN
     bad = [one for split in images for one in _bad_images(name, datasets, split, found, advance)] if found else []
     return {
         "counts": counts,
@@ -88,7 +89,7 @@ def imbalance(counts: Mapping[str, int]) -> float | None:
     return max(filled) / min(filled) if filled else None
 
 
-def duplicates(files: Mapping[str, Sequence[str | Path]], tree: Tree = Disk("")) -> list[dict[str, str]]:
+def duplicates(files: Mapping[str, Sequence[str | Path]], tree: Tree = AS_GIVEN) -> list[dict[str, str]]:
     """Files of val or test with the very bytes of a training file; paths are those of the tree."""
     found = copies(tree, {split: list(map(str, paths)) for split, paths in files.items()}, None)
     return [
@@ -96,7 +97,7 @@ def duplicates(files: Mapping[str, Sequence[str | Path]], tree: Tree = Disk(""))
     ]
 
 
-def repeated(files: Sequence[str | Path], tree: Tree = Disk("")) -> int:
+def repeated(files: Sequence[str | Path], tree: Tree = AS_GIVEN) -> int:
     """How many files have the bytes of an earlier one."""
     with ThreadPoolExecutor(THREADS) as pool:
         return len(files) - len(set(pool.map(lambda file: content_hash(tree, str(file)), files)))

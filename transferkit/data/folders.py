@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transferkit.data.walk import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
+from transferkit.data.image_formats import EXTENSIONS
 from transferkit.data.walk import LINK, Below, Disk, Tree, below, is_hidden, is_image, joined, kind, leads_back
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
@@ -127,7 +127,7 @@ def _refuse_doubtful(tree: Tree, folders: Collection[str]) -> None:
 
 
 def _no_images(tree: Tree) -> Problem:
-    kinds = ", ".join(extension[1:] for extension in IMAGE_EXTENSIONS)
+    kinds = ", ".join(extension[1:] for extension in EXTENSIONS)
     loose = sum(map(is_image, tree.listing("").files))
     what = f"{tree.name('')} has no class folders with images in it ({kinds})"
     if loose:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferkit.data.folders import SOURCES, SPLIT_NAMES, LabelRow, class_names, read_labels
-from transferkit.data.images import BadImage, find_bad_images
+from transferkit.data.images import BadImage, Size, Unfit, check_images
 from transferkit.data.naming import listed_names, one_class, placed, renamed, unlike
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
 
 CHECKING_THREADS = 8
+MACHINE = {os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE)}
+"""Why a file cannot be opened that is no reason to leave it out."""
 
 
 @dataclass
@@ -53,6 +57,10 @@ class Source:
     kept: NDArray[np.int64]
     bad_images: list[BadImage] = field(default_factory=list)
     """What `on_bad_image: skip` left out."""
+    skipping: bool = False
+    """Whether what cannot be read is left out already."""
+    sizes: NDArray[np.int64] | None = None
+    """(n, 2) width and height, where `on_bad_image: skip` has read every image."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,7 +70,25 @@ class Source:
         try:
             return self.contents.read(int(self.kept[index]))
         except BadImage as bad:
-            raise BadImage(bad.path, bad.reason, self.classes[self.labels[index]]) from None
+            raise self._later(self.bad(index, bad)) from None
+
+    def _later(self, bad: BadImage) -> BadImage:
+        """What is said of an image that was there, and perhaps read, when the data set was opened."""
+        reason, advice = bad.reason, bad.advice
+        if bad.kind == "unavailable":
+            if self.contents.paths is not None and not os.path.lexists(bad.path):
+                reason = "the file has vanished since the data set was opened"
+            advice = "This is no fault of the image: see to the disk and to who changes the data, then resume"
+        elif self.skipping:
+            advice = "It could be read when the data set was opened: the file has changed since, or the disk fails"
+        return BadImage(bad.path, reason, bad.class_name, bad.kind, advice)
+
+    def bad(self, index: int, why: BadImage | Unfit) -> BadImage:
+        """The refusal of an image with its path, or id, and class."""
+        paths, label = self.contents.paths, self.classes[self.labels[index]]
+        if isinstance(why, BadImage):
+            return BadImage(why.path, why.reason, label, why.kind)
+        return BadImage(str(paths[self.kept[index]]) if paths else self.ids[index], str(why), label, why.kind)
 
     def fingerprint(self) -> str:
         """A hash of class list, ids, labels and contents; never of file times or of where the files lie."""
@@ -78,29 +104,33 @@ class Source:
         return digest.hexdigest()
 
     def find_bad(self, workers: int = CHECKING_THREADS, cache: Path | None = None) -> dict[int, BadImage]:
-        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `find_bad_images`."""
+        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `check_images`.
+
+        What is asked afterwards knows the `sizes` of the others.
+        """
         paths = self.contents.paths
         if paths is None:
-            return self._decode_all(workers)
-        reasons = {bad.path: bad.reason for bad in find_bad_images(paths, workers, cache=cache)}
-        files = [paths[index] for index in self.kept]
-        return {
-            index: BadImage(file, reasons[file], self.classes[self.labels[index]])
-            for index, file in enumerate(files)
-            if file in reasons
-        }
+            found = self._decode_all(workers)
+        else:
+            found = check_images([paths[index] for index in self.kept], workers, cache=cache)
+        self.sizes = np.array([(0, 0) if isinstance(one, BadImage) else one for one in found], np.int64).reshape(-1, 2)
+        refused = {index: self.bad(index, one) for index, one in enumerate(found) if isinstance(one, BadImage)}
+        passing = next((one for one in refused.values() if one.reason in MACHINE), None)
+        if passing is not None:
+            raise InputError(
+                f"cannot read the image {passing.path}: {passing.reason}. That is no fault of the image: try again"
+            )
+        return refused
 
-    def _decode_all(self, workers: int) -> dict[int, BadImage]:
-        def check(index: int) -> BadImage | None:
+    def _decode_all(self, workers: int) -> list[BadImage | Size]:
+        def check(index: int) -> BadImage | Size:
             try:
-                self.image(index)
+                return self.contents.read(int(self.kept[index])).size
             except BadImage as bad:
                 return bad
-            return None
 
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            found = enumerate(pool.map(check, range(len(self))))
-            return {index: bad for index, bad in found if bad is not None}
+            return list(pool.map(check, range(len(self))))
 
 
 def open_split(
@@ -248,7 +278,8 @@ def _class_list(spec: Dataset, split: str, contents: Contents, rows: list[LabelR
 def _without(source: Source, bad: Mapping[int, BadImage]) -> Source:
     good = np.array([index for index in range(len(source)) if index not in bad], dtype=np.int64)
     ids = [source.ids[index] for index in good]
-    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()))
+    sizes = None if source.sizes is None else source.sizes[good]
+    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()), True, sizes)
 
 
 def _refuse_empty(source: Source, where: str) -> None:

@@ -1,4 +1,4 @@
-"""What lies below a folder, on disk or in an archive, by one rule for hidden files, images and links. No imports."""
+"""What lies below a folder, on disk or in an archive, by one rule for hidden files, images and links. No libraries."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from collections.abc import Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from transferkit.data.image_formats import EXTENSIONS
 from transferkit.errors import InputError
 
-# the endings of the formats that are decoded, as Pillow registers them
-IMAGE_EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
-)
 HIDDEN = ("__MACOSX",)  # and whatever starts with a dot
 
 LINK = "link that leads back"
@@ -66,7 +62,7 @@ class Disk:
 
     def name(self, path: str) -> str:
         """The path on disk."""
-        return f"{self.top}/{path}" if path and self.top else path or self.top
+        return os.path.join(self.top, path) if path else self.top
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder."""
@@ -147,11 +143,11 @@ class Below:
     """The folders that were looked into, hidden ones not."""
 
 
-def below(tree: Tree, top: str, *, follow: bool = True, without: Container[str] = ()) -> Below:
+def below(tree: Tree, top: str, *, follow: bool = True, without: Container[str] = (), lenient: bool = False) -> Below:
     """Everything below a folder, sub-folders included. Links are followed once each: never back, never in a loop.
 
     With `follow` false links are left alone, as it is for counting; the folders named in `without` are not looked into.
-    Raises InputError for a folder that cannot be looked into.
+    Raises InputError for a folder that cannot be looked into; with `lenient` it is named among the images.
     """
     found = Below()
     seen = set()
@@ -171,7 +167,13 @@ def below(tree: Tree, top: str, *, follow: bool = True, without: Container[str] 
         if real in seen:
             continue
         seen.add(real)
-        listing = tree.listing(folder)
+        try:
+            listing = tree.listing(folder)
+        except InputError:
+            if not lenient:
+                raise
+            found.images.append(folder)
+            continue
         found.left_out += listing.odd
         for name in listing.folders:
             path = joined(folder, name)
@@ -205,18 +207,26 @@ def _add_files(found: Below, folder: str, listing: Listing, by_link: bool) -> No
 
 
 def image_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """Files as given; the images of folders, sub-folders included, sorted, without hidden ones, links followed."""
+    """Files as given; the images of folders, those of sub-folders last, sorted, without hidden ones, links followed.
+
+    A folder that cannot be looked into comes by its own name, for whoever opens it to say so.
+    """
     for path in map(os.fspath, paths):
         if os.path.isdir(path):
-            tree = Disk(path.rstrip("/") or path)
-            yield from map(tree.name, below(tree, "").images)
+            tree = Disk(path)
+            yield from map(tree.name, sorted(below(tree, "", lenient=True).images, key=_files_first))
         else:
             yield path
 
 
+def _files_first(path: str) -> list[tuple[bool, str]]:
+    *folders, name = path.split("/")
+    return [*((True, folder) for folder in folders), (False, name)]
+
+
 def is_image(name: str) -> bool:
     """Whether a file of that name is taken for an image that can be read."""
-    return name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def is_hidden(name: str) -> bool:

@@ -18,6 +18,7 @@ from transferkit.deploy.file_check import check_sha256
 from transferkit.deploy.interference_file import FILE as INTERFERENCE
 from transferkit.deploy.interference_file import OWN, SOURCE_MODEL, Interference
 from transferkit.errors import InputError
+from transferkit.report import json_text
 
 FILE = "export.json"
 FOLDER = "exports"
@@ -93,11 +94,11 @@ class ExportRecord(_Part):
 
     def facts(self) -> str:
         """What also goes into the exported files themselves, as JSON: everything but `exports`."""
-        return json.dumps(self.model_dump(exclude={"exports"}), ensure_ascii=False)
+        return json_text(self.model_dump(exclude={"exports"}))
 
     def text(self) -> str:
         """The content of the file."""
-        return json.dumps(self.model_dump(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(self.model_dump(), indent=1) + "\n"
 
 
 def read_record(folder: Path | str) -> ExportRecord | None:

@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit.atomic import fsync, sha256, write_text
+from transferkit.atomic import fsync, sha256
 from transferkit.deploy.file_check import check_sha256
 from transferkit.deploy.head_check import check_head
 from transferkit.deploy.interference import HEADS, Calibration, Guarantee, Interference, LingeringClass, Score
 from transferkit.deploy.interference_reader import parse_interference
 from transferkit.errors import InputError
-from transferkit.report import finite
+from transferkit.report import finite, write_json
 
 if TYPE_CHECKING:
     from transferkit.model.wrapper import SourceHead
@@ -88,7 +88,7 @@ def write_interference(
     checked = parse_interference(content, str(folder / FILE))
     if checked.head_file is not None:
         check_head(folder, checked.head_file, len(checked.source_classes))
-    write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(folder / FILE, content)
     return folder / FILE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.atomic import write_bytes
 from transferkit.data.planting import Corruption, planted_in
 from transferkit.data.samples import Samples
 from transferkit.data.sources import Source, open_split, refuse_one_class
@@ -19,6 +19,7 @@ from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
 from transferkit.folder import cache_folder
 from transferkit.recipe import schema
+from transferkit.report import Table, csv_bytes
 
 if TYPE_CHECKING:
     from transferkit.model import Preprocessing
@@ -80,19 +81,18 @@ def open_sources(plan: StagePlan) -> StageSources:
     for name in stage.evaluate:
         others[name] = (name, *_evaluation_split(name, datasets, train.classes))
         refuse_other_kind(train, stage.dataset, others[name][2], name)
-    _report_bad_images(plan, [train, given, test])
     return StageSources(train, indices, validation, given is None, others)
 
 
-def _report_bad_images(plan: StagePlan, sources: Sequence[Source | None]) -> None:
+def _report_bad_images(plan: StagePlan, samples: Sequence[Samples | None]) -> None:
     """What `on_bad_image: skip` left out, by name: in a warning, and in bad_images.csv of the stage."""
-    bad = [image for source in sources if source is not None for image in source.bad_images]
+    found = [one for one in samples if one is not None]
+    sources = {id(one.source): one.source for one in found}.values()
+    bad = [image for one in sources for image in one.bad_images] + [image for one in found for image in one.left_out]
     if bad:
         path = plan.out / "bad_images.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["path", "class", "reason"])
-            rows.writerows([image.path, image.class_name, image.reason] for image in bad)
+        rows = [[image.path, image.class_name, image.reason] for image in bad]
+        write_bytes(path, csv_bytes(Table(["path", "class", "reason"], rows)))
         plan.display.warn(f"{len(bad)} images cannot be read and are left out; they are listed in {path}")
 
 
@@ -127,11 +127,10 @@ def stage_data(plan: StagePlan, sources: StageSources, preprocessing: Preprocess
     validation = None
     if sources.validation is not None:
         validation = samples(name, "val", *sources.validation)
-    return StageData(
-        samples(name, "train", sources.train, sources.train_indices),
-        validation,
-        {key: samples(dataset, split, source, None) for key, (dataset, split, source) in sources.others.items()},
-    )
+    train = samples(name, "train", sources.train, sources.train_indices)
+    others = {key: samples(dataset, split, source, None) for key, (dataset, split, source) in sources.others.items()}
+    _report_bad_images(plan, [train, validation, *others.values()])
+    return StageData(train, validation, others)
 
 
 def open_samples(plan: StagePlan, dataset: str, split: str, *, preprocessing: Preprocessing) -> Samples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from transferkit.report import finite
+from transferkit.report import json_text
 from transferkit.training.objective import Losses
 from transferkit.training.pictures import log_confusion
 
@@ -201,7 +201,7 @@ class MetricsLog:
 def _append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     with path.open("a", encoding="utf-8") as file:
         for record in records:
-            file.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
+            file.write(json_text(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -14,6 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from transferkit.text import one_line, printable
+
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
     from transferkit.training.session import Session
@@ -47,7 +49,8 @@ class Display:
     # -- lines ------------------------------------------------------------------------------------------------
 
     def line(self, text: str, *, style: str | None = None) -> None:
-        """One permanent line."""
+        """One permanent line, with nothing in it that a terminal would obey."""
+        text = printable(text)
         if not self.quiet:
             self.console.print(text, style=style, markup=False, soft_wrap=True)
         self.record(text)
@@ -58,6 +61,7 @@ class Display:
 
     def record(self, text: str) -> None:
         """To run.log only."""
+        text = printable(text)
         if self._log is not None:
             stamp = time.strftime("%H:%M:%S", time.gmtime())
             with self._log.open("a", encoding="utf-8") as file:
@@ -173,7 +177,7 @@ class Display:
     @contextmanager
     def task(self, total: int, description: str) -> Iterator[Bar]:
         """A bar for any other work; it appears only when the work takes more than two seconds."""
-        bar = _Work(self, total, description)
+        bar = _Work(self, total, one_line(description))
         try:
             yield bar
         finally:
@@ -200,6 +204,7 @@ def _contents(samples: Samples) -> str:
 
 def shortened(name: str, width: int = 24) -> str:
     """A class name that fits a line: ImageNet's are lists of synonyms."""
+    name = one_line(name)
     return name if len(name) <= width else name[: width - 1].rstrip(", ") + "…"
 
 
