@@ -185,12 +185,16 @@ def below(tree: Tree, top: str, *, follow: bool = True, without: Container[str] 
                 linked.append((path, real))
             else:
                 found.left_out["link"] += 1
+        if listing.links and (hidden or not follow):
+            found.left_out["link"] += sum(name in listing.links for name in listing.files)
+            listing.files = [name for name in listing.files if name not in listing.links]
         if hidden:
             found.left_out["hidden"] += len(listing.files)
         else:
             found.folders.append(folder)
             _add_files(found, folder, listing, by_link)
     found.images.sort()
+    found.left_out = +found.left_out
     return found
 
 
@@ -199,7 +203,8 @@ def _add_files(found: Below, folder: str, listing: Listing, by_link: bool) -> No
     images = [prefix + name for name in listing.files if is_image(name)]
     found.images += images
     if len(images) < len(listing.files):
-        found.left_out += Counter(kind(name) for name in listing.files if not is_image(name))
+        others = (name for name in listing.files if not is_image(name))
+        found.left_out += Counter("link" if name in listing.links else kind(name) for name in others)
     if by_link:
         found.linked.update(images)
     elif listing.links:
