@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from transferkit.data.folders import split_of
 from transferkit.data.walk import BROKEN, SPECIAL, Listing, is_hidden, is_image
 from transferkit.errors import InputError
 
@@ -89,7 +90,8 @@ class Archive:
 
     def real(self, path: str) -> str:
         """The path without links."""
-        return self._resolved(path) or path
+        resolved = self._resolved(path)
+        return path if resolved is None else resolved
 
     def same(self, path: str) -> Hashable:
         """The path without links, of what is there."""
@@ -157,7 +159,7 @@ def _indexed(path: str, files: tuple[str, ...], stamps: tuple[tuple[int, int], .
     """`stamps` are sizes and times of the files: another one is read anew."""
     archive = Archive(path)
     if files == (path,):
-        archive.top = _top(_read_file(archive, path))
+        archive.top = _top(_read_file(archive, path), "")
         return archive
     for file in files:
         above = os.path.relpath(os.path.dirname(file), path)
@@ -165,17 +167,18 @@ def _indexed(path: str, files: tuple[str, ...], stamps: tuple[tuple[int, int], .
         name = os.path.splitext(os.path.basename(file))[0]
         place = _made(inside, [name]) if inside is not None else None
         if place is not None:
-            place.update(_top(_read_file(archive, file)))
+            place.update(_top(_read_file(archive, file), name))
     return archive
 
 
-def _top(folder: _Folder) -> _Folder:
-    """Without the one folder that an archive often has around everything."""
+def _top(folder: _Folder, own: str) -> _Folder:
+    """Without the one folder that an archive often has around everything: any but a split, or one of its own name."""
     shown = {name: entry for name, entry in folder.items() if not is_hidden(name)}
     if len(shown) == 1:
-        (only,) = shown.values()
-        if isinstance(only, _Folder) and any(isinstance(entry, _Folder) for entry in only.values()):
-            return _top(only)
+        ((name, only),) = shown.items()
+        deeper = isinstance(only, _Folder) and any(isinstance(entry, _Folder) for entry in only.values())
+        if isinstance(only, _Folder) and deeper and (name == own or split_of(name) is None):
+            return _top(only, own)
     return folder
 
 
