@@ -461,7 +461,7 @@ def test_too_many_open_files_leave_nothing_out(class_folder, monkeypatch, tmp_pa
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     spec = {"d": Dataset(folder=str(class_folder), on_bad_image="skip")}
-    with monkeypatch.context() as patched, pytest.raises(InputError, match="Too many open files. That is no fault"):
+    with monkeypatch.context() as patched, pytest.raises(InputError, match=r"Too many open files\. That is no fault"):
         patched.setattr(Image, "open", fail)
         open_split("d", spec, "train", cache=tmp_path)
     assert len(open_split("d", spec, "train", cache=tmp_path)) == 12

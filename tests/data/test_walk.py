@@ -210,7 +210,7 @@ def test_a_folder_that_cannot_be_looked_into(tmp_path, monkeypatch):
         return scandir(place)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(InputError, match="cannot look into the folder .*b/closed: Permission denied"):
+    with pytest.raises(InputError, match=r"cannot look into the folder .*b/closed: Permission denied"):
         class_folders(on_disk(root), "")
     named = [Path(name).relative_to(root).as_posix() for name in walk.image_files([root])]
     assert named == ["a/1.jpg", "b/closed"]

@@ -76,10 +76,9 @@ class Archive:
         """What lies in a folder."""
         found, inside = Listing(), self._find(folder)
         for name, entry in sorted(inside.items()) if isinstance(inside, _Folder) else ():
-            target = entry
+            target = self._find(posixpath.join(folder, name)) if isinstance(entry, _Link) else entry
             if isinstance(entry, _Link):
                 found.links.add(name)
-                target = self._find(posixpath.join(folder, name))  # type: ignore[assignment]
             if isinstance(target, _Folder):
                 found.folders.append(name)
             elif (isinstance(target, Member) and target.offset >= 0) or (target is None and is_image(name)):
@@ -226,7 +225,7 @@ def _members(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
     file.seek(start)
     tar = tarfile.TarFile(fileobj=file, mode="r")
     while (info := tar.next()) is not None and info.offset < end:
-        tar.members = []  # of millions, none is needed twice
+        tar.members = []  # type: ignore[attr-defined]  # of millions, none is needed twice
         yield info
     file.seek(tar.offset)
     block = file.read(tarfile.BLOCKSIZE)

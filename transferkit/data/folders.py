@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,7 +152,8 @@ def class_folders(tree: Tree, folder: str, without: Collection[str] = (), *, tru
     link puts one image under two labels, and, unless `trusted`, where the class folders are splits, or hold splits.
     """
     listing, found = tree.listing(folder), ClassFolders()
-    real, names = tree.real(folder), {}
+    real = tree.real(folder)
+    names: dict[str, str] = {}
     here: Counter[str] = Counter(kind(name) for name in listing.files if not is_image(name)) + listing.odd
     found.loose = len(listing.files) - sum(not is_image(name) for name in listing.files)
     gathered: dict[str, Below] = {}
@@ -184,7 +185,7 @@ def class_folders(tree: Tree, folder: str, without: Collection[str] = (), *, tru
 
 def refuse_two_labels(tree: Tree, splits: Collection[ClassFolders]) -> None:
     """Raise InputError where a link makes one image appear under two labels."""
-    by_link = {}
+    by_link: dict[Hashable, tuple[str, str]] = {}
     for found in splits:
         for label, images in found.linked.items():
             for image in images:

@@ -111,7 +111,7 @@ def unlike(names: Sequence[str], where: str) -> list[str]:
     """The names in the form in which they are compared. Raises InputError where two are the same in it."""
     found = [comparable(name) for name in names]
     if len(set(found)) < len(found):
-        first = {}
+        first: dict[str, str] = {}
         for name, form in zip(names, found, strict=True):
             if form in first:
                 both = f"{first[form]!a} and {name!a}" if first[form] != name else repr(name)

@@ -216,7 +216,8 @@ def image_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
     A folder that cannot be looked into comes by its own name, for whoever opens it to say so.
     """
-    for path in map(os.fspath, paths):
+    for given in paths:
+        path = os.fspath(given)
         if os.path.isdir(path):
             tree = Disk(path)
             yield from map(tree.name, sorted(below(tree, "", lenient=True).images, key=_files_first))
