@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from transferkit.cli.detect import detect
 from transferkit.cli.doctor import doctor
 from transferkit.cli.evaluate import evaluate
 from transferkit.cli.export import export
-from transferkit.cli.output import speaks
+from transferkit.cli.output import ESCAPES, speaks
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
@@ -27,6 +28,7 @@ from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
 from transferkit.errors import TransferkitError
 from transferkit.registry import installed
+from transferkit.text import printable
 
 app = typer.Typer(
     name="transferkit",
@@ -43,6 +45,9 @@ app.add_typer(plugins_app, name="plugins")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPES)
     installed().manager.hook.transferkit_commands(cli=app)
     try:
         code = app(args=arguments, prog_name="transferkit", standalone_mode=False)
@@ -55,11 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of the command line
-            error.show()  # type: ignore[attr-defined]
+            shown = io.StringIO()
+            error.show(shown)  # type: ignore[attr-defined]
+            sys.stderr.write(printable(shown.getvalue()))
             sys.exit(error.exit_code)
         if type(error).__name__ == "Abort":
             sys.exit(128 + signal.SIGINT)
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc()))
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -67,9 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _explain(error: TransferkitError) -> None:
     if not speaks():
         return
-    print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+    for line in (error, *getattr(error, "__notes__", ())):
+        print(printable(str(line)), file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc()))
 
 
 __all__ = ["app", "main"]

@@ -6,6 +6,7 @@ so that a class called "[bold]" is printed as it is, and nothing that moves a cu
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import threading
@@ -20,8 +21,20 @@ from transferkit.report import json_text
 from transferkit.text import one_line, printable
 
 PATIENCE = 2.0  # seconds
+ESCAPES = "transferkit.escapes"
+"""How streams write what their encoding lacks, as `errors`: in escapes that are right in JSON too."""
 console = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def _escapes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)), error.end
+
+
+codecs.register_error(ESCAPES, _escapes)
 
 
 def speaks() -> bool:

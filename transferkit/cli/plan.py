@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from transferkit.cli.output import console, print_json, say
+from transferkit.text import printable
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
@@ -72,7 +73,7 @@ def show(loaded: Loaded) -> None:
     keys = max(len(key) for key, _, _ in lines)
     values = min(48, max(len(value) for _, value, _ in lines))
     for key, value, origin in lines:
-        text = f"{key:{keys}}  {value:{values}}  {origin}".rstrip()
+        text = printable(f"{key:{keys}}  {value:{values}}  {origin}".rstrip())
         console.print(Text(text, style="dim" if origin == "default" else ""), soft_wrap=True)
     for stage in loaded.recipe.stages:
         say()

@@ -15,6 +15,7 @@ from transferkit.cli.plugin_template import write_plugin
 from transferkit.errors import InputError, Problem
 from transferkit.registry import KINDS, Component, Registry, installed
 from transferkit.suggest import did_you_mean
+from transferkit.text import printable
 
 plugins_app = typer.Typer(help="List installed plugins, show one, or write a new one.", no_args_is_help=False)
 
@@ -129,7 +130,7 @@ def _print_card(text: str) -> None:
     if console.is_terminal:
         from rich.markdown import Markdown
 
-        console.print(Markdown(text))
+        console.print(Markdown(printable(text)))
     else:
         say(text.rstrip())
 

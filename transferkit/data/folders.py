@@ -13,7 +13,7 @@ from transferkit.data.image_formats import EXTENSIONS
 from transferkit.data.walk import LINK, Below, Disk, Tree, below, is_hidden, is_image, joined, kind, leads_back
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
-from transferkit.text import comparable
+from transferkit.text import comparable, one_line
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -166,7 +166,7 @@ def class_folders(tree: Tree, folder: str, without: Collection[str] = (), *, tru
         elif own in listing.links and leads_back(real, tree.real(path)):
             here[LINK] += 1
         else:
-            name = comparable(own)
+            name = comparable(one_line(own))
             if name in names:
                 what = f"{tree.name(folder)}: the class folders {names[name]!a} and {own!a} have the same name"
                 raise InputError(f"{what}, written in two ways; merge or rename them")

@@ -225,9 +225,11 @@ def _reason(file: str | Path | IO[bytes], error: Exception) -> tuple[str, None, 
         return f"it has {int(pixels[0]):,} pixels, more than {limit}" if pixels else limit, None, "too_many_pixels"
     if _is_empty(file):
         return "the file is empty", None, "unreadable"
+    if isinstance(error, UnidentifiedImageError) and _begins_well(file):
+        return "it is damaged or truncated", None, "unreadable"
     if isinstance(error, UnidentifiedImageError):
         return (
-            f"it is not an image, or damaged, or of another format than {', '.join(readable_formats())}",
+            f"it is not an image of a format that is read: {', '.join(readable_formats())}",
             None,
             "format",
         )
@@ -238,6 +240,20 @@ def _reason(file: str | Path | IO[bytes], error: Exception) -> tuple[str, None, 
 def _is_empty(file: str | Path | IO[bytes]) -> bool:
     with suppress(OSError, ValueError):
         return (os.path.getsize(file) if isinstance(file, str | Path) else file.seek(0, os.SEEK_END)) == 0
+    return False
+
+
+def _begins_well(file: str | Path | IO[bytes]) -> bool:
+    """Whether the first bytes are those of a format that is read."""
+    with suppress(OSError, ValueError):
+        if isinstance(file, str | Path):
+            with open(file, "rb") as opened:
+                start = opened.read(16)
+        else:
+            file.seek(0)
+            start = file.read(16)
+        accepts = [Image.OPEN[name][1] for name in readable_formats()]
+        return any(accept is not None and accept(start) is True for accept in accepts)
     return False
 
 

@@ -21,6 +21,7 @@ from transferkit.data.images import BadImage, Size, Unfit, check_images
 from transferkit.data.naming import listed_names, one_class, placed, renamed, unlike
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
+from transferkit.text import one_line
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
@@ -44,6 +45,10 @@ class Contents:
     paths: list[str] | None = None
     strict: bool = False
     """Whether a class without images is a mistake: an empty class folder."""
+
+    def __post_init__(self) -> None:
+        # from here on a name can be shown, compared and written: file systems allow bytes that are no text
+        self.classes, self.ids = [one_line(name) for name in self.classes], [one_line(name) for name in self.ids]
 
 
 @dataclass
