@@ -14,7 +14,7 @@ from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.schema import Dataset, Stage
 from transferkit.recipe.step_plan import after_carving
-from transferkit.recipe.tree import Steps
+from transferkit.recipe.tree import Steps, shown
 from transferkit.suggest import did_you_mean
 
 
@@ -85,7 +85,7 @@ def _check_two(
     meant = None
     if found is not None and len(train) == 1 and not dataset.classes:
         meant = probably_meant(found.tree, found.folders["train"])
-    problem = one_class("", filled[0], meant)
+    problem = one_class("", filled[0], meant and shown(Path(meant)))
     findings.add((*at[:2], "classes") if dataset.classes is not None else at, problem.message, problem.hint)
 
 
