@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,10 +58,10 @@ def samples_digest(samples: Samples) -> str:
     return digest.hexdigest()
 
 
-def _file(path: Path) -> bytes:
+def _file(path: str) -> bytes:
     digest = blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     except OSError:
