@@ -15,6 +15,7 @@ from typing import Any
 
 from transferkit.errors import InputError
 from transferkit.report import write_json
+from transferkit.text import encodable
 
 PACKAGES = ("transferkit", "torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "pluggy")
 
@@ -34,7 +35,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: Path, recipe: str) -> RunFolder:
-        """A new folder; never an existing one."""
+        """A new folder; never an existing one. Raises InputError where it cannot be, or has a name that is no text."""
+        if encodable(str(out)) != str(out):  # neither TensorBoard nor safetensors open such paths
+            raise InputError(f"--out {out}: a run folder needs a name that is text (UTF-8)")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = out / recipe / f"{stamp}-{secrets.token_hex(2)}"
         try:

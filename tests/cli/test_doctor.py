@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from PIL import Image
 
 from transferkit.cli import doctor_machine
 from transferkit.cli.doctor_data import duplicates, imbalance, repeated
@@ -166,3 +167,16 @@ def test_an_error_in_the_step_becomes_a_sentence(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
     assert verb.one_step(None, "target") == {"error": "no room"}
+
+
+def test_a_strip_that_the_model_refuses_is_found_before_training(cli, recipe, images, monkeypatch):
+    Image.new("L", (1, 1_500_000)).save(images / "val" / "ants" / "strip.png")
+    Image.new("L", (1, 100)).save(images / "val" / "ants" / "small.png")
+    crop = {"crop_pct": 0.875, "crop_mode": "center", "interpolation": "bilinear", "in_chans": 3}
+    step = STEP | {"preprocessing": {"input_size": [224, 224], "mean": [0.5] * 3, "std": [0.5] * 3, **crop}}
+    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: dict(step))
+    facts = found(cli, recipe, code=2)
+    [bad] = facts["data"]["pictures"]["bad_images"]
+    assert bad["path"].endswith("strip.png") and "256 x 384,000,000" in bad["reason"] and bad["split"] == "val"
+    assert [strip["size"] for strip in facts["data"]["pictures"]["strips"]] == [[1, 100], [1, 1_500_000]]
+    assert facts["step"] == {"stage": "target"} | STEP

@@ -60,16 +60,19 @@ def doctor(
 
 def examine(loaded: Loaded) -> dict[str, Any]:
     """The recipe's data, and one real training step of its first stage."""
-    from transferkit.cli.doctor_data import check_datasets, images_to_read
+    from transferkit.cli.doctor_data import check_datasets, images_to_read, refused_strips
 
     with progress(images_to_read(loaded.recipe), "reading images") as advance:
         data = check_datasets(loaded.recipe, advance)
     stage = loaded.recipe.stages[0].name
-    return {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | one_step(loaded, stage)}
+    step = one_step(loaded, stage)
+    if "preprocessing" in step:
+        refused_strips(data, step.pop("preprocessing"))
+    return {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | step}
 
 
 def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
-    """seconds and images_per_second of a step, peak_memory_mb and loss; or the error that it ended in."""
+    """What `training.probe.one_step` finds, or the error that it ended in."""
     from transferkit.training.probe import one_step as train_one_step
 
     try:

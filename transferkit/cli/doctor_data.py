@@ -13,10 +13,13 @@ from transferkit.data.walk import Disk, Tree
 from transferkit.recipe.counting import class_counts, surveyed
 
 if TYPE_CHECKING:
+    from transferkit.data.images import BadImage, Size
     from transferkit.recipe.schema import Dataset, Recipe
 
 THREADS = 4
 AS_GIVEN = Disk("")
+STRIP = 16
+"""How many times longer than wide an image is to be kept an eye on."""
 Advance = Callable[[int], None]
 
 
@@ -44,13 +47,14 @@ def check_dataset(name: str, datasets: Mapping[str, Dataset], advance: Advance =
     found = surveyed(datasets[name])
     images = found.images() if found is not None else {}
     tree = found.tree if found is not None else AS_GIVEN
-    bad = [one for split in images for one in _bad_images(name, datasets, split, found, advance)] if found else []
+    bad, strips = _look_at(name, datasets, found, advance)
     return {
         "counts": counts,
         "imbalance": {split: imbalance(found) for split, found in counts.items()},
         "checked": sum(len(paths) for paths in images.values()),
         "on_bad_image": datasets[name].on_bad_image,
         "bad_images": bad,
+        "strips": strips,
         "duplicates": duplicates(images, tree),
         "within_train": repeated(images.get("train", []), tree),
         "left_out": [dataclasses.asdict(one) for one in found.left_out] if found is not None else [],
@@ -59,10 +63,30 @@ def check_dataset(name: str, datasets: Mapping[str, Dataset], advance: Advance =
     }
 
 
-def _bad_images(
+def _look_at(
+    name: str, datasets: Mapping[str, Dataset], found: Survey | None, advance: Advance
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The images that cannot be read, and the strips, which a model may refuse: see `refused_strips`."""
+    from transferkit.data.images import BadImage
+
+    bad: list[dict[str, Any]] = []
+    strips: list[dict[str, Any]] = []
+    if found is None:
+        return bad, strips
+    for split in found.splits:
+        for path, one in _read(name, datasets, split, found, advance):
+            if isinstance(one, BadImage):
+                bad.append({"split": split, "path": one.path, "reason": one.reason})
+            elif max(one) >= STRIP * min(one):
+                strips.append({"split": split, "path": path, "size": list(one)})
+    return bad, strips
+
+
+def _read(
     name: str, datasets: Mapping[str, Dataset], split: str, found: Survey, advance: Advance
-) -> Iterator[dict[str, str]]:
-    from transferkit.data.images import find_bad_images
+) -> Iterator[tuple[str, BadImage | Size]]:
+    """Every image of a split, by its path or id, and its size or why it cannot be read."""
+    from transferkit.data.images import check_images
     from transferkit.data.sources import open_split
 
     seen = 0
@@ -72,15 +96,32 @@ def _bad_images(
         advance(done - seen)
         seen = done
 
-    images = found.images()[split]
     if isinstance(found.tree, Disk):
-        bad = find_bad_images([found.tree.name(image) for image in images], THREADS, moved)
-    else:
-        spec = datasets[name].model_copy(update={"on_bad_image": "error"})
-        source = open_split(name, {**datasets, name: spec}, split)
-        bad = list(source.find_bad(THREADS).values()) if source is not None else []
-        advance(len(images))
-    yield from ({"split": split, "path": one.path, "reason": one.reason} for one in bad)
+        paths = found.files()[split]
+        yield from zip(paths, check_images(paths, THREADS, moved), strict=True)
+        return
+    spec = datasets[name].model_copy(update={"on_bad_image": "error"})
+    source = open_split(name, {**datasets, name: spec}, split)
+    if source is not None:
+        bad = source.find_bad(THREADS)
+        assert source.sizes is not None
+        for index, (id, size) in enumerate(zip(source.ids, source.sizes.tolist(), strict=True)):
+            yield id, bad[index] if index in bad else (size[0], size[1])
+    moved(len(found.images()[split]), 0)
+
+
+def refused_strips(data: Mapping[str, Mapping[str, Any]], preprocessing: Mapping[str, Any]) -> None:
+    """Add to each data set's bad images the strips that a model's preprocessing, as in config.json, refuses."""
+    from transferkit.data.images import Unfit
+    from transferkit.model.preprocessing import Preprocess, Preprocessing
+
+    refuse = Preprocess(Preprocessing.from_json(preprocessing)).refuse
+    for facts in data.values():
+        for strip in facts["strips"]:
+            try:
+                refuse((strip["size"][0], strip["size"][1]))
+            except Unfit as why:
+                facts["bad_images"].append({"split": strip["split"], "path": strip["path"], "reason": str(why)})
 
 
 def imbalance(counts: Mapping[str, int]) -> float | None:

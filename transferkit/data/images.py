@@ -30,6 +30,10 @@ CACHE_FILE = "checked_images.json"
 MOST_SCANS = 50
 """Of a JPEG. Encoders write about ten."""
 
+TILE_WIDTH, TILE_LENGTH = 322, 323  # of TIFF, which decodes whole tiles
+LARGEST_TILE = 4096 * 4096
+"""Pixels of a tile of a smaller image. Writers make them of 256 x 256 to 1024 x 1024."""
+
 Kind = Literal["unreadable", "unavailable", "format", "too_many_pixels", "too_many_scans"]
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -174,14 +178,20 @@ def check_images(
 def _refuse_special(file: str | Path) -> None:
     """Raise Unfit for what is no file: reading a pipe may never end. A missing file is left to whoever opens it."""
     with suppress(OSError):
-        if not stat.S_ISREG(os.stat(file).st_mode):
-            raise Unfit("it is no file")
+        mode = os.stat(file).st_mode
+        if not stat.S_ISREG(mode):
+            raise Unfit("it is a folder" if stat.S_ISDIR(mode) else "it is no file")
 
 
 def _refuse_costly(image: Image.Image) -> None:
     """Raise Unfit for few bytes that take minutes or gigabytes, whatever the size of the image."""
     if image.format in ("JPEG", "MPO") and jpeg_scans(image.fp, MOST_SCANS) > MOST_SCANS:  # type: ignore[attr-defined]
         raise Unfit(f"it is a JPEG of more than {MOST_SCANS} scans", "too_many_scans")
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        width, length = (tags.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH))
+        if width * length > max(image.width * image.height, LARGEST_TILE):
+            raise Unfit(f"its tiles have {width:,} x {length:,} pixels, more than itself", "too_many_pixels")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -25,7 +25,8 @@ STEPS = 3
 def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
     """Train a stage for three steps and throw the result away.
 
-    Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb` and `loss`.
+    Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb` and `loss`, and the model's
+    `preprocessing`.
     """
     stage = loaded.recipe.stage(name)
     with tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
@@ -50,6 +51,7 @@ def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
         "images_per_second": record["images_per_second"],
         "peak_memory_mb": _peak_memory(session.device),
         "loss": record["loss"],
+        "preprocessing": session.model.preprocessing.to_json(),
     }
 
 
