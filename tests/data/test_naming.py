@@ -102,9 +102,7 @@ def test_one_form_of_unicode_everywhere(tmp_path, ours, theirs):
 
 def test_two_names_that_are_one_text(tmp_path):
     root = folders(tmp_path / "d", NFC, NFD)
-    with pytest.raises(
-        InputError, match=r"'caf\\xe9' and 'cafe\\u0301' have the same name|'cafe\\u0301' and 'caf\\xe9'"
-    ):
+    with pytest.raises(InputError, match=r"are both shown as \"caf\xe9\": 'cafe\\u0301' and 'caf\\xe9'"):
         opened(folder=root)
     path = tmp_path / "d.npz"
     np.savez(path, x_train=np.zeros((2, 4, 4), np.uint8), y_train=[0, 1], classes=np.array([NFC, NFD]))

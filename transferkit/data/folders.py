@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transferkit.data.image_formats import EXTENSIONS
+from transferkit.data.image_formats import EXTENSIONS as IMAGE_EXTENSIONS
 from transferkit.data.walk import LINK, Below, Disk, Tree, below, is_hidden, is_image, joined, kind, leads_back
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
@@ -127,7 +127,7 @@ def _refuse_doubtful(tree: Tree, folders: Collection[str]) -> None:
 
 
 def _no_images(tree: Tree) -> Problem:
-    kinds = ", ".join(extension[1:] for extension in EXTENSIONS)
+    kinds = ", ".join(extension[1:] for extension in IMAGE_EXTENSIONS)
     loose = sum(map(is_image, tree.listing("").files))
     what = f"{tree.name('')} has no class folders with images in it ({kinds})"
     if loose:
@@ -168,8 +168,8 @@ def class_folders(tree: Tree, folder: str, without: Collection[str] = (), *, tru
         else:
             name = comparable(one_line(own))
             if name in names:
-                what = f"{tree.name(folder)}: the class folders {names[name]!a} and {own!a} have the same name"
-                raise InputError(f"{what}, written in two ways; merge or rename them")
+                what = f'{tree.name(folder)} has two class folders that are both shown as "{name}"'
+                raise InputError(f"{what}: {names[name]!a} and {own!a}; merge or rename them")
             names[name] = own
             gathered[name] = below(tree, path, without=without)
     found.images = {name: one.images for name, one in gathered.items()}
