@@ -16,6 +16,7 @@ from transferkit.errors import InputError, Interrupted, StorageError
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
+from transferkit.recipe.counting import remarks
 from transferkit.report import Report
 from transferkit.suggest import did_you_mean
 from transferkit.training.peers import LostProcess, explained
@@ -65,6 +66,7 @@ class Runner:
         if self.main:
             remove_leftovers(self.folder.path)
         with told(self.folder, self.result, self._write, self._close, self.stop, before=self._before):
+            self._say_what_is_left_out()
             for name in stages:
                 plan = self.plan(self.loaded.recipe.stage(name), self.folder)
                 accepted = self._accepted(plan)
@@ -81,6 +83,12 @@ class Runner:
             self._models.close()
         if self.main:
             make_report(self.folder, self.display)
+
+    def _say_what_is_left_out(self) -> None:
+        """Files of the data sets that are no sample, images in both train and val, and the like."""
+        for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
+            for line in remarks(name, dataset) if dataset.from_ is None else ():
+                self.display.line(line, style="yellow" if line.startswith("warning") else None)
 
     def _write(self, status: str) -> None:
         self.result["status"] = status

@@ -15,6 +15,7 @@ from transferkit.errors import InputError, TransferkitError
 from transferkit.registry import Failure, Owner, Registry
 
 verb = importlib.import_module("transferkit.cli.doctor")  # the package's `doctor` is the verb
+ONE_STEP = verb.one_step
 STEP = {"seconds": 0.5, "images_per_second": 8.0, "peak_memory_mb": 123.0, "loss": 0.7}
 
 
@@ -93,6 +94,41 @@ def test_duplicates_and_imbalance_are_told(cli, recipe, images):
     texts = " ".join(problem["text"] for problem in facts["problems"])
     assert "also in train" in texts and "copies of others" in texts and "3.5 times" in texts
     assert "copy.png" in cli("doctor", recipe).stdout
+
+
+def test_every_file_is_accounted_for(cli, recipe, images):
+    (images / "train" / "ants" / "a.heic").write_bytes(b"x")
+    (images / "train" / "ants" / ".DS_Store").write_bytes(b"x")
+    shutil.copytree(
+        images / "train" / "ants", images / "extra", ignore=lambda _, names: [n for n in names if n[0] in "a."]
+    )
+    facts = found(cli, recipe)
+    places = {one["folder"]: one["kinds"] for one in facts["data"]["pictures"]["left_out"]}
+    assert places == {"train/ants": {".heic": 1, "hidden": 1}, "extra": {"image": 4}}
+    texts = [problem["text"] for problem in facts["problems"]]
+    assert "pictures: 4 images of extra/ beside train/, val/ left out" in texts[0] and ".heic 1" in texts[1]
+    line = "left out: 4 files in extra (image 4); 2 files in train/ants (.heic 1, hidden 1)"
+    assert line in cli("doctor", recipe).stdout
+    assert f"pictures: {line}" in cli("plan", recipe).stdout
+    assert len(json.loads(cli("plan", recipe, "--json").stdout)["remarks"]["pictures"]) == 3
+
+
+def test_a_full_temporary_folder_is_named(cli, recipe, monkeypatch):
+    """Whatever exception a library has for it."""
+
+    def fails(loaded, stage):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    full = {"folder": "/tmp/full", "free_gib": 0.0, "total_gib": 1.0}
+    monkeypatch.setattr(doctor_machine, "temporary", lambda: full)
+    monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
+    monkeypatch.setattr(verb, "one_step", ONE_STEP)
+    texts = [problem["text"] for problem in found(cli, recipe, code=2)["problems"]]
+    assert any("No space left" in text and "temporary folder /tmp/full" in text for text in texts)
+    assert any("only 0 MiB are free in the temporary folder /tmp/full" in text for text in texts)
+    monkeypatch.setattr(doctor_machine, "temporary", lambda: full | {"free_gib": 9.0})
+    with pytest.raises(RuntimeError):
+        verb.one_step(None, "target")
 
 
 def test_a_step_that_fails_stops(cli, recipe, monkeypatch):

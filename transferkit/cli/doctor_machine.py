@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,14 @@ def plugins(registry: Registry) -> dict[str, Any]:
         "installed": {kind: sorted(found) for kind, found in names.items()},
         "failed": [str(failure) for failure in registry.failures],
     }
+
+
+def temporary() -> dict[str, Any] | None:
+    """Free space where the trial step is written: TMPDIR. None where no temporary folder can be written."""
+    try:
+        return disk(Path(tempfile.gettempdir()))
+    except OSError:
+        return None
 
 
 def disk(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,16 @@ def as_data(loaded: Loaded) -> dict[str, Any]:
         numbers = dataclasses.asdict(step_plan(loaded.recipe, stage))
         numbers.pop("stage")
         stages[stage.name] = {**numbers, "plugins": loaded.plugins(stage).order()}
-    return {"recipe": loaded.data(), "origins": dict(loaded.origins), "stages": stages}
+    data = {"recipe": loaded.data(), "origins": dict(loaded.origins), "stages": stages}
+    return data | {"remarks": data_remarks(loaded)}
+
+
+def data_remarks(loaded: Loaded) -> dict[str, list[str]]:
+    """{data set: what was found in its files that should be known}: see `counting.remarks`."""
+    from transferkit.recipe.counting import remarks
+
+    found = {name: remarks(name, spec) for name, spec in loaded.recipe.datasets.items() if spec.from_ is None}
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def show(loaded: Loaded) -> None:
@@ -70,6 +79,8 @@ def show(loaded: Loaded) -> None:
         say()
         for line in stage_lines(loaded, stage):
             say(line)
+    for line in (line for lines in data_remarks(loaded).values() for line in lines):
+        say(line)
     if loaded.recipe.analyses:
         say()
         say("analyses, in order: " + ", ".join(plugin.name for plugin in loaded.analyses()))

@@ -29,39 +29,10 @@ class Answer:
 
 
 def image_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given; the images of folders, sub-folders included, in sorted order and without hidden ones.
+    """Files as given; the images of folders, found as those of data sets are: see `walk.image_files`."""
+    from transferkit.data import walk
 
-    Links are followed, as in data sets; a folder that several lead to is looked into once. A folder that cannot be
-    listed comes by its own name, for whoever opens it to say so.
-    """
-    from transferkit.data.folders import IMAGE_EXTENSIONS
-
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        seen = {_identity(str(path))}
-        unlisted: list[OSError] = []
-        for place, below, files in os.walk(path, followlinks=True, onerror=unlisted.append):
-            folders, below[:] = sorted(name for name in below if not name.startswith(".")), []
-            for name in folders:
-                identity = _identity(os.path.join(place, name))
-                if identity not in seen:
-                    seen.add(identity)
-                    below.append(name)
-            for name in sorted(files):
-                if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith("."):
-                    yield Path(place) / name
-        yield from (Path(error.filename) for error in unlisted)
-
-
-def _identity(folder: str) -> tuple[int, int] | str:
-    """What a folder has in common with itself under other names."""
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return folder
-    return status.st_dev, status.st_ino
+    yield from map(Path, walk.image_files(paths))
 
 
 def answers(

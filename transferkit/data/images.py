@@ -47,16 +47,24 @@ class BadImage(InputError):
     "unavailable" is what may pass: the file cannot be opened now. All else is a fact about its bytes.
     """
 
-    def __init__(self, path: str, reason: str, class_name: str | None = None, kind: Kind = "unreadable") -> None:
+    def __init__(
+        self,
+        path: str,
+        reason: str,
+        class_name: str | None = None,
+        kind: Kind = "unreadable",
+        advice: str = "Replace or remove it, or set on_bad_image: skip",
+    ) -> None:
         of = f" (class {class_name!r})" if class_name is not None else ""
-        super().__init__(f"cannot read the image {path}{of}: {reason}. Replace or remove it, or set on_bad_image: skip")
+        super().__init__(f"cannot read the image {path}{of}: {reason}. {advice}")
+        self.advice = advice
         self.path = path
         self.reason = reason
         self.class_name = class_name
         self.kind: Kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BadImage, (self.path, self.reason, self.class_name, self.kind)
+        return BadImage, (self.path, self.reason, self.class_name, self.kind, self.advice)
 
 
 class Unfit(ValueError):
@@ -130,7 +138,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_bad_images(
-    paths: Iterable[Path],
+    paths: Iterable[str | Path],
     workers: int,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
@@ -140,7 +148,7 @@ def find_bad_images(
 
 
 def check_images(
-    paths: Iterable[Path],
+    paths: Iterable[str | Path],
     workers: int,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,

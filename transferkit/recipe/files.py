@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from transferkit.data.folders import read_labels
+from transferkit.data.folders import EXPECTED, read_labels
+from transferkit.data.survey import Survey, left_out_line
 from transferkit.errors import InputError
 from transferkit.model_options import refusals
-from transferkit.recipe.counting import Counts, every_class, images, kept_counts
+from transferkit.recipe.counting import Counts, every_class, forget, kept_counts, surveyed
 from transferkit.recipe.draft import Draft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.paths import LOCAL, STARTS
@@ -20,13 +21,12 @@ from transferkit.safetensors_header import read_header
 from transferkit.suggest import closest
 
 MAX_CHECKED_FILES = 20_000
-DATA_FOLDER = "one sub-folder per class is expected, inside train/, val/, test/ or directly"
 
 
 def check_files(draft: Draft) -> None:
     """Missing, empty and wrong files; classes and counts that the stages cannot work with."""
     findings = draft.findings
-    images.cache_clear()
+    forget()
     if draft.model is not None:
         _check_model(draft.model, ("model",), findings)
     readable: dict[str, Counts | None] = {}
@@ -48,7 +48,7 @@ def _plain(error: InputError) -> tuple[str, str | None]:
     """Message and hint of another module's error, with paths as people know them."""
     here = str(Path.cwd()) + os.sep
     problem = error.problems[0]
-    return problem.message.replace(here, ""), problem.hint
+    return problem.message.replace(here, ""), problem.hint and problem.hint.replace(here, "")
 
 
 def _check_model(model: Model, path: Steps, findings: Findings) -> None:
@@ -113,14 +113,15 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
         return
     if labels_fine:
         readable[name] = counts
-    if dataset.folder is None or counts is None:
+    found = surveyed(dataset)
+    if found is None or counts is None:
         return
     for split, classes in counts.items():
         if not any(classes.values()):
-            findings.add((*path, "folder"), f"the split {split} has no images at all", DATA_FOLDER)
+            findings.add((*path, dataset.source), f"the split {split} has no images at all", _why_none(found, split))
             readable.pop(name, None)
     if dataset.on_bad_image == "error":
-        _check_empty_files(dataset, (*path, "folder"), findings)
+        _check_empty_files(found, (*path, dataset.source), findings)
 
 
 def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Counts | None]:
@@ -167,20 +168,17 @@ def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:
     return True
 
 
-def _check_empty_files(dataset: Dataset, path: Steps, findings: Findings) -> None:
-    found = images(str(dataset.folder), tuple(sorted(dataset.splits.items())))
-    files = [file for classes in found.values() for members in classes.values() for file in members]
-    sizes = {file: _size(file) for file in files[:MAX_CHECKED_FILES]}
+def _why_none(found: Survey, split: str) -> str:
+    """What a split holds instead of images, or how it should look."""
+    here = any(one.folder.startswith(found.folders[split]) for one in found.left_out)
+    return f"{EXPECTED}; {left_out_line(found)}" if here else EXPECTED
+
+
+def _check_empty_files(found: Survey, path: Steps, findings: Findings) -> None:
+    files = [file for images in found.images().values() for file in images]
+    sizes = {file: found.tree.size(file) for file in files[:MAX_CHECKED_FILES]}
     for bad, what in ((0, "empty (0 bytes)"), (None, "not readable")):
-        names = [shown(file) for file, size in sizes.items() if size == bad]
+        names = [shown(Path(found.tree.name(file))) for file, size in sizes.items() if size == bad]
         if names:
             hint = "delete them, or leave them out with on_bad_image: skip"
             findings.add(path, f"{listed(names, 'image file', 'image files')} {is_are(names)} {what}", hint)
-
-
-def _size(file: Path) -> int | None:
-    """Bytes, or None for a broken link."""
-    try:
-        return os.stat(file).st_size
-    except OSError:
-        return None

@@ -18,7 +18,7 @@ from transferkit.atomic import write_bytes
 from transferkit.data.images import BadImage
 from transferkit.data.planting import planted_in
 from transferkit.data.samples import Samples
-from transferkit.data.sources import Source, open_split
+from transferkit.data.sources import Source, open_split, refuse_one_class
 from transferkit.data.subsets import carve_validation, per_class_fraction
 from transferkit.data.tables import TableSamples, TableSource, refuse_other_kind, strata
 from transferkit.data.transforms import Pipeline, transforms
@@ -210,6 +210,7 @@ def open_sources(plan: StagePlan) -> StageSources:
     images = StageImages(stage, plan.recipe.datasets, plan.seed, plan.corruptions.get)
     train = images.part(stage.dataset, "train")
     assert train is not None
+    refuse_one_class(train.source, stage.dataset, plan.recipe.datasets)
     validation, test = images.part(stage.dataset, "val"), images.part(stage.dataset, "test")
     others = {} if test is None else {"test": (stage.dataset, "test", test)}
     for name in stage.evaluate:
