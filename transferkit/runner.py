@@ -161,6 +161,8 @@ class Runner:
             "stopped_early": state.stopped_early,
             "warnings": state.warnings,
         }
+        if state.failed_analyses:
+            entry["failed_analyses"] = state.failed_analyses
         if session.pruning is not None:
             entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():

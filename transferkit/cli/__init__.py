@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
+from transferkit.cli.verbs import add_verbs
 from transferkit.errors import TransferkitError
 from transferkit.registry import installed
 
@@ -41,11 +43,17 @@ for verb in (run, plan, resume, evaluate, predict, detect, audit, export, serve,
 app.add_typer(plugins_app, name="plugins")
 
 
+@functools.cache
+def complete() -> typer.Typer:
+    """The command line with the verbs of the installed plugins."""
+    add_verbs(app, installed())
+    return app
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
-    installed().manager.hook.transferkit_commands(cli=app)
     try:
-        code = app(args=arguments, prog_name="transferkit", standalone_mode=False)
+        code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
     except TransferkitError as error:
         _explain(error)
         sys.exit(error.exit_code)
@@ -56,12 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of the command line
             error.show()  # type: ignore[attr-defined]
+            _say_what_failed(str(error))
             sys.exit(error.exit_code)
         if type(error).__name__ == "Abort":
             sys.exit(128 + signal.SIGINT)
         traceback.print_exc()
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say_what_failed(error: str) -> None:
+    """A verb that is missing may be one of a plugin that failed."""
+    if "No such command" in error and installed().failures:
+        print("These installed plugins failed to load:", *installed().failures, sep="\n  ", file=sys.stderr)
 
 
 def _explain(error: TransferkitError) -> None:
@@ -72,4 +87,4 @@ def _explain(error: TransferkitError) -> None:
         traceback.print_exc()
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "complete", "main"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
+from transferkit.names import plain_name
 from transferkit.recipe import yaml
 from transferkit.recipe.tree import Node, item_label, item_name, shown
 from transferkit.suggest import did_you_mean
@@ -36,13 +37,17 @@ def merge(base: Node, top: Node, problems: list[Problem]) -> Node:
 
 def find_item(items: list[Node], name: str) -> int:
     """The index of the list item with that `name` or `use`. Raises KeyError, or LookupError when two have it."""
-    for key in ("name", "use"):
-        found = [index for index, item in enumerate(items) if item.text(key) == name]
+    for known in (lambda item: item.text("name"), lambda item: item.text("use"), _plain_use):
+        found = [index for index, item in enumerate(items) if known(item) == name]
         if len(found) > 1:
             raise LookupError(name)
         if found:
             return found[0]
     raise KeyError(name)
+
+
+def _plain_use(item: Node) -> str | None:
+    return plain_name(use) if (use := item.text("use")) is not None else None
 
 
 def _named_items(node: Node) -> bool:
