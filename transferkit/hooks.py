@@ -118,7 +118,7 @@ class RunPlugins:
 def refuse_broken(component: Component) -> None:
     """Import the class, read its options and check its hooks. Raises InputError that names the plugin."""
     _ = component.options
-    with contained(f"{component} cannot be used"):
+    with contained(str(component.owner)):
         check_signatures(component.cls)
 
 

@@ -5,7 +5,6 @@ Nothing here is about images: an interval over seeds says what other seeds would
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -13,6 +12,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from transferkit.atomic import read_json
+from transferkit.errors import InputError
 
 CONFIDENCE = 0.95
 Result = Mapping[str, Any]
@@ -142,6 +144,10 @@ def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
     """{analysis: its metrics} of one seed, from the reports that it wrote."""
     found = {}
     for name, path in repeat["analyses"].items():
-        report = json.loads((Path(repeat["run_dir"]) / path).read_text(encoding="utf-8"))
-        found[name] = report["metrics"]
+        try:
+            metrics = read_json(Path(repeat["run_dir"]) / path).get("metrics")
+        except InputError:
+            continue
+        if isinstance(metrics, dict):
+            found[name] = metrics
     return found

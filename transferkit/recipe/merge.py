@@ -5,6 +5,7 @@ A mapping given where the base has a list of named items (stages, plugins) chang
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
@@ -107,20 +108,20 @@ def _entries(extends: Node) -> list[Node]:
 
 
 def _parent(path: Path, entry: Node, chain: tuple[Path, ...]) -> Node:
-    target = path.parent / Path(entry.value).expanduser()
-    seen = [known.resolve() for known in chain]
-    if target.resolve() in seen:
-        names = " -> ".join(shown(link) for link in (*chain[seen.index(target.resolve()) :], target))
+    target = path.parent / os.path.expanduser(entry.value)
+    seen = [os.path.realpath(known) for known in chain]
+    if os.path.realpath(target) in seen:
+        names = " -> ".join(shown(link) for link in (*chain[seen.index(os.path.realpath(target)) :], target))
         raise InputError(Problem(str(entry.mark), f"extends goes round in a circle: {names}"))
     if len(chain) > MAX_EXTENDS:
         names = " -> ".join(shown(link) for link in (*chain, target))
         raise InputError(Problem(str(entry.mark), f"extends is more than {MAX_EXTENDS} deep: {names}"))
-    if not target.is_file():
+    if not os.path.isfile(target):
         raise InputError(Problem(str(entry.mark), f'extends: there is no file "{shown(target)}"', _near(target)))
     return _read(target, chain)
 
 
 def _near(target: Path) -> str | None:
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         return f"there is no folder {shown(target.parent)} either"
     return did_you_mean(target.name, [file.name for file in target.parent.glob("*.y*ml")])
