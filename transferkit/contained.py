@@ -80,13 +80,12 @@ def _forget_errors(before: list[object]) -> None:
 
 
 def _keep_stdout(restored: ExitStack) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # no such file descriptor, or a stream that has none
-        stream = sys.stdout
-        if stream.fileno() == 1:
-            stream.flush()
-            kept = os.dup(1)
-            restored.callback(os.close, kept)
-            restored.callback(os.dup2, kept, 1)
-            restored.callback(stream.flush)  # what was written through sys.__stdout__
-            os.dup2(2, 1)
     restored.enter_context(redirect_stdout(sys.stderr))
+    stream = sys.__stdout__
+    with suppress(OSError, ValueError, AttributeError):  # there may be no such file descriptor, or no stream
+        stream.flush()  # type: ignore[union-attr]
+        kept = os.dup(1)
+        restored.callback(os.close, kept)
+        restored.callback(os.dup2, kept, 1)
+        restored.callback(stream.flush)  # type: ignore[union-attr]
+        os.dup2(2, 1)
