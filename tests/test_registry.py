@@ -81,7 +81,7 @@ def two_of_a_name() -> Registry:
 
 def test_a_name_of_two_owners_is_refused_where_it_is_used() -> None:
     registry = two_of_a_name()
-    with pytest.raises(InputError, match=r"2 installed .* called \"spread\": transferkit-spread 0\.1 and Other\.Dist 2") as e:
+    with pytest.raises(InputError, match=r"2 installed .* \"spread\": transferkit-spread 0\.1 and Other\.Dist 2") as e:
         registry.get("regularizer", "spread")
     assert "use: transferkit-spread:spread or Other.Dist:spread" in str(e.value)
     assert registry.get("observer", "spread").owner.version == "3.0"

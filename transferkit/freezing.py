@@ -135,7 +135,9 @@ def _refuse_head_by_the_way(model: TransferModel, patterns: Sequence[str], where
 def _layers_beside(head: Collection[str], names: Iterable[str]) -> list[str]:
     """The top layers that hold these parameters, one level lower where the head lies in the same one."""
     tops = {name.partition(".")[0] for name in head}
-    return list(dict.fromkeys(".".join(name.split(".")[: 2 if name.partition(".")[0] in tops else 1]) for name in names))
+    return list(
+        dict.fromkeys(".".join(name.split(".")[: 2 if name.partition(".")[0] in tops else 1]) for name in names)
+    )
 
 
 def apply_freezing(model: TransferModel, patterns: Sequence[str]) -> list[str]:

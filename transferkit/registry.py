@@ -207,7 +207,7 @@ class Registry:
         ways = " or ".join(one.full_name for one in found)
         last = found[-1].owner.distribution
         return (
-            f'{len(found)} installed distributions offer a {kind} called "{name}": {owners}',
+            f'{len(found)} installed distributions offer the {kind} "{name}": {owners}',
             f"say which with use: {ways}; or leave one out with TRANSFERKIT_DISABLE_PLUGINS={last}",
         )
 

@@ -35,7 +35,9 @@ def measured(runs: Sequence[RunFolder], metric: str) -> dict[Path, Measured]:
 
 def stage_values(run: RunFolder, stage: str, metric: str) -> dict[int, float]:
     """{seed: best value} of a stage, of the repeats or of the run itself."""
-    sources = [(i if one.get("seed") is None else one["seed"], one.get("stages") or {}) for i, one in enumerate(run.repeats)]
+    sources = [
+        (i if one.get("seed") is None else one["seed"], one.get("stages") or {}) for i, one in enumerate(run.repeats)
+    ]
     if not sources:
         sources = [(_seed(run), run.stages)]
     return _by_seed({seed: ((stages.get(stage) or {}).get("best") or {}).get(metric) for seed, stages in sources})

@@ -72,12 +72,10 @@ def fitting(value: Any, shape: Any, place: str, problems: list[str]) -> Any:
         return value
     if isinstance(shape, dict) and isinstance(value, Mapping):
         other = shape.get(..., ANYTHING)
-        return {
-            key: fitting(inner, shape.get(key, other), f"{place}.{key}", problems) for key, inner in value.items()
-        }
+        return {key: fitting(inner, shape.get(key, other), f"{place}.{key}", problems) for key, inner in value.items()}
     if isinstance(shape, list) and isinstance(value, list):
         return [fitting(inner, shape[0], f"{place}[{index}]", problems) for index, inner in enumerate(value)]
-    if (isinstance(value, str) if shape is TEXT else (shape is NUMBER or shape is WHOLE) and _is_number(value, shape)):
+    if isinstance(value, str) if shape is TEXT else (shape is NUMBER or shape is WHOLE) and _is_number(value, shape):
         return value
     plain = {TEXT: "text", NUMBER: "a number", WHOLE: "a whole number"}
     wanted = "a mapping" if isinstance(shape, dict) else "a list" if isinstance(shape, list) else plain[shape]
