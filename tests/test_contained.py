@@ -44,7 +44,7 @@ def test_no_standard_output_is_no_obstacle():
 
 @pytest.mark.parametrize("error", [ValueError("x"), SystemExit(2), GeneratorExit(), InputError("said"), KeyError("k")])
 def test_what_is_raised_is_blamed_on_its_owner(error):
-    with pytest.raises(InputError, match="^the plugin: ") as caught, contained("the plugin"):
+    with pytest.raises(InputError, match=r"^the plugin: ") as caught, contained("the plugin"):
         raise error
     assert caught.value.__cause__ is error
 
@@ -52,7 +52,7 @@ def test_what_is_raised_is_blamed_on_its_owner(error):
 def test_what_passes():
     with pytest.raises(KeyboardInterrupt), contained("the plugin"):
         raise KeyboardInterrupt
-    with pytest.raises(ValueError, match="^mine"), contained("the plugin", but=ValueError):
+    with pytest.raises(ValueError, match=r"^mine"), contained("the plugin", but=ValueError):
         raise ValueError("mine")
     with pytest.raises(SystemExit), contained():
         raise SystemExit

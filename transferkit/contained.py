@@ -16,23 +16,21 @@ LENGTH = 500
 
 
 @contextmanager
-def contained(blame: str = "", *, but: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def contained(blame: str = "", *, but: type[Exception] | None = None) -> Iterator[None]:
     """A stranger's import, class or constructor runs inside.
 
     What it prints goes to standard error, where it spoils no JSON, also past `sys.stdout`. It does not see the
     arguments of this command. A changed working folder, locale or `sys.excepthook`, and warnings made into errors,
     are set back. With `blame`, whatever it raises becomes
-    an InputError that begins so, also SystemExit; except what is named in `but`, and Ctrl-C.
+    an InputError that begins so, also SystemExit; except what `but` names, and Ctrl-C.
     """
     with ExitStack() as restored:
         _keep_process(restored)
         _keep_stdout(restored)
         try:
             yield
-        except (KeyboardInterrupt, *_as_tuple(but)):
-            raise
         except BaseException as error:
-            if not blame:
+            if not blame or isinstance(error, KeyboardInterrupt if but is None else (KeyboardInterrupt, but)):
                 raise
             raise InputError(f"{blame}: {told(error)}") from error
 
@@ -52,10 +50,6 @@ def said(error: BaseException) -> str:
     except Exception as broken:
         return f"(its text cannot be read: {type(broken).__name__})"
     return printable(text if len(text) <= LENGTH else f"{text[:LENGTH]}…")
-
-
-def _as_tuple(kinds: type[Exception] | tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
-    return kinds if isinstance(kinds, tuple) else (kinds,)
 
 
 def _keep_process(restored: ExitStack) -> None:

@@ -145,9 +145,10 @@ def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
     found = {}
     for name, path in repeat["analyses"].items():
         try:
-            metrics = read_json(Path(repeat["run_dir"]) / path).get("metrics")
+            report: dict[str, Any] = read_json(Path(repeat["run_dir"]) / path)
         except InputError:
             continue
+        metrics = report.get("metrics")
         if isinstance(metrics, dict):
-            found[name] = metrics
+            found[name] = {key: value for key, value in metrics.items() if isinstance(value, int | float | None)}
     return found

@@ -21,8 +21,10 @@ from transferkit.recipe import load_recipe
 
 from .made_up_runs import BIAS, RECIPE, RESULT, metrics, write_audit, write_run
 
-ODD: list[Any] = [None, True, 0, -1, 5, 10**400, 1e308, float("nan"), float("inf"), "", "x", "<b>", [], [[]], [1, "a"], {},
-                  {"": {}}, {"a": [{}]}, [None], "\ud800", "\x00"]  # fmt: skip
+ODD: list[Any] = [
+    None, True, 0, -1, 5, 10**400, 1e308, float("nan"), float("inf"), "", "x", "<b>", [], [[]], [1, "a"], {}, {"": {}},
+    {"a": [{}]}, [None], "\ud800", "\x00",
+]  # fmt: skip
 
 
 def recorded(folder: Path) -> Path:

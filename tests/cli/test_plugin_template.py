@@ -87,8 +87,10 @@ def test_the_verb_says_what_next_and_refuses_taken_names(cli, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["lambda", "class", "none", "true", "match-lambda-", "print", "float", "warning", "torch", "json", "numpy"]
-    + ["transferkit", "dataclass", "field", "annotated", "tensor", "register", "bss"],
+    [
+        *("lambda", "class", "none", "true", "match-lambda-", "print", "float", "warning", "torch", "json", "numpy"),
+        *("transferkit", "dataclass", "field", "annotated", "tensor", "register", "bss"),
+    ],
 )
 def test_names_that_the_package_could_not_have(tmp_path, name):
     with pytest.raises(InputError, match="cannot be a plugin's name"):

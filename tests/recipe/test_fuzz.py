@@ -45,11 +45,11 @@ def shipped(place) -> dict[Path, str]:
 
 def test_mutated_files(place, registry):
     rng, refused = random.Random(20), 0
-    for turn in range(1500):
+    for turn in range(1200):
         content = mutated(RECIPE, rng)
         SMALL.write_bytes(content)
         refused += attempt(SMALL, [], (turn, content), registry)
-    assert 1000 < refused < 1490  # most are wrong, and some mutations do no harm
+    assert 800 < refused < 1190  # most are wrong, and some mutations do no harm
 
 
 def test_mutations_of_what_ships(shipped):
@@ -70,11 +70,11 @@ def test_a_very_long_line(place, registry, length):
 
 def test_mutated_overrides(place, registry):
     rng = random.Random(22)
-    for _ in range(600):
+    for _ in range(350):
         arguments = [override(RECIPE, rng) for _ in range(rng.choice((1, 1, 2, 3)))]
         attempt(SMALL, arguments, arguments, registry)
     for piece in PIECES:
-        for key in ("seed", "name", "stages.target.epochs", "+stages.target.regularizers", "model.name", "analyses"):
+        for key in ("seed", "stages.target.epochs", "+stages.target.regularizers"):
             attempt(SMALL, [f"{key}={piece}"], (key, piece), registry)
 
 

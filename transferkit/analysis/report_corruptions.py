@@ -37,7 +37,7 @@ def _caption(path: Path) -> str:
 
 
 def _counts(path: Path) -> Mapping[tuple[str, ...], int]:
-    """{(data set, split, corruption): images} in the order of the file; empty when there is none. Raises OSError, csv.Error."""
+    """{(data set, split, corruption): images} in the order of the file; none without one. Raises OSError, csv.Error."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:

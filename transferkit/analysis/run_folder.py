@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class RunFolder:
 
     def stage_recipe(self, name: str) -> Mapping[str, Any]:
         """The stage as the resolved recipe has it, or nothing."""
-        for stage in self.recipe.get("stages") or []:
+        stages: list[Mapping[str, Any] | None] = self.recipe.get("stages") or []
+        for stage in stages:
             if stage is not None and stage.get("name") == name:
                 return stage
         return {}

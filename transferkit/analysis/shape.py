@@ -17,10 +17,12 @@ _MEASURED = {"mean": NUMBER, "sd": NUMBER, "low": NUMBER, "high": NUMBER, "n": N
 _EPOCH = {"epoch": NUMBER, "top1": NUMBER, "loss": NUMBER, "split": TEXT, "sd": {...: NUMBER}}
 _EVALUATION = {
     **dict.fromkeys(("top1", "top5", "loss", "r2", "images"), NUMBER),
-    **dict.fromkeys(("sd", "per_class"), {...: NUMBER}),
+    "sd": {...: NUMBER},
+    "per_class": {...: NUMBER},
 }
 _STAGE = {
-    **dict.fromkeys(("best", "last"), _EPOCH),
+    "best": _EPOCH,
+    "last": _EPOCH,
     **dict.fromkeys(("model", "kept"), TEXT),
     "seconds": NUMBER,
     "classes": [ANYTHING],
@@ -41,7 +43,9 @@ RESULT = {
 }
 REPORT = {
     **dict.fromkeys(("plugin", "version", "verdict"), TEXT),
-    **dict.fromkeys(("figures", "notes", "gaps"), [ANYTHING]),
+    "figures": [ANYTHING],
+    "notes": [ANYTHING],
+    "gaps": [ANYTHING],
     "metrics": {...: NUMBER},
     "parameters": {...: ANYTHING},
     "captions": {...: TEXT},
@@ -66,7 +70,7 @@ LINE = {
 def fitting(value: Any, shape: Any, place: str, problems: list[str]) -> Any:
     """The value without the parts that do not fit; each of them is one sentence in `problems`.
 
-    A shape is `NUMBER`, `WHOLE`, `TEXT` or `ANYTHING`, a list of one shape, or {key: shape}, where `...` is every other key.
+    A shape is `NUMBER`, `WHOLE`, `TEXT` or `ANYTHING`, a list of one shape, or {key: shape}; `...` is every other key.
     """
     if value is None or shape is ANYTHING:
         return value

@@ -47,7 +47,7 @@ def _declared(name: str, metrics: Metrics, repeats: Sequence[Mapping[str, Any]])
 
     for repeat in repeats:
         try:
-            report = read_json(Path(repeat["run_dir"]) / "analyses" / name / "report.json")
+            report: dict[str, Any] = read_json(Path(repeat["run_dir"]) / "analyses" / name / "report.json")
             declared = getattr(installed().get("analyzer", report["plugin"]).cls, "metrics", ())
         except (KeyError, InputError):
             continue

@@ -68,7 +68,7 @@ def _verdicts(result: RunResult) -> Iterator[tuple[str, str]]:
     """What each analysis found, in sentences."""
     for name, path in result.analyses.items():
         try:
-            report = read_json(result.run_dir / path)
+            report: dict[str, Any] = read_json(result.run_dir / path)
         except InputError:
             continue
         yield name, report.get("verdict") or "nothing could be measured; the report says why"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from transferkit.contained import told
 from transferkit.data.randomness import key
 from transferkit.data.streams import Combined
 from transferkit.errors import Interrupted
-from transferkit.hooks import Call, RunPlugins
+from transferkit.hooks import RunPlugins
 from transferkit.training import diagnostics, saving
 from transferkit.training.anchors import WeightedAnchor
 from transferkit.training.best import remember
@@ -33,6 +31,7 @@ from transferkit.training.pictures import log_batch
 from transferkit.training.planted import record_corruptions
 from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
+from transferkit.training.watching import ask, look
 from transferkit.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -258,7 +257,7 @@ class Session(Workspace):
         if self._step_end:
             offer = StepOffer(self, state.step, self.totals.newest())
             for call in self._step_end:
-                self._ask(call, offer)
+                ask(self, call, offer)
         if self.display.due():
             self.totals.settle()
             state.last_losses = self.totals.recent
@@ -324,38 +323,15 @@ class Session(Workspace):
         diagnostics.watch(self, found.get("val"), self._features)
         offer = EpochOffer(self, state.epoch, {record["split"]: record for record in records})
         for call in self._epoch_end:
-            if extra := self._ask(call, offer):
+            if extra := ask(self, call, offer):
                 records[0].setdefault("plugins", {})[call.plugin.name] = extra
         for analysis in self.scheduled:
             if (state.epoch + 1) % analysis.every == 0:
-                self._look(analysis, state.epoch + 1)
+                look(self, analysis, state.epoch + 1)
         self.log.epoch(records, found, self.classes)
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
         self.totals, self._features = Totals(), None
         state.epoch, state.batch = state.epoch + 1, 0
-
-    def _ask(self, call: Call, offer: object) -> dict[str, Any]:
-        """The numbers that an observer returns, which go to the trackers. What is wrong with them is told of it."""
-        try:
-            values = dict(call(offer) or {})
-            self.log.scalars(values, self.state.step, prefix=f"{call.plugin.name}/")
-        except (AttributeError, TypeError, ValueError) as error:
-            if not getattr(error, "__notes__", ()):  # it was not raised inside the plugin
-                error.add_note(f"in what {call.hook} of the {call.plugin} returned, which must be {{name: number}}")
-            raise
-        return values
-
-    def _look(self, analysis: Scheduled, epoch: int) -> None:
-        """An analysis looks at a copy of the model. One that fails costs its report after this epoch, nothing else."""
-        try:
-            report = analysis.analyze(live=(self.best_model(), self.source_head), epoch=epoch)
-            self.log.scalars(report.metrics, self.state.step, prefix=f"{analysis.name}/")
-        except (Interrupted, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self.warn(f"the analysis {analysis.name} failed while the stage trained: {told(error)}")
-            self.display.record(f"after epoch {epoch}: {''.join(traceback.format_exception(error))}")
-            self.state.failed_analyses.setdefault(analysis.name, []).append(epoch)
 
     def _records(self, found: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl for this epoch: train first, then what was evaluated."""
