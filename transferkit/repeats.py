@@ -10,7 +10,7 @@ from transferkit.folder import RunFolder
 from transferkit.over_seeds import summarise
 from transferkit.recipe import Loaded
 from transferkit.run_lock import owned
-from transferkit.runner import Result, Runner, make_report, told
+from transferkit.runner import Result, Runner, make_report, recording
 
 
 class Repeats:
@@ -26,7 +26,7 @@ class Repeats:
         """Run every seed; result.json has the means of those that are done, and says how it ended."""
         recipe, repeats = self.loaded.recipe, list[Result]()
         self.result["wanted"] = list(stages)
-        with told(self.folder, self.result, self._write, self._close, self.stop):
+        with recording(self.folder, self.result, self._write, self._close, self.stop):
             for seed in range(recipe.seed, recipe.seed + recipe.repeat):
                 self.display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
                 single = replace(self.loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))

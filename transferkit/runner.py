@@ -65,7 +65,7 @@ class Runner:
         self.result["wanted"] = list(stages)
         if self.main:
             remove_leftovers(self.folder.path)
-        with told(self.folder, self.result, self._write, self._close, self.stop, before=self._before):
+        with recording(self.folder, self.result, self._write, self._close, self.stop, before=self._before):
             self._say_what_is_left_out()
             for name in stages:
                 plan = self.plan(self.loaded.recipe.stage(name), self.folder)
@@ -199,6 +199,8 @@ class Runner:
             "stopped_early": state.stopped_early,
             "warnings": state.warnings,
         }
+        if state.failed_analyses:
+            entry["failed_analyses"] = state.failed_analyses
         if session.pruning is not None:
             entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():
@@ -295,7 +297,7 @@ class Runner:
 
 
 @contextmanager
-def told(
+def recording(
     folder: RunFolder,
     result: Result,
     write: Callable[[str], None],

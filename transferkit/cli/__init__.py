@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import signal
@@ -27,6 +28,7 @@ from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
+from transferkit.cli.verbs import add_verbs
 from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.memory import is_out_of_memory
 from transferkit.registry import installed
@@ -46,6 +48,13 @@ for verb in (run, plan, resume, replay, evaluate, predict, detect, audit, export
 app.add_typer(plugins_app, name="plugins")
 
 
+@functools.cache
+def complete() -> typer.Typer:
+    """The command line with the verbs of the installed plugins."""
+    add_verbs(app, installed())
+    return app
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
@@ -57,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        installed().manager.hook.transferkit_commands(cli=app)
-        code = app(args=arguments, prog_name="transferkit", standalone_mode=False)
+        code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
     except TransferkitError as error:
         _explain(error)
         return error.exit_code
@@ -75,6 +83,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             shown = io.StringIO()
             error.show(shown)  # type: ignore[attr-defined]
             sys.stderr.write(printable(shown.getvalue()))
+            _say_what_failed(str(error))
             return int(error.exit_code)
         if type(error).__name__ == "Abort":
             return 128 + signal.SIGINT
@@ -86,6 +95,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _say_what_failed(error: str) -> None:
+    """A verb that is missing may be one of a plugin that failed."""
+    if "No such command" in error and installed().failures:
+        lines = ["These installed plugins failed to load:", *(f"  {failure}" for failure in installed().failures)]
+        sys.stderr.write(printable("\n".join(lines)) + "\n")
+
+
 def _explain(error: TransferkitError) -> None:
     if not (speaks() or getattr(error, "speaks", False)):
         return
@@ -95,4 +111,4 @@ def _explain(error: TransferkitError) -> None:
         sys.stderr.write(printable(traceback.format_exc()))
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "complete", "main"]

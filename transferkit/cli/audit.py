@@ -101,7 +101,9 @@ def read_settings(texts: list[str]) -> dict[str, dict[str, Any]]:
     settings: dict[str, dict[str, Any]] = {}
     for text in texts:
         address, equals, value = text.partition("=")
-        analysis, dot, option = address.strip().partition(".")
+        distribution, colon, name = address.strip().rpartition(":")  # a distribution's name may have dots
+        analysis, dot, option = name.partition(".")
+        analysis = distribution + colon + analysis
         if not (equals and dot and analysis and option):
             raise InputError(f'--set "{text}": write ANALYSIS.OPTION=VALUE, e.g. lingering.k=3')
         settings.setdefault(analysis, {})[option] = yaml.parse(value, Mark(f"--set {text}")).plain()

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from transferkit.registry import Registry
+from transferkit.registry import KINDS, Registry
 
 PACKAGES = (
     "transferkit",
@@ -89,11 +89,8 @@ def _trains(device: str) -> bool:
 
 def plugins(registry: Registry) -> dict[str, Any]:
     """Names by kind, and what failed to load."""
-    names: dict[str, list[str]] = {}
-    for component in registry.components.values():
-        names.setdefault(component.kind, []).append(component.name)
     return {
-        "installed": {kind: sorted(found) for kind, found in names.items()},
+        "installed": {kind: found for kind in KINDS if (found := registry.names(kind))},
         "failed": [str(failure) for failure in registry.failures],
     }
 

@@ -58,14 +58,14 @@ def _check_model(model: Model, path: Steps, findings: Findings) -> None:
         findings.add((*path, "options", *keys), what, why)
     if model.name.startswith(LOCAL):
         folder = Path(model.name.removeprefix(LOCAL))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             findings.add((*path, "name"), f"there is no folder {shown(folder)}")
-        elif not (folder / "config.json").is_file():
+        elif not os.path.isfile(folder / "config.json"):
             findings.add((*path, "name"), f"the folder {shown(folder)} has no config.json, so it is not a saved model")
 
 
 def _check_weights(file: Path, path: Steps, findings: Findings) -> None:
-    if not file.exists():
+    if not os.path.isfile(file):
         findings.add(path, f"there is no file {shown(file)}", _near(file))
         return
     try:
@@ -75,11 +75,11 @@ def _check_weights(file: Path, path: Steps, findings: Findings) -> None:
 
 
 def _check_start(folder: Path, path: Steps, findings: Findings) -> None:
-    if not folder.is_dir():
-        what = "is a file, not a model folder" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):
+        what = "is a file, not a model folder" if os.path.exists(folder) else "does not exist"
         findings.add(path, f"the folder {shown(folder)} {what}", "give a folder such as runs/…/stages/NAME/model")
         return
-    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
+    missing = [name for name in ("config.json", "model.safetensors") if not os.path.isfile(folder / name)]
     if missing:
         findings.add(path, f"the folder {shown(folder)} has no {' and no '.join(missing)}, so it is not a saved model")
     else:
@@ -89,7 +89,7 @@ def _check_start(folder: Path, path: Steps, findings: Findings) -> None:
 def _near(path: Path) -> str | None:
     """A hint when something beside it has almost that name, or when even its folder does not exist."""
     missing, parent = path, path.parent
-    while not parent.is_dir():
+    while not os.path.isdir(parent):
         missing, parent = parent, parent.parent
     match = closest(missing.name, [entry.name for entry in parent.iterdir() if not entry.name.startswith(".")])
     if match:
@@ -102,7 +102,8 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
     labels_fine = dataset.labels is None or _check_labels(Path(dataset.labels), (*path, "labels"), findings)
     for key in ("folder", "npz", "tar"):
         given = getattr(dataset, key)
-        if given is not None and not Path(given).exists():
+        there = os.path.exists if key == "folder" else os.path.isfile  # a pipe would never end
+        if given is not None and not there(given):
             what = "folder" if key == "folder" else "file"
             findings.add((*path, key), f"there is no {what} {shown(Path(given))}", _near(Path(given)))
             return
@@ -110,6 +111,10 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
         counts = every_class(name, draft.datasets)
     except InputError as error:
         findings.add((*path, dataset.source), *_plain(error))
+        return
+    except OSError as error:
+        place = shown(Path(os.fsdecode(error.filename or ".")))
+        findings.add((*path, dataset.source), f"{place} cannot be read: {error.strerror}")
         return
     if labels_fine:
         readable[name] = counts
@@ -157,7 +162,7 @@ def _made_from(name: str, dataset: Dataset, draft: Draft) -> Counts | None:
 
 
 def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:
-    if not file.is_file():
+    if not os.path.isfile(file):
         findings.add(path, f"there is no file {shown(file)}", _near(file))
         return False
     try:

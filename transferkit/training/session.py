@@ -35,6 +35,7 @@ from transferkit.training.planted import record_corruptions
 from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
 from transferkit.training.stage_plan import StagePlan
+from transferkit.training.watching import ask, look
 from transferkit.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ class Session(Workspace):
         if self._step_end:
             offer = StepOffer(self, state.step, self.totals.newest())
             for call in self._step_end:
-                self.log.scalars(call(offer), state.step, prefix=f"{call.plugin.name}/")
+                ask(self, call, offer)
         if self.display.due():
             self.totals.settle()
             running = self.totals.running()
@@ -340,10 +341,8 @@ class Session(Workspace):
         diagnostics.watch(self, found.get("val"), self._features)
         offer = EpochOffer(self, state.epoch, {record["split"]: record for record in records})
         for call in self._epoch_end:
-            extra = call(offer)
-            self.log.scalars(extra, state.step, prefix=f"{call.plugin.name}/")
-            if extra:
-                records[0].setdefault("plugins", {})[call.plugin.name] = dict(extra)
+            if extra := ask(self, call, offer):
+                records[0].setdefault("plugins", {})[call.plugin.name] = extra
         self.log.epoch(records, found, self.classes)
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
         state.last_losses = self.totals.recent
@@ -357,9 +356,7 @@ class Session(Workspace):
             if epoch % analysis.every:
                 continue
             with self.stop.phase(f"analysis {analysis.name} looked at epoch {epoch}"), self.stop.released():
-                report = analysis.analyze(live=(self.best_model(), self.source_head), epoch=epoch)
-            if report is not None:
-                self.log.scalars(report.metrics, self.state.step, prefix=f"{analysis.name}/")
+                look(self, analysis, epoch)
 
     def _records(self, found: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl for this epoch: train first, then what was evaluated."""
