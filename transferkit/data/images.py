@@ -20,7 +20,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from transferkit.data.image_formats import FORMATS
 from transferkit.data.jpeg_scans import jpeg_scans
@@ -125,7 +125,7 @@ def open_image(
             fits(image.size)
             _refuse_costly(image)
             image.load()
-            return to_rgb(image)
+            return _rgb(_upright(image))
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError, IndexError, …
@@ -133,8 +133,12 @@ def open_image(
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image of any mode as upright RGB. Raises ValueError for modes that mean no colours."""
-    return _rgb(_upright(image))
+    """A decoded image of any mode as upright RGB, never the given object: its owner may hand that out again.
+
+    Raises ValueError for modes that mean no colours.
+    """
+    made = _rgb(_upright(image))
+    return made.copy() if made is image else made
 
 
 def find_bad_images(
@@ -196,7 +200,9 @@ def _refuse_costly(image: Image.Image) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        # transposing copies an image even where there is nothing to turn
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # damaged EXIF says nothing about the pixels, which are already decoded
         return image
 
@@ -210,7 +216,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         backdrop = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(backdrop, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,14 @@ from transferkit.data.randomness import preserved, seed_all
 if TYPE_CHECKING:
     from transferkit.data.sources import Source
     from transferkit.data.transforms import Pipeline
+
+
+New = Callable[..., Tensor]
+Each = Callable[[int], None]
+
+
+def _nothing(_: int) -> None:
+    """Nobody waits for the images."""
 
 
 class Samples(Dataset[tuple[Tensor, int, int]]):
@@ -68,6 +77,11 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return self.get(*key)
 
     @property
+    def random(self) -> bool:
+        """Whether reading seeds and uses the global generators."""
+        return self.pipeline.random
+
+    @property
     def ids(self) -> list[str]:
         """The stable id of every sample."""
         return [self.source.ids[index] for index in self.chosen]
@@ -77,17 +91,28 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
 
         The label is the one that the corruptions leave, see `planted_labels`.
         """
-        if not self.pipeline.random:
-            return self._get(index, epoch, self.pipeline)
-        with preserved():
+        with preserved() if self.random else nullcontext():
             return self._get(index, epoch, self.pipeline)
 
     def batch(self, indices: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) images and (n,) labels; the same as `get` for each, saving the random state once."""
-        if not self.pipeline.random:
-            return self._stack(indices, epochs, self.pipeline)
-        with preserved():
-            return self._stack(indices, epochs, self.pipeline)
+        with preserved() if self.random else nullcontext():
+            images, labels = self.read(indices, epochs)
+        return self.finish(images), labels
+
+    def read(
+        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], new: New = torch.empty, each: Each = _nothing
+    ) -> tuple[Tensor, Tensor]:
+        """(n, C, H, W) images as they are kept until they are used (see `finish`), and (n,) labels.
+
+        `new(shape, dtype=…)` gives the memory for the images; `each(index)` is called before each. Seeds the global
+        generators. Raises BadImage.
+        """
+        return self._read(indices, epochs, self.pipeline, new, each)
+
+    def finish(self, images: Tensor) -> Tensor:
+        """What `read` gave -> normalised floats, on the same device."""
+        return self.pipeline.finish(images)
 
     def evaluation_batches(
         self, batch_size: int, device: str | torch.device = "cpu"
@@ -102,8 +127,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         for start in range(0, len(self), batch_size):
             indices = np.arange(start, min(start + batch_size, len(self)))
             with preserved():
-                images, labels = self._stack(indices, np.zeros_like(indices), self.evaluation)
-            yield images.to(device), labels.to(device)
+                kept, labels = self._read(indices, np.zeros_like(indices), self.evaluation)
+            yield self.evaluation.finish(kept).to(device), labels.to(device)
 
     def picture(self, index: int) -> Image.Image:
         """The RGB picture of the model's input size that evaluation turns into a tensor. Raises BadImage."""
@@ -222,11 +247,24 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
             digest.update(np.packbits(mask).tobytes())
         return digest.hexdigest()
 
-    def _stack(
-        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], pipeline: Pipeline
+    def _read(
+        self,
+        indices: NDArray[np.int64],
+        epochs: NDArray[np.int64],
+        pipeline: Pipeline,
+        new: New = torch.empty,
+        each: Each = _nothing,
     ) -> tuple[Tensor, Tensor]:
-        items = [self._get(i, e, pipeline) for i, e in zip(indices.tolist(), epochs.tolist(), strict=True)]
-        return torch.stack([item[0] for item in items]), torch.tensor([item[1] for item in items])
+        images, labels = None, []
+        for place, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
+            each(index)
+            picture, label = self._picture(index, epoch, pipeline)
+            if images is None:
+                images = new((len(indices), *pipeline.shape(picture)), dtype=pipeline.kept)
+            pipeline.keep(picture, images[place])
+            labels.append(label)
+        assert images is not None
+        return images, torch.tensor(labels)
 
     def _get(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Tensor, int, int]:
         image, label = self._picture(index, epoch, pipeline)

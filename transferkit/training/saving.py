@@ -24,7 +24,7 @@ FINGERPRINT = "fingerprint"
 
 
 def save(session: Session, *, always: bool = False) -> None:
-    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch.
+    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch; or `always`.
 
     What is written is copied first, and training goes on while it is written. Raises NonFiniteError instead, on every
     process, where something in it is not finite.
@@ -100,6 +100,7 @@ def restore(session: Session, folder: Path) -> None:
     # the rates of the last step done: an epoch whose evaluation was interrupted reports them
     session.schedule.step_update(max(session.state.steps_before + session.state.step - 1, 0))
     session.log.rewind(session.stage.name, session.state.step)
+    session.saved()
     for sentence in accepted:
         session.warn(f"stage {session.stage.name} goes on with a difference: {sentence}")
 

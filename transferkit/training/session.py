@@ -98,9 +98,13 @@ class Session(Workspace):
         self._trained_for = 0.0  # seconds of this epoch without evaluation
         self._waited_for_data = 0.0
         self._features: Tensor | None = None
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), 0
         self.buffers = Buffers(self.model)
         self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels of this step
+        loaders = (self.loader, self.validation, *self.others.values(), *self.early.values())
+        self._loaders = [loader for loader in loaders if loader is not None]
+        for loader in self._loaders:
+            loader.feed.waiting = self.save_or_stop_alone
 
     @cached_property
     def fingerprint(self) -> Facts:
@@ -294,11 +298,16 @@ class Session(Workspace):
         if self.accelerator.num_processes > 1:
             flags = self.accelerator.gather(torch.tensor([[float(asked), float(late)]], device=self.device))
             asked, late = int(flags[:, 0].max()), bool(flags[:, 1].max())
-        if (asked or late) and self.state.batch:  # otherwise the last epoch's end is on disk already
-            self.save()
+        if (asked or late) and (self.state.batch or self.state.step != self._saved_step):
+            self.save(always=True)
         if asked:
             self.checkpoints.settle()
             raise Interrupted(f"stopped at step {self.state.step} of stage {self.stage.name}", asked)
+
+    def save_or_stop_alone(self) -> None:
+        """The same where a process waits for data or evaluates; of several, none can leave the others there."""
+        if self.accelerator.num_processes == 1:
+            self.save_or_stop()
 
     def evaluate(self) -> dict[str, Evaluation]:
         """Evaluate on validation and on what `evaluate` names, never on test; empty between evaluations."""
@@ -327,10 +336,9 @@ class Session(Workspace):
         return found
 
     def _evaluated(self, bar: Bar, images: int) -> None:
-        """After each batch of an evaluation. One process can leave here; several leave together, between steps."""
+        """After each batch of an evaluation."""
         bar.advance(images)
-        if self.accelerator.num_processes == 1:
-            self.save_or_stop()
+        self.save_or_stop_alone()
 
     def end_epoch(self, found: Mapping[str, Evaluation]) -> None:
         """Write the epoch's records, remember the best, let plugins look, see whether patience ran out."""
@@ -401,9 +409,8 @@ class Session(Workspace):
 
     def close(self) -> None:
         """End worker processes and trackers."""
-        for loader in (self.loader, self.validation, *self.others.values(), *self.early.values()):
-            if loader is not None:
-                loader.close()
+        for loader in self._loaders:
+            loader.close()
         self.checkpoints.close()
         for tracker in self.accelerator.trackers:
             tracker.finish()
@@ -414,4 +421,4 @@ class Session(Workspace):
 
     def saved(self) -> None:
         """A checkpoint has begun: the next one by time is due so many minutes from now."""
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), self.state.step
