@@ -70,3 +70,9 @@ def test_the_folder_of_an_audit_has_no_model(tmp_path):
         (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match="folder of an audit"):
         find_model(str(tmp_path))
+
+
+def test_names_that_cannot_be_looked_up_are_sentences(tmp_path):
+    for name in ("x" * 5000, "a\0b", "~nobody-of-that-name/x", str(tmp_path / ("y" * 300))):
+        with pytest.raises(InputError, match="does not exist"):
+            find_model(name)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from transferkit.cli.output import note, print_json
-from transferkit.errors import InputError
+from transferkit.errors import InputError, StorageError
 from transferkit.registry import installed
+from transferkit.report import write_json
 
 
 def schema(
@@ -24,7 +24,7 @@ def schema(
         print_json(content)
         return
     try:
-        out.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from None
+        write_json(out, content)
+    except StorageError as error:
+        raise InputError(f"cannot write {out}: {error}") from None
     note(f"{out} written; begin a recipe with: # yaml-language-server: $schema={out}")

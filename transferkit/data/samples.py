@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from transferkit.data.images import BadImage, Size, Unfit
 from transferkit.data.planting import Corruption, Key
 from transferkit.data.randomness import preserved, seed_all
 
@@ -44,6 +45,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
     """
 
     _planted_labels: NDArray[np.int64] | None = None
+    left_out: Sequence[BadImage] = ()
+    """What `on_bad_image: skip` leaves out because of its size, which the evaluation pipeline refuses."""
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         self.pipeline = pipeline
         self.evaluation = evaluation if evaluation is not None else pipeline
         self.chosen: NDArray[np.int64] = np.arange(len(source)) if indices is None else np.asarray(indices)
+        self._leave_out()
         self.classes = source.classes
         self.labels: NDArray[np.int64] = source.labels[self.chosen]
         self.corruptions = tuple(corruptions)
@@ -176,9 +180,9 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         """(width, height) of the pictures that corruptions get: the first of these images is decoded for it."""
         if not len(changed):
             return 0, 0
-        first = self.source.image(int(self.chosen[changed[0]]))
+        first = int(self.chosen[changed[0]])
         with preserved():
-            return self.evaluation.geometric(first).size
+            return self._shaped(first, self.evaluation, self.source.image(first)).size
 
     def manifest_rows(self) -> Iterator[dict[str, Any]]:
         """A row per sample and corruption that changes it, in the order of samples, then of the recipe.
@@ -191,6 +195,31 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         size = self._picture_size(changed)
         for index in changed.tolist():
             yield from self._rows_of(index, size)
+
+    def _leave_out(self) -> None:
+        sizes = self.source.sizes
+        if sizes is None or not len(self.chosen):
+            return
+        different, which = np.unique(sizes[self.chosen], axis=0, return_inverse=True)
+        reasons = [self._refusal((width, height)) for width, height in different.tolist()]
+        why = [reasons[number] for number in which.reshape(-1).tolist()]
+        refused = [(int(index), one) for index, one in zip(self.chosen, why, strict=True) if one is not None]
+        self.left_out = [self.source.bad(*one) for one in refused]
+        self.chosen = self.chosen[[one is None for one in why]]
+
+    def _refusal(self, size: Size) -> Unfit | None:
+        try:
+            self.evaluation.refuse(size)
+        except Unfit as why:
+            return why
+        return None
+
+    def _shaped(self, origin: int, pipeline: Pipeline, given: Image.Image) -> Image.Image:
+        """The picture of the model's input size. Raises BadImage for one that the pipeline refuses."""
+        try:
+            return pipeline.geometric(given)
+        except Unfit as why:
+            raise self.source.bad(origin, why) from None
 
     def _rows_of(self, index: int, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         origin, label = int(self.chosen[index]), int(self.labels[index])
@@ -246,7 +275,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         given, label = self.source.image(origin), int(self.labels[index])
         if pipeline.random:
             seed_all(self.seed, self.name, self.split, epoch, origin)
-        image = pipeline.geometric(given)
+        image = self._shaped(origin, pipeline, given)
         for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
             if changes[index]:
                 if image is given:  # which the source may hand out again

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data import create_transform
-from timm.data.transforms import MaybeToTensor
+from timm.data.transforms import MaybeToTensor, RandomResizedCropAndInterpolation, ResizeKeepRatio
 from torch import Tensor
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, Resize
 
+from transferkit.data.images import Size, refuse_pixels
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ class Pipeline:
 
     def __init__(
         self,
-        geometric: Callable[[Image.Image], Image.Image],
+        geometric: Compose,
         mode: str,
         normalise: Normalise,
         rest: Sequence[Callable[[Tensor], Tensor]] = (),
         random: bool = False,
     ) -> None:
-        self.geometric = geometric
+        self.geometric: Callable[[Image.Image], Image.Image] = geometric
         """Resize, crop, flip, colour: RGB in, RGB of the input size out."""
         self.mode = mode
         """What the pixels are then converted to: RGB or L."""
@@ -67,6 +68,11 @@ class Pipeline:
         """What follows normalisation: random erasing."""
         self.random = random
         """Whether it draws random numbers (from the global generators, as timm does)."""
+        self._resizes = next((step for step in geometric.transforms if isinstance(step, _BoundedResize)), None)
+
+    def refuse(self, size: Size, limit: int | None = None) -> None:
+        """Raise Unfit for images of a (width, height) that has too many pixels, or gets them here: `refuse_pixels`."""
+        refuse_pixels(size, None if self._resizes is None else self._resizes.resized(size), limit)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Both parts in turn."""
@@ -117,7 +123,48 @@ def transforms(preprocessing: Preprocessing, augmentation: Augmentation | None) 
         final = _cut(_steps(preprocessing, augmentation if training else None, 1))[1]
     _, normalise, *rest = final
     mode = "RGB" if preprocessing.in_chans == 3 else "L"
-    return Pipeline(Compose(geometric), mode, Normalise(normalise.mean, normalise.std), rest, random=training)
+    bounded = Compose([_bounded(step) for step in geometric])
+    return Pipeline(bounded, mode, Normalise(normalise.mean, normalise.std), rest, random=training)
+
+
+class _BoundedResize:
+    """torchvision's resize of the shorter side, which makes of a strip of few pixels one of many: refused before."""
+
+    def __init__(self, resize: Resize, shorter: int) -> None:
+        self._resize, self._shorter = resize, shorter
+
+    def resized(self, size: Size) -> Size:
+        """(width, height) -> (width, height)."""
+        return size[0] * self._shorter // min(size), size[1] * self._shorter // min(size)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        refuse_pixels(image.size, self.resized(image.size))
+        return self._resize(image)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return repr(self._resize)
+
+
+def _bounded(step: Any) -> Any:
+    """The step, which never makes an image too large for memory, nor one without pixels."""
+    if isinstance(step, Resize) and (isinstance(step.size, int) or len(step.size) == 1):
+        return _BoundedResize(step, step.size if isinstance(step.size, int) else step.size[0])
+    if isinstance(step, RandomResizedCropAndInterpolation):
+        step.get_params = _whole_pixels
+    elif isinstance(step, ResizeKeepRatio):
+        step.get_params = _whole_sides
+    return step
+
+
+def _whole_pixels(image: Image.Image, *options: Any) -> tuple[int, int, int, int]:
+    """timm's random crop (top, left, height, width), whose share of an image of few pixels may round to nothing."""
+    top, left, height, width = RandomResizedCropAndInterpolation.get_params(image, *options)
+    return min(top, image.height - 1), min(left, image.width - 1), max(height, 1), max(width, 1)
+
+
+def _whole_sides(*options: Any) -> list[int]:
+    """timm's (height, width) of a strip that is made to fit, whose shorter side may round to nothing."""
+    return [max(side, 1) for side in ResizeKeepRatio.get_params(*options)]
 
 
 def _steps(preprocessing: Preprocessing, augmentation: Augmentation | None, channels: int) -> list[Any]:
