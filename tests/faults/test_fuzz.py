@@ -46,7 +46,7 @@ def fuzz(everything, note) -> Callable:
             try:
                 attempt(value)
             except InputError as refused:
-                assert str(refused).strip() and "\x1b" not in str(refused)
+                assert str(refused).strip()
                 came["a sentence"] += 1
             else:
                 came["accepted"] += 1
