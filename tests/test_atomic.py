@@ -1,8 +1,12 @@
-"""Small JSON files that may be damaged."""
+"""Small JSON files that may be damaged, and what is written aside before it is moved."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
-from transferkit.atomic import read_json
+from transferkit.atomic import ASIDE, aside, read_json, remove_leftovers, write_text
 from transferkit.errors import InputError
 
 
@@ -31,3 +35,29 @@ def test_missing_and_fine(tmp_path):
         read_json(tmp_path)
     (tmp_path / "a.json").write_text("[1]")
     assert read_json(tmp_path / "a.json", list) == [1]
+
+
+def test_what_the_dead_left_is_removed_and_the_living_keep_theirs(tmp_path):
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = int(child.stdout)
+    (tmp_path / f"{ASIDE}{dead}-a[1].csv").touch()
+    (tmp_path / f"{ASIDE}{dead}-a[1].csv-x").mkdir()
+    others = [tmp_path / f"{ASIDE}{dead}-b.csv", aside(tmp_path / "a[1].csv"), tmp_path / f"{ASIDE}step-1-{dead}"]
+    for path in others:
+        path.touch()
+    remove_leftovers(tmp_path, "a[1].csv")
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(others[1:])
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    write_text(tmp_path / "a", "old")
+
+    def stop(*paths):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(tmp_path / "a", "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

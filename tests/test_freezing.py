@@ -212,3 +212,15 @@ def test_further_heads_are_left_alone(model):
     freezing.train_mode(model)
     assert all(parameter.requires_grad for parameter in model.heads.parameters())
     assert model.heads.training
+
+
+def test_a_broad_pattern_does_not_freeze_the_head_by_the_way(model):
+    head = [name for name, _ in model.named_head_parameters()]
+    with pytest.raises(InputError, match=r'"\*\.weight" also freezes the head \(fc\.weight\)') as caught:
+        Freezing.from_stage(model, stage(freeze=["*.weight"]))
+    instead = caught.value.problems[0].hint.partition("[")[2].partition("]")[0].split(", ")
+    freezing = Freezing.from_stage(model, stage(freeze=instead))
+    weights = {name for name, _ in model.net.named_parameters() if name.endswith(".weight")}
+    assert freezing.frozen == weights - set(head)
+    assert Freezing.from_stage(model, stage(freeze=["*.weight", "fc.weight"])).frozen == weights
+    assert Freezing.from_stage(model, stage(freeze=["fc.*"])).frozen == set(head)

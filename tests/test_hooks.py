@@ -109,3 +109,26 @@ def test_inherited_methods_count() -> None:
     check_signatures(Child)
     (call,) = RunPlugins([plugin(Child(1), "child")]).calls("penalty")
     assert call(SimpleNamespace(features=1, step=1)) == 3
+
+
+class Same:
+    """Equal to everything and not hashable, as a dataclass with a tensor is nearly."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other):
+        raise ValueError("the truth value of a tensor is ambiguous")
+
+    def penalty(self, features):
+        return features
+
+
+def test_instances_are_told_apart_by_identity() -> None:
+    equal = [plugin(Adds(1), "one"), plugin(Adds(1), "two"), plugin(Same(), "three"), plugin(Same(), "four")]
+    plugins = RunPlugins(equal)
+    assert [call.plugin.name for call in plugins.calls("penalty")] == ["one", "two", "three", "four"]
+    assert [call(SimpleNamespace(features=1, step=1)) for call in plugins.calls("penalty")] == [3, 3, 1, 1]
+    assert len(set(equal)) == 4 and equal[0] != plugin(Adds(1), "one")
+    shared = Adds(1)
+    names = [call.plugin.name for call in RunPlugins([plugin(shared, "a"), plugin(shared, "b")]).calls("penalty")]
+    assert names == ["a", "b"]

@@ -120,7 +120,7 @@ from PIL import Image
 guarded = transferkit.load({str(folder)!r})
 assert guarded(guarded.preprocess(Image.open({str(tmp_path / "photo.png")!r}))[None]).flag is not None
 no = ("transferkit.training", "transferkit.recipe", "transferkit.analysis", "transferkit.registry", "accelerate",
-      "pydantic", "pluggy", "tensorboard", "matplotlib", "typer", "rich")
+      "pluggy", "tensorboard", "matplotlib", "typer", "rich")
 print(sorted(name for name in sys.modules if name.startswith(("transferkit_", *no))))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import types
-from importlib.metadata import EntryPoint, distribution
+from importlib.metadata import EntryPoint, distribution, distributions
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,11 +71,107 @@ def test_a_plugin_with_arguments_must_be_a_dataclass() -> None:
         options_model(Plain)
 
 
-def test_two_owners_of_a_name_are_both_named() -> None:
+def two_of_a_name() -> Registry:
     registry = Registry()
     registry.load(module(), OWNER)
-    with pytest.raises(InputError, match=r"transferkit-spread 0\.1 and other 2\.0"):
-        registry.load(module("other"), Owner("other", "other", "2.0"))
+    registry.load(module("other"), Owner("spread", "Other.Dist", "2.0"))
+    registry.load(module("third", kind="observer"), Owner("third", "third", "3.0"))
+    return registry
+
+
+def test_a_name_of_two_owners_is_refused_where_it_is_used() -> None:
+    registry = two_of_a_name()
+    with pytest.raises(InputError, match=r"2 installed .* \"spread\": transferkit-spread 0\.1 and Other\.Dist 2") as e:
+        registry.get("regularizer", "spread")
+    assert "use: transferkit-spread:spread or Other.Dist:spread" in str(e.value)
+    assert registry.get("observer", "spread").owner.version == "3.0"
+    assert registry.names("regularizer") == ["Other.Dist:spread", "transferkit-spread:spread"]
+    assert registry.get("regularizer", "transferkit_spread:spread").owner == OWNER
+    assert registry.get("regularizer", "other-dist:spread").owner.version == "2.0"
+    assert registry.get("observer", "third:spread") is registry.get("observer", "spread")
+    with pytest.raises(InputError, match='no regularizer called "nobody:spread"'):
+        registry.get("regularizer", "nobody:spread")
+
+
+def test_a_third_owner_of_a_name_and_one_who_fails_afterwards() -> None:
+    registry = two_of_a_name()
+    registry.load(module("fourth"), Owner("x", "fourth", "4"))
+    assert len(registry.find("spread", "regularizer")) == 3
+    registry = Registry()
+    registry.load(module(), OWNER)
+    broken = module("broken")
+    register = broken.transferkit_register
+
+    def offers_and_fails(given: Any) -> None:
+        register(given)
+        raise SystemExit(3)
+
+    broken.transferkit_register = offers_and_fails  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit):
+        registry.load(broken, Owner("broken", "broken", "1"))
+    assert registry.get("regularizer", "spread").owner == OWNER and registry.names("regularizer") == ["spread"]
+
+
+def test_one_owner_cannot_offer_a_name_twice() -> None:
+    registry = Registry()
+    registry.load(module(), OWNER)
+    with pytest.raises(InputError, match="offers two"):
+        registry.load(module("again"), Owner("again", OWNER.distribution, "0.1"))
+
+
+@pytest.mark.parametrize("name", [None, "", "a b", "a:b", "-x", 3, "ü"])
+def test_a_name_that_no_recipe_could_use(name: Any) -> None:
+    with pytest.raises(InputError, match="cannot be the name"):
+        Registry().add("observer", name, Spread, OWNER)
+
+
+@pytest.mark.parametrize("target", [None, 3, "a.module", "a:b:c", Spread(), lambda: None])
+def test_a_target_that_is_no_class(target: Any) -> None:
+    with pytest.raises(InputError, match='must be a class or the text "module:Class"'):
+        Registry().add("observer", "x", target, OWNER)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import nothing_like_it", "ModuleNotFoundError"),
+        ("class Stop(BaseException): pass\nraise Stop('x')", "Stop: x"),
+        ("Late = 3", "late_plugin:Late is no class"),
+        ("def f(): f()\nf()", "RecursionError"),
+        ("class Bad(Exception):\n    def __str__(self): raise KeyError(1)\nraise Bad", "Bad: .its text cannot be read"),
+    ],
+)
+def test_a_class_that_is_imported_late_and_fails_names_its_plugin(body, says, tmp_path, monkeypatch) -> None:
+    (tmp_path / "late_plugin.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("late_plugin", None)
+    registry = Registry()
+    registry.add("observer", "late", "late_plugin:Late", OWNER)
+    component = registry.get("observer", "late")
+    for look in (lambda: component.cls, lambda: component.options, lambda: component.create({})):
+        with pytest.raises(InputError, match=rf'the observer "late" of transferkit-spread 0.1 .*{says}'):
+            look()
+
+
+def broken_options() -> dict[str, type]:
+    def unresolved(self): ...
+
+    names = {
+        "Unresolved": {"__annotations__": {"k": "Tensor"}, "penalty": unresolved},
+        "Strange": {"__annotations__": {"k": Any}, "k": dataclasses.field(default_factory=lambda: 1 / 0)},
+    }
+    return {name: dataclasses.dataclass(type(name, (), body)) for name, body in names.items()}
+
+
+def test_options_that_cannot_be_read_name_their_plugin() -> None:
+    registry = Registry()
+    for name, cls in broken_options().items():
+        registry.add("regularizer", name, cls, OWNER)
+    with pytest.raises(InputError, match=r'"Unresolved" of transferkit-spread 0\.1 cannot be used: NameError'):
+        _ = registry.get("regularizer", "Unresolved").options
+    with pytest.raises(InputError, match=r'"Strange" of .* cannot read its options: ZeroDivisionError'):
+        registry.get("regularizer", "Strange").create({})
 
 
 def test_unknown_names_get_a_suggestion() -> None:
@@ -123,6 +219,99 @@ def test_a_plugin_that_fails_harms_nobody_who_does_not_use_it(tmp_path: Path, mo
     monkeypatch.delenv("TRANSFERKIT_PLUGINS")
     monkeypatch.setenv("TRANSFERKIT_DISABLE_PLUGINS", "breaks")
     assert discover(found).failures == []
+
+
+HOSTILE = {
+    "exits": "import sys; sys.exit('needs more')",
+    "stops": "class Stop(BaseException): pass\nraise Stop",
+    "recurses": "def f(): f()\nf()",
+    "parses": "import argparse\np = argparse.ArgumentParser()\np.add_argument('file')\np.parse_args()",
+    "nothing": "x = 1",
+    "unmarked": "def transferkit_commands(cli): pass",
+    "untexted": "class E(Exception):\n    def __str__(self): raise E\nraise E",
+    "wanders": "import os, sys, warnings\nos.chdir('/')\nsys.excepthook = None\nwarnings.simplefilter('error')\n1 / 0",
+    "takes_none": "def transferkit_register(): pass",
+    "names_badly": "def transferkit_register(register): register.observer(None, int)",
+    "clashes": "import transferkit\n@transferkit.hookimpl\ndef transferkit_commands(cli, more): pass",
+}
+
+
+def test_whatever_happens_at_import_is_recorded(tmp_path: Path, monkeypatch, capfd) -> None:
+    import os
+    import warnings
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, code in HOSTILE.items():
+        (tmp_path / f"hostile_{name}.py").write_text(code)
+    (tmp_path / "hostile_prints.py").write_text(
+        "import os, sys\nprint('hello')\nprint('again', file=sys.__stdout__)\nos.write(1, b'raw')\n"
+        "class Good:\n    def penalty(self, features): return 0\n"
+        "def transferkit_register(register):\n    print('more')\n    register.regularizer('good', Good)\n"
+    )
+    hook, filters = sys.excepthook, list(warnings.filters)
+    registry = discover([FakeDistribution(name, f"hostile_{name}") for name in [*HOSTILE, "prints"]])
+    assert sorted(failure.owner.plugin for failure in registry.failures) == sorted(HOSTILE)
+    assert registry.names("regularizer") == ["good"]
+    assert os.getcwd() == str(tmp_path) and sys.excepthook is hook and list(warnings.filters) == filters
+    said = capfd.readouterr()
+    assert said.out == "" and all(word in said.err for word in ("hello", "again", "raw", "more"))
+    texts = {failure.owner.plugin: str(failure) for failure in registry.failures}
+    assert "SystemExit: needs more" in texts["exits"] and "offers nothing" in texts["nothing"]
+    assert "@transferkit.hookimpl" in texts["unmarked"]
+
+
+def test_ctrl_c_at_import_is_no_failure_of_the_plugin(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        discover([FakeDistribution("interrupted", "interrupted")])
+
+
+def test_either_of_two_distributions_can_be_left_out(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name in ("one-dist", "Two_Dist"):
+        module = name.lower().replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(
+            "class Good:\n    def penalty(self, features): return 0\n"
+            "def transferkit_register(register): register.regularizer('good', Good)\n"
+        )
+        found.append(FakeDistribution(name, module))
+        found[-1].entry_points = [EntryPoint(name="good", value=module, group="transferkit")]
+    assert not discover(found).failures
+    for listed, left in [("two-dist", "one-dist"), ("one_dist:good", "Two_Dist"), ("good", None), ("x", "both")]:
+        monkeypatch.setenv("TRANSFERKIT_DISABLE_PLUGINS", listed)
+        owners = {one.owner.distribution for one in discover(found).components.values()}
+        assert owners == ({left} if left not in (None, "both") else {"one-dist", "Two_Dist"} if left else set())
+    monkeypatch.delenv("TRANSFERKIT_DISABLE_PLUGINS")
+    monkeypatch.setenv("TRANSFERKIT_PLUGINS", "Two-Dist")
+    assert [one.owner.distribution for one in discover(found).components.values()] == ["Two_Dist"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "entries", "says"),
+    [
+        (None, b"[transferkit]\ngood = good_one\n", "say no name"),
+        (b"Metadata-Version: 2.1\n", b"[transferkit]\ngood = good_one\n", "say no name"),
+        (b"Name: broken\n", b"[transferkit]\nno value here\n", "entry points cannot be read"),
+        (b"Name: broken\n", b"[transferkit]\ngood = \xff\n", "entry points cannot be read"),
+        (b"Name: broken\n", b"[transferkit]\ngood = !!\n", "good"),
+        (b"Name: broken\n", b"[transferkit]\ngood = nothing:at.all\n", "nothing"),
+        (b"\xff\xfe", b"[transferkit]\ngood = good_one\n", "say no name"),
+        (None, b"[console_scripts]\ngood = good_one\n", None),
+        (None, None, None),
+    ],
+)
+def test_metadata_that_are_broken(tmp_path: Path, monkeypatch, metadata, entries, says) -> None:
+    info = tmp_path / "broken-1.dist-info"
+    info.mkdir()
+    for name, content in (("METADATA", metadata), ("entry_points.txt", entries)):
+        if content is not None:
+            (info / name).write_bytes(content)
+    failures = discover(distributions(path=[str(tmp_path)])).failures
+    assert len(failures) == (says is not None)
+    assert says is None or says in str(failures[0])
 
 
 def test_what_ships_is_what_the_folder_holds() -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
+import os
+import pathlib
 import pickle
+import random
+import shlex
+import socket
 import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from transferkit.errors import InputError
 from transferkit.safetensors_header import TensorInfo, read_header, read_metadata
+from transferkit.weights import read_weights
 
 
 @pytest.fixture
@@ -133,3 +142,79 @@ def test_missing_files_and_folders(tmp_path):
         read_header(tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="a folder"):
         read_header(tmp_path)
+
+
+class Settings(dict):
+    """As hyperparameters of a library that is not installed where the file is converted."""
+
+
+def checkpoints():
+    state = {f"layer.{i}": torch.full((2,), float(i)) for i in range(4)}
+    prefixed = {"model." + name: tensor for name, tensor in state.items()}
+    hyper = Settings(act=torch.relu, part=functools.partial(torch.relu), rate=np.float64(0.1), how=Settings)
+    extra = {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "epoch": 3}
+    return {
+        "plain.pth": (state, state),
+        "timm.pth.tar": ({**extra, "state_dict": state, "args": argparse.Namespace(lr=0.1)}, state),
+        "ema.pth": ({"model": prefixed, "model_ema": state, "args": argparse.Namespace(out=pathlib.Path("x"))}, state),
+        "lightning.ckpt": ({**extra, "state_dict": prefixed, "hyper_parameters": hyper}, prefixed),
+        "nested.pt": ({"model": {"state_dict": state}, "cfg": Settings(a=Settings())}, state),
+        'it\'s "$HOME" (1).pth': ({"model_state_dict": state}, state),
+    }
+
+
+def test_the_printed_command_works_on_what_people_have(tmp_path):
+    torch.save(checkpoints()["timm.pth.tar"][0], tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
+    commands = []
+    for name, (content, _) in checkpoints().items():
+        torch.save(content, tmp_path / name)
+    for name in (*checkpoints(), "old.pth.tar"):
+        with pytest.raises(InputError) as caught:
+            read_header(tmp_path / name)
+        commands.append(str(caught.value).split("convert it once, where you trust it: ")[1])
+    # the last but one, which has the name that is hard to quote, by a shell; the others in one process, to save imports
+    by_shell = commands.pop(-2)
+    codes = [shlex.split(command)[2] for command in commands]
+    for command in (by_shell, [sys.executable, "-c", f"for code in {codes!r}: exec(code, {{}})"]):
+        done = subprocess.run(command, shell=command is by_shell, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for name, (_, state) in {**checkpoints(), "old.pth.tar": checkpoints()["timm.pth.tar"]}.items():
+        found = load_file(tmp_path / f"{name}.safetensors")
+        assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_mutations_are_refused_or_whole(weights):
+    data = weights.read_bytes()
+    read = 0
+    for seed in range(400):
+        rng = random.Random(seed)
+        changed = bytearray(data)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            at = rng.randrange(len(data) - 32)  # header only: the numbers themselves may be any
+            changed[at : at + rng.choice((0, 1, 1))] = rng.randbytes(rng.choice((0, 1, 1, 1, 3)))
+        weights.write_bytes(changed)
+        try:
+            assert read_weights(weights)
+            read += 1
+        except InputError as error:
+            assert str(weights) in str(error), seed
+    assert read < 200
+
+
+def test_what_is_no_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    for name, reason in {
+        "folder": "a folder, not a file", "pipe": "a pipe, socket or device, not a file", "socket": "a pipe, socket",
+        "dangling": "a link to a file that does not exist", "loop": "cannot be read: Too many levels",
+        "x" * 300: "cannot be read: File name too long", "a\0b": "cannot be read: embedded null",
+    }.items():  # fmt: skip
+        with pytest.raises(InputError, match=reason):
+            read_header(tmp_path / name)
+    save_file({"a": torch.zeros(1)}, str(tmp_path / "w.safetensors"))
+    (tmp_path / "link").symlink_to(tmp_path / "w.safetensors")
+    assert read_header(tmp_path / "link") == {"a": TensorInfo("F32", (1,))}

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from transferkit.atomic import sha256
 from transferkit.errors import InputError
+from transferkit.model.filling import fill_from_file
 from transferkit.weights import load_weights, mismatches, read_weights, strip_prefixes
 
 
@@ -104,3 +105,41 @@ def test_a_pickle_is_refused(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "model.", "module.encoder.q.", "0."])
+@pytest.mark.parametrize("others", [{}, {"criterion.weight": torch.ones(7), "n_averaged": torch.tensor(5)}])
+def test_a_prefix_that_makes_the_names_fit_is_taken_off(tmp_path, prefix, others):
+    source, target, said = net(), net(), []
+    state = {prefix + name: tensor for name, tensor in source.state_dict().items()}
+    count = fill_from_file(target, saved(state | others, tmp_path / "w.safetensors"), "test_resnet", said.append)
+    assert count == 3
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], tensor)
+    assert len(said) == (bool(others) or prefix != "model.")  # that of a wrapper, on all names, is no news
+    assert all(("left out: 2 tensors: " in said[0], name in said[0]) == (bool(others),) * 2 for name in others)
+
+
+def test_a_backbone_whose_head_has_another_name_is_headless(tmp_path):
+    source, said = net(), []
+    state = {"encoder." + name: tensor for name, tensor in source.state_dict().items() if not name.startswith("fc.")}
+    path = saved(state | {"head.weight": torch.ones(9, 3)}, tmp_path / "w.safetensors")
+    assert fill_from_file(net(), path, "test_resnet", said.append) == 0
+    assert "left out: 1 tensor: head.weight" in said[0]
+
+
+def test_two_models_in_one_file_are_not_chosen_between(tmp_path):
+    state = net().state_dict()
+    both = {f"{prefix}.{name}": tensor.clone() for prefix in ("student", "teacher") for name, tensor in state.items()}
+    with pytest.raises(InputError, match=r'two sets of tensors fit .* "(student|teacher)\." .* keep one of them'):
+        fill_from_file(net(), saved(both, tmp_path / "w.safetensors"), "test_resnet")
+
+
+def test_a_prefix_before_names_of_another_model_is_named_as_the_cause(tmp_path):
+    other = timm.create_model("test_vit", num_classes=3).state_dict()
+    state = {"backbone.trunk." + name: tensor for name, tensor in other.items()}
+    with pytest.raises(InputError) as caught:
+        fill_from_file(net(), saved(state, tmp_path / "w.safetensors"), "test_resnet")
+    (problem,) = caught.value.problems
+    assert problem.message.startswith('all names begin with "backbone.trunk."; without that, ')
+    assert "tensors of test_resnet are there" in problem.message

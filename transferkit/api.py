@@ -8,15 +8,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transferkit.errors import InputError, Interrupted, Problem, StorageError
+from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError
 from transferkit.folder import RunFolder, environment_text, result_text
 from transferkit.recipe import Loaded, load_recipe
 from transferkit.recipe.schema import Recipe
 from transferkit.run_lock import owned
 from transferkit.suggest import did_you_mean
 from transferkit.training.fingerprint import KINDS
+from transferkit.training.signals import stoppable
+
+if TYPE_CHECKING:
+    from transferkit.analysis.audit import AuditResult
 
 
 @dataclass
@@ -54,8 +58,9 @@ def resume(
     stage: str | None = None,
     quiet: bool = False,
     **overrides: Any,
-) -> RunResult:
-    """Go on with a run that was stopped: finished stages are kept, the others start from their newest checkpoint.
+) -> RunResult | AuditResult:
+    """Go on with a run that was stopped: finished stages and analyses are kept, and a stage that was not finished
+    starts from its newest checkpoint. Of an audit, finished analyses are kept.
 
     `accept` names kinds of differences that are meant: recipe, data, versions, machine. With `epochs`, a finished
     stage (`stage`, or the last one) is trained on to so many epochs in all. Overrides are dotted keys, such as where
@@ -76,8 +81,16 @@ def go_on(
     epochs: int | None,
     stage: str | None,
     quiet: bool,
-) -> RunResult:
+) -> RunResult | AuditResult:
     """`resume` with overrides as the command line has them: `key=value`."""
+    from transferkit.analysis.audit_record import is_audit
+
+    if is_audit(Path(run_dir)):
+        if given or accept or epochs is not None or stage is not None:
+            raise InputError(f"{run_dir} is an audit: it goes on with what it was given, without options")
+        from transferkit.analysis.audit import resume_audit
+
+        return resume_audit(run_dir, quiet=quiet)
     folder, kinds = RunFolder.open(Path(run_dir)), check_kinds(accept)
     try:
         loaded = load_recipe(folder.path / "recipe.yaml", given)
@@ -118,6 +131,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+@stoppable("starting")
 def execute(
     loaded: Loaded,
     *,
@@ -134,11 +148,11 @@ def execute(
 
     from transferkit.repeats import Repeats
     from transferkit.runner import Runner, remove_empty, wanted_stages
+    from transferkit.training.peers import PATIENCE, LostProcess, watched
     from transferkit.training.progress import Display
-    from transferkit.training.signals import StopSignal
 
     wanted = wanted_stages(loaded.recipe, stages)
-    processes = PartialState(cpu=loaded.recipe.device == "cpu")
+    processes = PartialState(cpu=loaded.recipe.device == "cpu", timeout=PATIENCE)
     main, new = processes.is_main_process, folder is None
     if folder is None:
         facts = {"processes": processes.num_processes, "device": str(processes.device)}
@@ -147,8 +161,13 @@ def execute(
         folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
     processes.wait_for_everyone()
+    advice = f"go on with: transferkit resume {folder.path}"
     try:
-        with owned(folder.path) if main else nullcontext(), StopSignal().watching() as stop:
+        with (
+            owned(folder.path) if main else nullcontext(),
+            stoppable("going from one part to the next") as stop,
+            watched(processes.num_processes, processes.process_index, stop, advice, display.warn),
+        ):
             one = partial(Runner, display=display, stop=stop, main=main, accept=accept, extended=extended)
             repeated = loaded.recipe.repeat > 1
             content = Repeats(loaded, folder, one).run(wanted) if repeated else one(loaded, folder).run(wanted)
@@ -156,9 +175,11 @@ def execute(
         if new and main:
             remove_empty(folder, out)
         raise
-    except (Interrupted, StorageError) as error:
-        room = "make room on the disk, then " if isinstance(error, StorageError) else ""
-        error.add_note(f"{room}go on with: transferkit resume {folder.path}")
+    except NonFiniteError:
+        processes.wait_for_everyone()  # all raise it; a process that left first would have the others killed
+        raise
+    except (Interrupted, LostProcess, StorageError) as error:
+        error.add_note(f"make room on the disk, then {advice}" if isinstance(error, StorageError) else advice)
         raise
     return RunResult.of(content)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from transferkit.errors import InputError, StorageError
+
+ASIDE = ".tmp-"
 
 
 def read_json(path: Path, kind: type = dict, *, what: str | None = None) -> Any:
@@ -71,7 +75,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `write_text`, for what is no text or must keep its line ends everywhere."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = aside(path)
     try:
         with storing(str(path)):
             temporary.write_bytes(data)
@@ -102,17 +106,24 @@ def append_text(path: Path, text: str) -> None:
             raise
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a JSON file with a digest of everything else in it under "digest"."""
-    return {**content, "digest": _digest(content)}
+def aside(path: Path) -> Path:
+    """Where this process writes what will be moved to `path`: hidden, and in the same folder."""
+    return path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
 
 
-def unbroken(content: Mapping[str, Any]) -> bool:
-    """Whether a sealed content is what it was; one without a digest is not."""
-    return content.get("digest") == _digest(content)
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what processes that are no more left half-written, instead of files and folders of that name or any."""
+    for path in folder.glob(f"{ASIDE}*-{glob.escape(name)}*"):
+        owner = path.name.removeprefix(ASIDE).partition("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in content.items() if key != "digest"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

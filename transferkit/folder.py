@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import secrets
@@ -17,7 +16,8 @@ from typing import Any
 
 from transferkit.atomic import read_json, write_text
 from transferkit.errors import InputError, StorageError
-from transferkit.report import finite
+from transferkit.report import json_text
+from transferkit.text import encodable
 
 PACKAGES = ("transferkit", "torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "pluggy")
 
@@ -38,6 +38,8 @@ class RunFolder:
     @classmethod
     def create(cls, out: Path, recipe: str, files: Mapping[str, str] = {}) -> RunFolder:
         """A new folder that appears with these files in it ({name: text}), or not at all. Raises InputError."""
+        if encodable(str(out)) != str(out):  # neither TensorBoard nor safetensors open such paths
+            raise InputError(f"--out {out}: a run folder needs a name that is text (UTF-8)")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = out / recipe / f"{stamp}-{secrets.token_hex(2)}"
         beginning = path.with_name(f".{path.name}")
@@ -87,6 +89,12 @@ class RunFolder:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
 
+    def end(self, status: str, error: str | None = None) -> None:
+        """Say how a run ended that did not come to say it itself, if its result.json is there and says `running`."""
+        result: dict[str, Any] = read_json(self.path / "result.json")
+        if result.get("status") == "running":
+            self.write_result(result | {"status": status} | ({} if error is None else {"error": error}))
+
     def write_environment(self, **more: Any) -> None:
         """What the run ran on. Raises StorageError."""
         write_text(self.path / "env.json", environment_text(**more))
@@ -94,7 +102,7 @@ class RunFolder:
 
 def result_text(result: Mapping[str, Any]) -> str:
     """The content of a result.json."""
-    return json.dumps(finite(result), indent=2, ensure_ascii=False) + "\n"
+    return json_text(result, indent=2) + "\n"
 
 
 def environment_text(**more: Any) -> str:
@@ -113,7 +121,7 @@ def environment_text(**more: Any) -> str:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
     }
-    return json.dumps(content, indent=2) + "\n"
+    return json_text(content, indent=2) + "\n"
 
 
 def _arguments() -> list[str] | None:

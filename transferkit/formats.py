@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from transferkit.text import printable
 
 SHARES = ("top1", "top5", "r2")
 
@@ -24,6 +26,12 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """The first few of many names: `a, b, c and 7 more`."""
+    listed = printable(", ".join(names[:shown]))
+    return f"{listed} and {len(names) - shown} more" if len(names) > shown else listed
 
 
 def duration(seconds: float | None) -> str:

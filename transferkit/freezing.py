@@ -41,8 +41,8 @@ class Freezing:
 
     @classmethod
     def from_stage(cls, model: TransferModel, stage: Stage) -> Freezing:
-        """Read it from a recipe's stage. Raises InputError for a pattern that matches no parameter,
-        and when nothing would be left to train.
+        """Read it from a recipe's stage. Raises InputError for a pattern that matches no parameter, for one that
+        would freeze the head by the way, and when nothing would be left to train.
         """
         if stage.fixed_features and stage.unfreeze is not None:
             raise InputError(
@@ -60,6 +60,8 @@ class Freezing:
             raise InputError(
                 Problem(f"stages.{stage.name}.freeze", "freezes everything that would train; leave some parameters out")
             )
+        if not stage.fixed_features:
+            _refuse_head_by_the_way(model, stage.freeze, f"stages.{stage.name}.freeze")
         return freezing
 
     def trainable(self, model: TransferModel, epoch: float) -> set[str]:
@@ -108,6 +110,34 @@ def matching(model: TransferModel, patterns: Sequence[str], where: str = "") -> 
             ]
         )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _refuse_head_by_the_way(model: TransferModel, patterns: Sequence[str], where: str) -> None:
+    """A head that stays as it was drawn is seldom meant: it has to be named by a pattern of its own."""
+    head = {name for name, _ in model.named_head_parameters()}
+    names = [name for name, _ in model.net.named_parameters()]
+    meant = [one for one in patterns if all(name in head for name in names if fnmatchcase(name, one))]
+    for pattern in patterns:
+        caught = [name for name in names if name in head and fnmatchcase(name, pattern)]
+        if pattern not in meant and not all(any(fnmatchcase(name, one) for one in meant) for name in caught):
+            listed = ", ".join(caught)
+            layers = _layers_beside(head, [name for name in names if name not in head and fnmatchcase(name, pattern)])
+            instead = f"[{', '.join(layer + pattern for layer in layers)}]" if pattern.startswith("*") else "its layers"
+            raise InputError(
+                Problem(
+                    where,
+                    f'"{pattern}" also freezes the head ({listed}), which would stay as it was drawn',
+                    f"to freeze the backbone alone write {instead}; to freeze the head as well, add {listed}",
+                )
+            )
+
+
+def _layers_beside(head: Collection[str], names: Iterable[str]) -> list[str]:
+    """The top layers that hold these parameters, one level lower where the head lies in the same one."""
+    tops = {name.partition(".")[0] for name in head}
+    return list(
+        dict.fromkeys(".".join(name.split(".")[: 2 if name.partition(".")[0] in tops else 1]) for name in names)
+    )
 
 
 def apply_freezing(model: TransferModel, patterns: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pluggy
 
+from transferkit.contained import contained
 from transferkit.errors import InputError
 from transferkit.hookspecs import PROJECT, RunHooks
 from transferkit.registry import RUN_HOOKS, Component, Kind
@@ -18,9 +19,12 @@ from transferkit.suggest import closest, did_you_mean
 STATE = ("state_dict", "load_state_dict")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plugin:
-    """One configured plugin of a run: what the recipe named, and the instance made from it."""
+    """One configured plugin of a run: what the recipe named, and the instance made from it.
+
+    Two of them are never equal: an instance's own `==` compares options, and may give a tensor.
+    """
 
     kind: Kind
     name: str
@@ -31,7 +35,7 @@ class Plugin:
         return f"{self.kind} '{self.name}' ({self.component.owner})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """A hook implementation bound to its plugin, with the arguments it asks for."""
 
@@ -54,11 +58,19 @@ class Call:
             raise
 
 
+class _Registered:
+    """What pluggy gets in place of an instance: it compares plugins by `==`, and two with equal options are equal."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.plugin = plugin
+        vars(self).update({hook: getattr(plugin.instance, hook) for hook in plugin.component.hooks})
+
+
 class _RunManager(pluggy.PluginManager):
     """A public method whose name is a run-level hook implements it: no decorator needed."""
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        if name in RUN_HOOKS and callable(getattr(plugin, name, None)):
+        if name in RUN_HOOKS:
             return pluggy.HookimplOpts(
                 wrapper=False, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None
             )
@@ -75,8 +87,7 @@ class RunPlugins:
         # pluggy calls the last registered first; a reader of a recipe expects the order of the recipe
         for plugin in reversed(self.plugins):
             check_signatures(plugin.component.cls)
-            self._manager.register(plugin.instance, name=f"{plugin.kind}:{plugin.name}:{id(plugin.instance)}")
-        self._by_instance = {id(plugin.instance): plugin for plugin in self.plugins}
+            self._manager.register(_Registered(plugin), name=f"{plugin.kind}:{plugin.name}:{id(plugin)}")
 
     def __iter__(self) -> Iterator[Plugin]:
         return iter(self.plugins)
@@ -86,7 +97,7 @@ class RunPlugins:
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         return tuple(
             Call(
-                self._by_instance[id(found.plugin)],
+                found.plugin.plugin,
                 hook,
                 found.function,
                 tuple(found.argnames),
@@ -102,6 +113,13 @@ class RunPlugins:
     def order(self) -> dict[str, list[str]]:
         """{hook: plugin names in call order}, for people to read."""
         return {hook: [call.plugin.name for call in self.calls(hook)] for hook in RUN_HOOKS if self.calls(hook)}
+
+
+def refuse_broken(component: Component) -> None:
+    """Import the class, read its options and check its hooks. Raises InputError that names the plugin."""
+    _ = component.options
+    with contained(str(component.owner)):
+        check_signatures(component.cls)
 
 
 def check_signatures(cls: type) -> None:

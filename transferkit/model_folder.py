@@ -5,96 +5,152 @@ config.json is timm's, with one key of our own; tensors are safetensors; nothing
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from timm.models import filter_pretrained_cfg
 from torch import Tensor
 
 import transferkit
-from transferkit.atomic import fsync
-from transferkit.errors import InputError
-from transferkit.model.compatibility import check_forward
-from transferkit.model.origin import CONFIG, FolderConfig, known_fields, read_config
+from transferkit.atomic import aside, fsync, remove_leftovers, sha256
+from transferkit.errors import InputError, NonFiniteError, TransferkitError
+from transferkit.formats import some
+from transferkit.model.compatibility import check_forward, evaluating, probe_batch, require_one_head
+from transferkit.model.factory import create_net
+from transferkit.model.folder_config import CONFIG, FORMAT, KEY, FolderConfig, OwnFields, read_config, timm_fields
+from transferkit.model.origin import weights_in
 from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
-from transferkit.weights import load_weights, read_weights
+from transferkit.records import seal
+from transferkit.report import finite, write_json
+from transferkit.safetensors_header import count_numbers
+from transferkit.weights import load_weights, not_finite, read_weights
 
-FORMAT = 1
-KEY = "transferkit"
 WEIGHTS = "model.safetensors"
 SOURCE_HEAD = "source_head.safetensors"
+TOLERANCE = 0.02  # of the largest logit: a graphics card may round where the saved model is computed anew
 
 
 def save_model(
     folder: Path | str, model: TransferModel, source_head: SourceHead | None, info: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write the model folder and return its path. It appears complete or not at all.
+    """Write the model folder and return its path. It appears complete, and seen to open, or not at all.
 
-    `info` is kept under config.json's `transferkit` key (where the weights came from, stage, recipe, …).
-    A folder of that name is replaced. Pass the plain model: not a compiled, wrapped or averaged one.
+    `info` is kept under config.json's `transferkit` key (where the weights came from, stage, recipe, …), beside the
+    SHA-256 of every file. A folder of that name is replaced. Pass the plain model: not a compiled, wrapped or
+    averaged one. Raises NonFiniteError for a model that holds NaN or infinity, and TransferkitError for one that its
+    folder does not give back: what timm's constructor does not make (layers put in place of others, hooks) is in no
+    file.
     """
     folder = Path(folder)
+    broken = not_finite(model.net.state_dict()) + not_finite({} if source_head is None else _head_tensors(source_head))
+    if broken:
+        raise NonFiniteError(f"the model is not written to {folder}: it is not finite in {some(broken)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    remove_leftovers(folder.parent, folder.name)
+    work = Path(tempfile.mkdtemp(prefix=f"{aside(folder).name}-", dir=folder.parent))
     try:
         work.chmod(0o755)
-        save_file(_plain(model.net.state_dict()), str(work / WEIGHTS), metadata={"format": "pt"})
+        _write(_plain(model.net.state_dict()), work / WEIGHTS)
         if source_head is not None:
-            save_file(_head_tensors(source_head), str(work / SOURCE_HEAD), metadata={"format": "pt"})
-        content = _config(model, source_head, info or {})
-        (work / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            _write(_head_tensors(source_head), work / SOURCE_HEAD)
+        sums = {path.name: sha256(path) for path in sorted(work.iterdir())}
+        write_json(work / CONFIG, seal(finite(_config(model, source_head, {**(info or {}), "files": sums})), KEY))
         for path in work.iterdir():
             path.chmod(0o644)  # a server often runs as another user
             fsync(path)  # on the disk before the folder gets its name
+        _see_it_open(work, model, folder)
         _put_in_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
 
-def open_model(folder: Path | str) -> tuple[TransferModel, SourceHead | None]:
+def open_model(folder: Path | str, *, verify: bool = True) -> tuple[TransferModel, SourceHead | None]:
     """The model of a folder, in evaluation mode, and the source head kept beside it.
 
-    Folders that plain timm wrote open too. Draws nothing from torch's random generator.
+    Files are compared with the SHA-256 in config.json, unless the caller has just done that (`verify=False`).
+    Folders that plain timm wrote, which have none, open too. Draws nothing from torch's random generator.
     Raises InputError for anything missing, damaged or not fitting.
     """
     folder = Path(folder)
+    before = _stamps(folder)
     config = read_config(folder)
-    own = _own(config, folder)
-    net = _create(config, folder)
+    numbers = count_numbers(weights_in(folder))
+    if verify:
+        config.verify(folder)
+    net = _create(config, folder, numbers)
+    require_one_head(net, str(folder))
     load_weights(net, folder / WEIGHTS, config.architecture)
     model = TransferModel(
         net,
-        classes=_classes(config, own, net.num_classes, folder),
-        preprocessing=_preprocessing(own, net, config, folder),
+        classes=_classes(config, net.num_classes, folder),
+        preprocessing=_preprocessing(net, config),
         architecture=config.architecture,
         options=config.model_args,
     )
-    if not own:
+    if not config.sealed:
         check_forward(model, str(folder))
-    return model.eval(), _open_source_head(folder, own)
+    head = _open_source_head(folder, config.own)
+    if _stamps(folder) != before:
+        raise InputError(f"{folder}: was replaced while it was read; open it again")
+    return model.eval(), head
 
 
 def read_info(folder: Path | str) -> dict[str, Any]:
     """What `save_model` was told about the model: the `transferkit` key of config.json; empty if none."""
-    return _own(read_config(Path(folder)), Path(folder))
+    return read_config(Path(folder)).info
 
 
 def read_source_head(path: Path, classes: Sequence[str] | None = None) -> SourceHead:
     """A head on its own, from a safetensors file with `weight` (K, d) and perhaps `bias` (K,). Raises InputError."""
     tensors = read_weights(path)
-    if "weight" not in tensors or tensors["weight"].dim() != 2:
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    if weight is None or weight.dim() != 2 or not weight.is_floating_point():
         raise InputError(f"{path}: a source head needs a tensor `weight` of shape (classes, features)")
-    names = classes or range(len(tensors["weight"]))
-    return SourceHead(tensors["weight"], tensors.get("bias"), [str(name) for name in names])
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype):
+        raise InputError(f"{path}: the `bias` of a source head has one number for each of {len(weight)} classes")
+    names = [str(name) for name in (classes or range(len(weight)))]
+    if len(names) != len(weight):
+        raise InputError(f"{path}: a head for {len(weight)} classes, where there are {len(names)} names of them")
+    return SourceHead(weight, bias, names)
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, str(path), metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, too, comes as one
+        raise OSError(f"{path} could not be written: {error}") from error
+
+
+def _see_it_open(work: Path, model: TransferModel, folder: Path) -> None:
+    """Raise TransferkitError unless the folder gives back the tensors and, on one image, the logits of the model."""
+    try:
+        opened, _ = open_model(work, verify=False)
+    except InputError as error:
+        problems = "; ".join(problem.message for problem in error.problems)
+        raise TransferkitError(
+            f"{folder}: not saved, because it could not be opened again: timm's {model.architecture} with the options "
+            f"{model.options} is not the model that was trained ({problems}). Has a plugin put other layers into it? "
+            "A module with `merged()`, returned by the hook `adapt`, becomes a plain layer when it is saved"
+        ) from error
+    like = model.head.weight
+    images = probe_batch(opened, 1).to(like)
+    with evaluating(model), torch.no_grad():
+        before, after = model(images).logits, opened.to(like).eval()(images).logits
+    bound = TOLERANCE * float(before.abs().nan_to_num().max()) if before.numel() else 0.0
+    if before.shape != after.shape or not torch.allclose(before, after, rtol=0, atol=bound, equal_nan=True):
+        raise TransferkitError(
+            f"{folder}: not saved, because opened again it gives other logits than the model that was trained: "
+            "something that is in no tensor, such as a hook or a function put in place of another, changes them"
+        )
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -109,9 +165,8 @@ def _head_tensors(head: SourceHead) -> dict[str, Tensor]:
 
 def _config(model: TransferModel, source_head: SourceHead | None, info: Mapping[str, Any]) -> dict[str, Any]:
     net: Any = model.net
-    pretrained = filter_pretrained_cfg(dict(net.pretrained_cfg), remove_source=True, remove_null=True)
-    pretrained = known_fields(pretrained)
-    for key in ("test_input_size", "test_crop_pct", "pool_size", "label_offset", "label_descriptions"):
+    pretrained = timm_fields(filter_pretrained_cfg(dict(net.pretrained_cfg), remove_source=True, remove_null=True))
+    for key in ("test_input_size", "test_crop_pct", "pool_size"):
         pretrained.pop(key, None)
     pretrained.update(model.preprocessing.to_timm(), num_classes=len(model.classes), custom_load=False)
     pretrained.pop("label_names", None)
@@ -139,55 +194,58 @@ def _put_in_place(work: Path, folder: Path) -> None:
     if not folder.exists():
         work.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    old = Path(tempfile.mkdtemp(prefix=f"{aside(folder).name}-old-", dir=folder.parent))
     folder.rename(old / "model")
     work.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _own(config: FolderConfig, folder: Path) -> dict[str, Any]:
-    own = config.content.get(KEY) or {}
-    if not isinstance(own, dict):
-        raise InputError(f'{folder / CONFIG}: the key "{KEY}" is not a mapping')
-    if int(own.get("format", FORMAT)) > FORMAT:
-        raise InputError(
-            f"{folder}: written by transferkit {own.get('created_by', '?')} in a newer format than this version "
-            "reads; upgrade transferkit"
-        )
-    return own
+def _stamps(folder: Path) -> list[tuple[int, int, int] | None]:
+    """What changes when another file takes the place of one that is read."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (CONFIG, WEIGHTS, SOURCE_HEAD):
+        try:
+            status = (folder / name).stat()
+        except (OSError, ValueError):
+            found.append(None)  # whoever reads it says why
+        else:
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return found
 
 
-def _create(config: FolderConfig, folder: Path) -> Any:
-    if not timm.is_model(config.architecture):
-        raise InputError(f'{folder / CONFIG}: this timm ({timm.__version__}) has no model "{config.architecture}"')
-    arguments: dict[str, Any] = {"num_classes": config.pretrained_cfg.get("num_classes"), **config.model_args}
+def _create(config: FolderConfig, folder: Path, numbers: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):
-            return timm.create_model(
-                config.architecture, pretrained=False, pretrained_cfg=dict(config.pretrained_cfg), **arguments
+            return create_net(
+                config.architecture,
+                config.model_args,
+                where=str(folder / CONFIG),
+                pretrained_cfg=config.pretrained_cfg,
+                num_classes=config.pretrained_cfg.get("num_classes"),
+                file_numbers=numbers,
             )
+    except InputError:
+        raise
     except Exception as error:
+        reason = str(error).strip().split("\n")[0]
         raise InputError(
-            f"{folder / CONFIG}: timm cannot create {config.architecture} from it: {type(error).__name__}: {error}"
+            f"{folder / CONFIG}: timm cannot create {config.architecture} from it: {type(error).__name__}: {reason}"
         ) from error
 
 
-def _classes(config: FolderConfig, own: Mapping[str, Any], count: int, folder: Path) -> list[str]:
-    names = own.get("classes") or config.pretrained_cfg.get("label_names") or range(count)
+def _classes(config: FolderConfig, count: int, folder: Path) -> list[str]:
+    own = config.own.classes if config.own is not None else None
+    names = own or config.pretrained_cfg.get("label_names") or [str(index) for index in range(count)]
     if len(names) != count:
         raise InputError(f"{folder / CONFIG}: {len(names)} class names for a model with {count} classes")
-    return [str(name) for name in names]
+    return list(names)
 
 
-def _preprocessing(own: Mapping[str, Any], net: Any, config: FolderConfig, folder: Path) -> Preprocessing:
-    if "preprocessing" not in own:
-        return complete(net, config.model_args)
-    try:
-        return Preprocessing.from_json(own["preprocessing"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / CONFIG}: its preprocessing cannot be read: {error!r}") from error
+def _preprocessing(net: Any, config: FolderConfig) -> Preprocessing:
+    own = config.own.preprocessing if config.own is not None else None
+    return complete(net, config.model_args) if own is None else Preprocessing.from_json(own.model_dump())
 
 
-def _open_source_head(folder: Path, own: Mapping[str, Any]) -> SourceHead | None:
+def _open_source_head(folder: Path, own: OwnFields | None) -> SourceHead | None:
     path = folder / SOURCE_HEAD
-    return read_source_head(path, own.get("source_classes")) if path.exists() else None
+    return read_source_head(path, own.source_classes if own is not None else None) if os.path.lexists(path) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +29,16 @@ def find_model(given: str, stage: str | None = None) -> Path:
 
 def model_place(given: str, stage: str | None = None) -> ModelPlace:
     """The same, with the run and stage that the folder belongs to. Raises InputError when there is no model."""
-    path = Path(given.removeprefix("local-dir:")).expanduser()
-    if (path / "config.json").is_file():
+    path = Path(os.path.expanduser(given.removeprefix("local-dir:")))
+    if os.path.isfile(path / "config.json"):
         if stage is not None:
             raise InputError(f"{path} is one model, so there is no stage to choose; leave out --stage")
         return _with_run(path)
-    if (path / "model" / "config.json").is_file():
+    if os.path.isfile(path / "model" / "config.json"):
         return _with_run(path / "model")
-    if (path / "result.json").is_file():
+    if os.path.isfile(path / "result.json"):
         return _with_run(_of_run(path, stage))
-    if not path.exists():
+    if not os.path.lexists(path):  # these never raise, whatever the name is
         raise InputError(f"{path} does not exist; give a model folder or a run folder")
     raise InputError(f"{path} is neither a model folder (config.json) nor a run folder (result.json)")
 
@@ -47,7 +48,7 @@ def _with_run(folder: Path) -> ModelPlace:
     parts = folder.absolute().parts
     if len(parts) > 3 and parts[-1] == "model" and parts[-3] == "stages":
         run = Path(*parts[:-3])
-        if (run / "recipe.yaml").is_file():
+        if os.path.isfile(run / "recipe.yaml"):
             return ModelPlace(folder, run, parts[-2])
     return ModelPlace(folder)
 
@@ -60,11 +61,20 @@ def _of_run(path: Path, stage: str | None) -> Path:
         raise InputError(
             f"{path} is the folder of an audit, which has no model of its own; give the model it looked at"
         )
-    folders = {name: path / str((entry or {}).get("model") or "") for name, entry in run.stages.items()}
-    finished = [name for name, folder in folders.items() if (folder / "config.json").is_file()]
+    folders = {
+        name: path / str((entry.get("model") if isinstance(entry, dict) else None) or "")
+        for name, entry in run.stages.items()
+    }
+    finished = [name for name, folder in folders.items() if folder != path]
     if stage is not None and stage not in finished:
         state = "has not finished, so it has no model" if stage in folders else "does not exist"
         raise InputError(Problem("", f'the stage "{stage}" of {path} {state}', did_you_mean(stage, finished)))
     if not finished:
         raise InputError(f"no stage of {path} has a finished model")
-    return folders[stage or finished[-1]]
+    chosen = stage or finished[-1]
+    if not os.path.isfile(folders[chosen] / "config.json"):
+        raise InputError(
+            f'the model of the stage "{chosen}" is not in {folders[chosen]} any more: it has no config.json; '
+            "bring it back, or choose another stage with --stage"
+        )
+    return folders[chosen]

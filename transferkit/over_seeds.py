@@ -5,7 +5,6 @@ Nothing here is about images: an interval over seeds says what other seeds would
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
@@ -13,6 +12,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from transferkit.atomic import read_json
+from transferkit.errors import InputError
 
 CONFIDENCE = 0.95
 Result = Mapping[str, Any]
@@ -142,6 +144,11 @@ def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
     """{analysis: its metrics} of one seed, from the reports that it wrote."""
     found = {}
     for name, path in repeat["analyses"].items():
-        report = json.loads((Path(repeat["run_dir"]) / path).read_text(encoding="utf-8"))
-        found[name] = report["metrics"]
+        try:
+            report: dict[str, Any] = read_json(Path(repeat["run_dir"]) / path)
+        except InputError:
+            continue
+        metrics = report.get("metrics")
+        if isinstance(metrics, dict):
+            found[name] = {key: value for key, value in metrics.items() if isinstance(value, int | float | None)}
     return found

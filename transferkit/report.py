@@ -6,14 +6,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import write_bytes
+from transferkit.atomic import write_bytes, write_text
+from transferkit.text import encodable, printable, printable_json
 
-EXECUTED = ("=", "+", "-", "@", "\t", "\r")
+EXECUTED = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 @dataclass
@@ -46,8 +47,19 @@ class Report:
     gaps: Sequence[str] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
 
-    def write(self, folder: Path, *, name: str, plugin: str, version: str, parameters: Mapping[str, Any]) -> Path:
+    def write(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        plugin: str,
+        version: str,
+        parameters: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+    ) -> Path:
         """Write one CSV per table and then report.json into the folder; return the path of report.json.
+
+        `inputs` are the hashes of what it was made from.
 
         Raises TypeError for one text where a list is due, ValueError for a table name that is no file name.
         """
@@ -58,6 +70,7 @@ class Report:
             "plugin": plugin,
             "version": version,
             "parameters": dict(parameters),
+            **({} if inputs is None else {"inputs": dict(inputs)}),
             "verdict": self.verdict,
             "gaps": list(self.gaps),
             "metrics": {key: float(value) for key, value in self.metrics.items()},
@@ -69,11 +82,11 @@ class Report:
             "figures": list(self.figures),
             "captions": dict(self.captions),
         }
-        text = json.dumps(finite(content), indent=2, ensure_ascii=False)
+        text = json_text(content, indent=2)
         for key, table in self.tables.items():
             write_bytes(folder / f"{key}.csv", csv_bytes(table))
         path = folder / "report.json"
-        write_bytes(path, _bytes(text + "\n"))
+        write_text(path, text + "\n")
         return path
 
     def _check(self) -> None:
@@ -86,18 +99,28 @@ class Report:
 
 
 def csv_bytes(table: Table) -> bytes:
-    """The table as the content of a CSV file; texts that a spreadsheet would run have an apostrophe in front."""
+    """The table as the content of a CSV file: see `csv_text`."""
+    return csv_text([table.columns, *table.rows]).encode("utf-8")
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Rows as CSV, the way all of transferkit writes it: to be shown, opened in a spreadsheet and encoded as UTF-8.
+
+    Control characters and undecodable bytes are escapes (`\x1b`); texts that a spreadsheet would run have an apostrophe
+    in front, numbers never.
+    """
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_cells(table.columns))
-    writer.writerows(_cells(row) for row in table.rows)
-    return _bytes(text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows(_cells(row) for row in rows)
+    return text.getvalue()
 
 
 def _cells(row: Sequence[Any]) -> Iterator[Any]:
     for cell in row:
         plain = _plain(cell)
-        yield f"'{plain}" if isinstance(plain, str) and _is_executed(plain) else plain
+        if isinstance(plain, str | Path):
+            plain = printable(str(plain))
+            plain = f"'{plain}" if _is_executed(plain) else plain
+        yield plain
 
 
 def _is_executed(text: str) -> bool:
@@ -111,23 +134,33 @@ def _is_executed(text: str) -> bool:
     return False
 
 
-def _bytes(text: str) -> bytes:
-    """As UTF-8. Undecodable bytes of a file name become `\\udcXX`, which is how JSON spells them."""
-    return text.encode("utf-8", "backslashreplace")
-
-
 def _plain(value: Any) -> Any:
     """A NumPy or torch value as Python's."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, the way all of transferkit writes it: to be shown, read by any parser and encoded as UTF-8.
+
+    Control characters stand as JSON's escapes; see `finite` for what changes.
+    """
+    return printable_json(json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def write_json(path: Path, value: Any, indent: int = 2) -> None:
+    """Replace a small file by the value as JSON, in one move."""
+    write_text(path, json_text(value, indent) + "\n")
+
+
 def finite(value: Any) -> Any:
-    """The same JSON value with NaN and infinities as null: JSON has no such numbers."""
+    r"""The same value as JSON has it: null for NaN and infinities, escapes (`\xe9`) for undecodable bytes of names."""
     value = _plain(value)
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): finite(inner) for key, inner in value.items()}
+        return {encodable(str(key)): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return value

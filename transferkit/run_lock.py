@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -15,8 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from transferkit.atomic import read_json, write_text
+from transferkit.atomic import read_json
 from transferkit.errors import InputError
+from transferkit.report import write_json
 
 LOCK, OWNER = ".lock", ".owner.json"
 BEAT = 15.0  # seconds between two signs of life
@@ -67,7 +67,7 @@ def _in_use(folder: Path) -> str:
 def _beating(path: Path) -> Iterator[None]:
     """Say who works here, and touch the file as long as that is so."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    write_text(path, json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since}) + "\n")
+    write_json(path, {"host": socket.gethostname(), "pid": os.getpid(), "since": since})
     over = threading.Event()
 
     def beat() -> None:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
-from transferkit.atomic import storing
+from transferkit.atomic import remove_leftovers, storing
 from transferkit.errors import InputError, Interrupted, StorageError
 from transferkit.folder import RunFolder
 from transferkit.hooks import Plugin
 from transferkit.recipe import Loaded, schema
+from transferkit.recipe.counting import remarks
 from transferkit.report import Report
 from transferkit.suggest import did_you_mean
+from transferkit.training.peers import LostProcess, explained
 from transferkit.training.progress import Display
-from transferkit.training.signals import StopSignal
+from transferkit.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
     from transferkit.analysis.of_run import Live, RunModels
@@ -61,42 +63,32 @@ class Runner:
     def run(self, stages: Sequence[str]) -> Result:
         """Run the named stages and the analyses whose models are there; result.json says how it ended."""
         self.result["wanted"] = list(stages)
-        try:
-            with self._status():
-                for name in stages:
-                    plan = self._plan(self.loaded.recipe.stage(name))
-                    accepted = self._accepted(plan)
-                    if self._is_done(plan.stage):
-                        self.display.line(f"stage {name}: done already")
-                    else:
-                        self._run_stage(plan, accepted)
-                self._run_analyses()
-        finally:
-            if "_models" in vars(self):
-                self._models.close()
-            if self.main:
-                make_report(self.folder, self.display)
+        if self.main:
+            remove_leftovers(self.folder.path)
+        with recording(self.folder, self.result, self._write, self._close, self.stop, before=self._before):
+            self._say_what_is_left_out()
+            for name in stages:
+                plan = self.plan(self.loaded.recipe.stage(name), self.folder)
+                accepted = self._accepted(plan)
+                if self._is_done(plan.stage):
+                    self.display.line(f"stage {name}: done already")
+                    continue
+                with self.stop.phase(f"preparing or closing stage {name}"):
+                    self._run_stage(plan, accepted)
+            self._run_analyses()
         return self.result
 
-    @contextmanager
-    def _status(self) -> Iterator[None]:
-        self._write("running")
-        try:
-            yield
-        except (Interrupted, KeyboardInterrupt):
-            self._write("stopped")
-            raise
-        except InputError as error:
-            if self._before is None:
-                self.result["error"] = str(error)
-            self._write(self._before or "failed")  # a refused resume leaves the run as it was
-            raise
-        except BaseException as error:
-            self.result["error"] = str(error) or type(error).__name__
-            self._write("failed")
-            raise
-        self.result.pop("error", None)
-        self._write("done")
+    def _close(self) -> None:
+        if "_models" in vars(self):
+            self._models.close()
+        if self.main:
+            make_report(self.folder, self.display)
+
+    def _say_what_is_left_out(self) -> None:
+        """Files of the data sets that are no sample, images in both train and val, and the like."""
+        for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
+            for line in remarks(name, dataset) if dataset.from_ is None else ():
+                self.display.line(line, style="yellow" if line.startswith("warning") else None)
 
     def _write(self, status: str) -> None:
         self.result["status"] = status
@@ -123,30 +115,12 @@ class Runner:
         found = refuse_other_recipe(plan)
         return [f"stage {plan.stage.name} goes on with a difference: {sentence}" for sentence in found]
 
-    def _plan(self, stage: schema.Stage) -> StagePlan:
-        from transferkit.training.stage_plan import StagePlan
-
-        return StagePlan(
-            recipe=self.loaded.recipe,
-            stage=stage,
-            plugins=self.loaded.plugins(stage),
-            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
-            seed=self.seed,
-            out=self.folder.stage(stage.name),
-            start=self._start(stage),
-            display=self.display,
-            stop=self.stop,
-            board=self.folder.path / "tb",
-            scheduled=self._scheduled(stage),
-            accept=self.accept,
-            extended=stage.name == self.extended,
-        )
-
     def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
         from transferkit.training.loop import train
         from transferkit.training.prepare import opened
         from transferkit.training.saving import restore
 
+        plan.board, plan.scheduled = self.folder.path / "tb", self._scheduled(plan.stage)
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
@@ -160,8 +134,28 @@ class Runner:
                 self.display.line(f"run folder: {self.folder.path}")
                 self.display.introduce(session)
             session.preview()
-            train(session)
-            self._finish_stage(session)
+            with self.stop.held():  # it stops by itself, between two steps
+                train(session)
+            with self.stop.phase(f"finishing stage {plan.stage.name}; its training is complete"):
+                self._finish_stage(session)
+
+    def plan(self, stage: schema.Stage, into: RunFolder) -> StagePlan:
+        """What it takes to prepare a stage that writes into that run folder. It starts from a model of this run."""
+        from transferkit.training.stage_plan import StagePlan
+
+        return StagePlan(
+            recipe=self.loaded.recipe,
+            stage=stage,
+            plugins=self.loaded.plugins(stage),
+            corruptions={name: self.loaded.corruptions(name) for name in self.loaded.recipe.datasets},
+            seed=self.seed,
+            out=into.stage(stage.name),
+            start=self._start(stage),
+            display=self.display,
+            stop=self.stop,
+            accept=self.accept,
+            extended=stage.name == self.extended,
+        )
 
     def _start(self, stage: schema.Stage) -> Path | None:
         """The model folder a stage starts from: another stage's, or a path."""
@@ -205,28 +199,31 @@ class Runner:
             "stopped_early": state.stopped_early,
             "warnings": state.warnings,
         }
+        if state.failed_analyses:
+            entry["failed_analyses"] = state.failed_analyses
         if session.pruning is not None:
             entry["pruning"] = session.pruning.record()
         for name, evaluation in session.evaluate_best(model).items():
             entry.setdefault("evaluations", {})[name] = evaluation.record(session.classes, every_class=True)
             if name == "val" and len(session.classes) <= 100:
                 entry["confusion"] = evaluation.confusion.tolist()
-        if self.main:
-            info = {
-                "recipe": self.loaded.recipe.name,
-                "stage": stage.name,
-                "seed": self.seed,
-                "version": __version__,
-                "source": {
-                    "start": stage.start,
-                    "classes": session.source_head.classes if session.source_head is not None else [],
-                },
-            }
-            with storing(f"the model of stage {stage.name}"):
-                save_model(self.folder.model(stage.name), model, session.source_head, info)
-        session.accelerator.wait_for_everyone()
-        self.result["stages"][stage.name] = entry
-        self._write("running")
+        info = {
+            "recipe": self.loaded.recipe.name,
+            "stage": stage.name,
+            "seed": self.seed,
+            "version": __version__,
+            "source": {
+                "start": stage.start,
+                "classes": session.source_head.classes if session.source_head is not None else [],
+            },
+        }
+        with self.stop.held():
+            if self.main:
+                with storing(f"the model of stage {stage.name}"):
+                    save_model(self.folder.model(stage.name), model, session.source_head, info)
+            session.accelerator.wait_for_everyone()
+            self.result["stages"][stage.name] = entry
+            self._write("running")
         self.display.finish_stage(stage.name, entry)
 
     # -- analyses ---------------------------------------------------------------------------------------------
@@ -248,9 +245,10 @@ class Runner:
         for use, plugin in self._analyzers if self.main else ():
             if self._target(use) not in self.result["stages"]:
                 continue
-            self.display.line(f"analysis {use.instance_name}")
             try:
-                self._analyze(use, plugin)
+                with self.stop.phase(f"analysis {use.instance_name} was at work; those before it are kept"):
+                    if self._analyze(use, plugin) is None:
+                        self.display.line(f"analysis {use.instance_name}: done already")
             except (InputError, Interrupted):
                 raise
             except Exception as error:
@@ -277,27 +275,67 @@ class Runner:
 
     def _analyze(
         self, use: schema.AnalyzerUse, plugin: Plugin, *, live: Live | None = None, epoch: int | None = None
-    ) -> Report:
-        """One analyzer, on saved models or, after `epoch`, on a copy of the live one."""
-        from transferkit.analysis.perform import perform
+    ) -> Report | None:
+        """One analyzer, on saved models or, after `epoch`, on a copy of the live one. None where it is done already."""
+        from transferkit.analysis.perform import finished, perform
 
         out = self.folder.analysis(use.instance_name)
         if epoch is not None:
             out = out / f"epoch-{epoch:04d}"
-        return perform(
-            self._models.workbench(use, live),
-            plugin,
-            out,
-            parameters=use.model_dump(exclude={"use", "name"}),
-            peers=self._peers(use),
-            run=self._models.view(use),
-            step=epoch,
-        )
+        bench, peers = self._models.workbench(use, live), self._peers(use)
+        parameters = use.model_dump(exclude={"use", "name"})
+        if finished(out, bench, plugin, parameters, peers) is not None:
+            return None
+        if epoch is None:
+            self.display.line(f"analysis {use.instance_name}")
+        return perform(bench, plugin, out, parameters=parameters, peers=peers, run=self._models.view(use), step=epoch)
 
     def _peers(self, use: schema.AnalyzerUse) -> dict[str, Any]:
         """The analyzers of this recipe by registered name; the one that looks at the same models comes first."""
         alike = sorted(self._analyzers, key=lambda pair: (pair[0].stage, pair[0].dataset) == (use.stage, use.dataset))
         return {plugin.component.name: plugin.instance for _, plugin in alike}
+
+
+@contextmanager
+def recording(
+    folder: RunFolder,
+    result: Result,
+    write: Callable[[str], None],
+    close: Callable[[], None],
+    stop: StopSignal,
+    before: str | None = None,
+) -> Iterator[None]:
+    """However it ends inside, `write(status)` says so and `close()` draws what there is; `result` gets the reason.
+
+    Wrong input leaves a run that is resumed with the status it had `before`. An error that follows from another
+    process's end is told as that.
+    """
+    with stop.last_words(folder.end):
+        write("running")
+        try:
+            yield
+        except BaseException as error:
+            with stop.held():
+                reason = explained(error)
+                stopped = isinstance(reason, Interrupted | Stopped | KeyboardInterrupt)
+                refused = before if isinstance(reason, InputError) else None
+                if not stopped and refused is None:
+                    result["error"] = str(reason) or type(reason).__name__
+                write("stopped" if stopped else refused or "failed")
+                if isinstance(reason, LostProcess):  # perhaps of the one that writes
+                    folder.end("failed", str(reason))
+                close()
+            if reason is error:
+                raise
+            raise reason from error
+        result.pop("error", None)
+        write("done")
+        try:
+            with stop.phase("drawing report.html; everything else is done"):
+                close()
+        except Interrupted:
+            write("stopped")
+            raise
 
 
 def make_report(folder: RunFolder, display: Display) -> None:

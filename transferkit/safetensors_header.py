@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
+from transferkit.records import require_file
 
 # Bits per element of every dtype the format knows; the sub-byte ones are packed.
 BITS = {
@@ -21,10 +24,28 @@ BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
-CONVERT = (
-    "convert it once, where you trust it: "
-    "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
-)
+# Run by people, never here. It opens a file of torch.save with every class of other libraries replaced by an empty one,
+# so that nothing runs, and keeps the mapping with the most tensors: a state dict, of averaged weights if it has such.
+_CONVERSION = """\
+import collections, torch, zipfile; from torch import serialization as s; \
+from safetensors.torch import save_file; f = FILE; names = s.get_unsafe_globals_in_checkpoint(f) \
+if zipfile.is_zipfile(f) else ["argparse.Namespace", "pathlib.PosixPath", "numpy.core.multiarray.scalar", \
+"numpy.dtype"]; plain = type("Other", (), {"__new__": lambda *a, **k: collections.Counter()}); \
+odd = type("Odd", (), {"__init__": lambda self, *a: None, "__setstate__": lambda self, state: None, \
+"__new__": lambda c, *a: object.__new__(c)}); s.add_safe_globals([collections.Counter] \
++ [(odd if n.startswith(("numpy.", "functools.")) else plain, n) for n in names]); \
+found = lambda d, at="": [(sum(map(torch.is_tensor, d.values())), "ema" in at or "teacher" in at, at, d)] \
++ [x for k, v in d.items() if isinstance(v, dict) for x in found(v, f"{at}.{k}")]; \
+n, _, at, d = max(found(torch.load(f, map_location="cpu", weights_only=True)), key=lambda x: x[:2]); \
+assert n, "no state dict in it: save model.state_dict() instead of the model"; \
+save_file({str(k): v.detach().clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, \
+f + ".safetensors"); print(f"{n} tensors{at and f' of {at[1:]}'} are in {f}.safetensors")"""
+
+
+def conversion(path: Path | str) -> str:
+    """What to do with a file of torch.save: a command that writes its tensors to FILE.safetensors."""
+    code = _CONVERSION.replace("FILE", json.dumps(str(path), ensure_ascii=False), 1)
+    return f"convert it once, where you trust it: {shlex.quote(sys.executable or 'python')} -c {shlex.quote(code)}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,11 @@ class TensorInfo:
 def read_header(path: str | Path) -> dict[str, TensorInfo]:
     """The tensors of a safetensors file by name. Raises InputError for anything that is not one."""
     return {name: info for name, (info, _) in _entries(Path(path)).items()}
+
+
+def count_numbers(path: str | Path) -> int:
+    """How many numbers all tensors of a safetensors file have together. Raises InputError."""
+    return sum(math.prod(info.shape) for info in read_header(path).values())
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -77,6 +103,7 @@ def _entry(path: Path, name: str, value: Any) -> tuple[TensorInfo, tuple[int, in
 
 def _read_json(path: Path) -> tuple[dict[str, Any], int]:
     """The header as parsed JSON, and the number of bytes after it."""
+    require_file(path, "there is no such weights file")
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -86,10 +113,6 @@ def _read_json(path: Path) -> tuple[dict[str, Any], int]:
             if length > MAX_HEADER or 8 + length > size:
                 raise _corrupted(path, "the length of its header is impossible")
             raw = file.read(length)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such weights file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: a folder; give the .safetensors file itself") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
@@ -105,12 +128,14 @@ def _refuse_other_formats(path: Path, start: bytes, size: int) -> None:
     if start[:4] == b"PK\x03\x04":
         raise InputError(
             f"{path}: a zip archive, as torch.save writes them (.pth, .pt). It is never opened, because such "
-            f"files can run code; {CONVERT}"
+            f"files can run code; {conversion(path)}"
         )
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         if _looks_like_safetensors(start, size):
             return
-        raise InputError(f"{path}: a Python pickle. It is never opened, because pickles can run code; {CONVERT}")
+        raise InputError(
+            f"{path}: a Python pickle. It is never opened, because pickles can run code; {conversion(path)}"
+        )
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         raise InputError(f"{path}: an HDF5 file; only .safetensors files are read")
     if start.startswith(b"version "):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# what moves a terminal's cursor, colours or clears it, and what makes text read in another order than it is written
-_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# what moves a terminal's cursor, colours or clears it, what makes text read in another order than it is written, and
+# what neither XML nor UTF-8 can hold
+_CODES = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff"
+_HIDDEN = re.compile(f"[{_CODES}]")
+_HIDDEN_OR_BREAK = re.compile(rf"[{_CODES}\t\n]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
@@ -15,6 +19,21 @@ def printable(text: str) -> str:
     Line breaks and tabulators stay. File names whose bytes are no UTF-8 hold such bytes as lone surrogates.
     """
     return text if text.isascii() and text.isprintable() else _HIDDEN.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    r"""A name as it stands in class lists, ids, cells and rows: as `printable`, and line breaks as `\x0a` too."""
+    return text if text.isascii() and text.isprintable() else _HIDDEN_OR_BREAK.sub(_escaped, text)
+
+
+def encodable(text: str) -> str:
+    r"""The text with undecodable bytes as escapes and all else as it is, so that it can be written as UTF-8."""
+    return text if text.isascii() else _SURROGATE.sub(_escaped, text)
+
+
+def printable_json(text: str) -> str:
+    r"""JSON as `printable`, in JSON's own escapes (`\u001b`): what a reader gets of it is the same."""
+    return text if text.isascii() and text.isprintable() else _HIDDEN.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
 
 
 def comparable(text: str) -> str:

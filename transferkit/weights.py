@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from transferkit.safetensors_header import read_header
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SHOWN = 10
+DO_NOT_FIT = "these weights do not fit"
 FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")  # timm's names for them
 # Old files lack these counters; batch norm uses them only with momentum=None, which timm never sets.
 OPTIONAL_SUFFIX = "num_batches_tracked"
@@ -33,7 +36,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     read_header(path)
     try:
         state = load_file(str(path))
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: a dtype it does not know
         raise InputError(f"{path}: not a readable safetensors file: {error}") from error
     state = strip_prefixes(state)
     refuse_non_finite(state, str(path))
@@ -48,14 +51,52 @@ def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}
 
 
+def without_prefix(
+    net: nn.Module, state: dict[str, Tensor], where: str, label: str
+) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors whose names are the model's after some prefix (`backbone.`), without it; and a sentence about that.
+
+    Other tensors are left out, by name. The state itself, and None, where no prefix makes at least half of the model's
+    names fit. Raises InputError where two do equally.
+    """
+    own = {name for name in net.state_dict() if not name.endswith(OPTIONAL_SUFFIX)}
+    votes = Counter(
+        name[:at] for name in state for at in range(1, len(name)) if name[at - 1] == "." and name[at:] in own
+    )
+    ranked = votes.most_common(2)
+    if not ranked or ranked[0][1] <= max(len(own & state.keys()), len(own) // 2):
+        return state, None
+    prefix, count = ranked[0]
+    if len(ranked) == 2 and ranked[1][1] == count:
+        raise InputError(
+            f'{where}: two sets of tensors fit {label}, those whose names begin with "{prefix}" and those with '
+            f'"{ranked[1][0]}"; keep one of them in the file'
+        )
+    found = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    others = [name for name in state if not name.startswith(prefix)]
+    left = f"; left out: {_listed('', others)}" if others else ""
+    return found, f'{where}: the names of {label} begin with "{prefix}" there, which was taken off{left}'
+
+
 def refuse_non_finite(state: Mapping[str, Tensor], where: str) -> None:
     """Raise InputError naming the tensors that hold NaN or infinity."""
-    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    bad = not_finite(state)
     if bad:
         raise InputError(
             f"{where}: NaN or infinite values in {_listed('', bad)}; "
             "these weights come from a training that diverged or a damaged file"
         )
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors that hold NaN or infinity."""
+    floats = {name: tensor.detach() for name, tensor in state.items() if tensor.is_floating_point()}
+    return [name for name, tensor in floats.items() if not _is_finite(tensor)]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # a sum is ten times cheaper, and a number only if every term is; it may overflow where all of them are
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def fill(net: nn.Module, state: dict[str, Tensor], where: str, name: str) -> None:
@@ -68,12 +109,26 @@ def fill(net: nn.Module, state: dict[str, Tensor], where: str, name: str) -> Non
     if problems:
         converted = _converted(net, state)
         if converted is None or mismatches(net, converted, where):
-            raise InputError(problems, f"these weights do not fit {name}; nothing was loaded")
+            raise InputError(_cause(net, state, where, name) or problems, f"{DO_NOT_FIT} {name}; nothing was loaded")
         state = converted
     try:
         net.load_state_dict({**_counters(net), **state})
     except RuntimeError as error:
         raise InputError(f"{where}: does not fit {name}: {error}") from error
+
+
+def _cause(net: nn.Module, state: Mapping[str, Tensor], where: str, label: str) -> Problem | None:
+    """What says more than lists of names where all of them begin alike."""
+    columns = zip(*(name.split(".")[:-1] for name in state), strict=False)
+    shared = [parts[0] for parts in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns)]
+    start = "".join(f"{part}." for part in shared)
+    own = net.state_dict()
+    if not start or any(name.startswith(start) for name in own):
+        return None
+    found = sum(name.removeprefix(start) in own for name in state)
+    return Problem(
+        where, f'all names begin with "{start}"; without that, {found} of the {len(own)} tensors of {label} are there'
+    )
 
 
 def mismatches(net: nn.Module, state: Mapping[str, Tensor], where: str = "") -> list[Problem]:

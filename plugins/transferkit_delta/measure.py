@@ -140,5 +140,8 @@ def _save(path: Path, found: dict[str, Tensor]) -> None:
     """Never half a file under the final name, also when several processes write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_file = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file(found, partial_file)
-    partial_file.replace(path)
+    try:
+        save_file(found, partial_file)
+        partial_file.replace(path)
+    finally:
+        partial_file.unlink(missing_ok=True)

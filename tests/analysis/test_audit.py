@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+import transferkit.api
+from transferkit.analysis.audit import resume_audit
+from transferkit.cli import app
 from transferkit.errors import InputError, Interrupted
 from transferkit.model_folder import save_model
 from transferkit.registry import Owner
 from transferkit.testing import tiny_model
 
-from .audit_world import NOT_GIVEN, SOURCE, images
+from .audit_world import NOT_GIVEN, SOURCE, Counting, Optional, images
 
 
 def nothing_left(tmp_path):
@@ -178,6 +183,74 @@ def test_a_signal_keeps_what_is_finished(audit, tmp_path, number):
     assert content["status"] == "stopped" and list(content["analyses"]) == ["counting"]
     assert [path.name for path in (folder / "analyses").iterdir()] == ["counting"]
     assert "was stopped before its end" in (folder / "report.html").read_text()
+
+
+@pytest.fixture
+def stopped(audit, world, tmp_path, monkeypatch):
+    """The folder of an audit that was stopped in its second analysis; it was asked with relative paths."""
+    monkeypatch.chdir(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(Optional, "analyze", lambda self, session: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted) as caught:
+            audit(
+                "target", source="source", source_data="source-images", target_data="target-images",
+                analyses=["counting", "optional", "first"], fail_on="one > 0", options={"counting": {"scale": 2}},
+            )  # fmt: skip
+    (folder,) = (tmp_path / "out" / "audit").iterdir()
+    assert caught.value.__notes__ == [f"go on with: transferkit resume {folder}"]
+    return folder
+
+
+def test_a_stopped_audit_goes_on_from_anywhere(audit, stopped, tmp_path, monkeypatch):
+    counted = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Counting, "analyze", lambda self, session: counted.append(1))
+        patch.chdir(tmp_path)
+        resumed = transferkit.api.resume(stopped, quiet=True)
+    assert not counted and resumed.failed
+    whole = audit(analyses=["counting", "optional", "first"], fail_on="one > 0", options={"counting": {"scale": 2}})
+    assert list(resumed.analyses) == list(whole.analyses) and str(resumed.analyses) == str(whole.analyses)
+    assert resumed.verdicts == whole.verdicts and resumed.findings == whole.findings
+    for name in whole.analyses:
+        report = f"analyses/{name}/report.json"
+        assert (stopped / report).read_bytes() == (whole.run_dir / report).read_bytes()
+    assert json.loads((stopped / "result.json").read_text())["status"] == "done"
+
+
+def test_resume_on_the_command_line_ends_as_the_audit_would(stopped):
+    result = CliRunner().invoke(app, ["resume", str(stopped), "--json", "--quiet"])
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["analyses"]["optional"] == {"one": 1.0, "two": 2.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "analyses/counting/all.csv").unlink(),
+        lambda folder: (folder / "analyses/counting/report.json").write_text("{"),
+        lambda folder: edit(folder / "analyses/counting/report.json", inputs={"target": "another"}),
+        lambda folder: edit(folder / "analyses/counting/report.json", version="0.9"),
+        lambda folder: edit(folder / "analyses/counting/report.json", parameters={"scale": 3.0}),
+    ],
+    ids=["a file is missing", "damaged", "another model", "another version", "other options"],
+)
+def test_what_is_not_the_same_analysis_runs_again(stopped, monkeypatch, change):
+    change(stopped)
+    counted = []
+    monkeypatch.setattr(Counting, "analyze", lambda self, session: counted.append(1) or transferkit.Report())
+    resume_audit(stopped, quiet=True)
+    assert counted == [1]
+
+
+def test_an_audit_that_does_not_say_what_it_was_asked(stopped):
+    edit(stopped / "audit.json", arguments={"target": "x"})
+    with pytest.raises(InputError, match="does not say what the audit was asked; audit again"):
+        resume_audit(stopped)
+    assert stopped.is_dir()
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_threads_are_as_before_afterwards(audit):

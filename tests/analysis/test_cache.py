@@ -78,3 +78,26 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
         kept.get({"a": number}, compute)
         calls.append(compute.calls)
     assert calls == [0, 0, 1, 1]
+
+
+def test_a_flipped_bit_anywhere_is_found(tmp_path):
+    Cache(tmp_path).get({"a": 1}, Counting())
+    (path,) = tmp_path.glob("*.safetensors")
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    for at in (9, start // 2, start, len(data) - 1):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        compute = Counting(2.0)
+        assert Cache(tmp_path).get({"a": 1}, compute)["x"].tolist() in ([1, 1, 1], [2, 2, 2])
+        assert compute.calls == 1 or at < start
+        path.write_bytes(data)
+
+
+def test_every_dtype_comes_back(tmp_path):
+    given = {
+        "bits": torch.tensor([True, False]), "half": torch.ones(2, 3, dtype=torch.bfloat16), "none": torch.zeros(0, 4),
+        "count": torch.tensor(7), "turned": torch.arange(6.0).reshape(2, 3).T,
+    }  # fmt: skip
+    Cache(tmp_path).get({"a": 1}, lambda: given)
+    found = Cache(tmp_path).get({"a": 1}, dict)
+    assert found.keys() == given.keys() and all(torch.equal(found[name], given[name]) for name in given)

@@ -162,5 +162,5 @@ def test_no_run_folder_is_a_sentence(tmp_path):
     with pytest.raises(InputError, match=r"no result\.json"):
         write_report(tmp_path)
     (tmp_path / "result.json").write_text("{")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="cannot be read"):
         write_report(tmp_path)

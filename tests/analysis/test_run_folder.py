@@ -54,5 +54,5 @@ def test_what_is_no_run_is_said(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         read_run(tmp_path)
     (tmp_path / "result.json").write_text("[]")
-    with pytest.raises(InputError, match="holds no object"):
+    with pytest.raises(InputError, match="it holds a list"):
         read_run(tmp_path)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from PIL import Image
 
 from transferkit.cli import doctor_machine
 from transferkit.cli.doctor_data import duplicates, imbalance, repeated
@@ -14,6 +15,7 @@ from transferkit.errors import InputError, TransferkitError
 from transferkit.registry import Failure, Owner, Registry
 
 verb = importlib.import_module("transferkit.cli.doctor")  # the package's `doctor` is the verb
+ONE_STEP = verb.one_step
 STEP = {"seconds": 0.5, "images_per_second": 8.0, "peak_memory_mb": 123.0, "loss": 0.7}
 
 
@@ -94,6 +96,41 @@ def test_duplicates_and_imbalance_are_told(cli, recipe, images):
     assert "copy.png" in cli("doctor", recipe).stdout
 
 
+def test_every_file_is_accounted_for(cli, recipe, images):
+    (images / "train" / "ants" / "a.heic").write_bytes(b"x")
+    (images / "train" / "ants" / ".DS_Store").write_bytes(b"x")
+    shutil.copytree(
+        images / "train" / "ants", images / "extra", ignore=lambda _, names: [n for n in names if n[0] in "a."]
+    )
+    facts = found(cli, recipe)
+    places = {one["folder"]: one["kinds"] for one in facts["data"]["pictures"]["left_out"]}
+    assert places == {"train/ants": {".heic": 1, "hidden": 1}, "extra": {"image": 4}}
+    texts = [problem["text"] for problem in facts["problems"]]
+    assert "pictures: 4 images of extra/ beside train/, val/ left out" in texts[0] and ".heic 1" in texts[1]
+    line = "left out: 4 files in extra (image 4); 2 files in train/ants (.heic 1, hidden 1)"
+    assert line in cli("doctor", recipe).stdout
+    assert f"pictures: {line}" in cli("plan", recipe).stdout
+    assert len(json.loads(cli("plan", recipe, "--json").stdout)["remarks"]["pictures"]) == 3
+
+
+def test_a_full_temporary_folder_is_named(cli, recipe, monkeypatch):
+    """Whatever exception a library has for it."""
+
+    def fails(loaded, stage):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    full = {"folder": "/tmp/full", "free_gib": 0.0, "total_gib": 1.0}
+    monkeypatch.setattr(doctor_machine, "temporary", lambda: full)
+    monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
+    monkeypatch.setattr(verb, "one_step", ONE_STEP)
+    texts = [problem["text"] for problem in found(cli, recipe, code=2)["problems"]]
+    assert any("No space left" in text and "temporary folder /tmp/full" in text for text in texts)
+    assert any("only 0 MiB are free in the temporary folder /tmp/full" in text for text in texts)
+    monkeypatch.setattr(doctor_machine, "temporary", lambda: full | {"free_gib": 9.0})
+    with pytest.raises(RuntimeError):
+        verb.one_step(None, "target")
+
+
 def test_a_step_that_fails_stops(cli, recipe, monkeypatch):
     monkeypatch.setattr(verb, "one_step", lambda loaded, stage: {"error": "out of memory"})
     facts = found(cli, recipe, code=2)
@@ -130,3 +167,16 @@ def test_an_error_in_the_step_becomes_a_sentence(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
     assert verb.one_step(None, "target") == {"error": "no room"}
+
+
+def test_a_strip_that_the_model_refuses_is_found_before_training(cli, recipe, images, monkeypatch):
+    Image.new("L", (1, 1_500_000)).save(images / "val" / "ants" / "strip.png")
+    Image.new("L", (1, 100)).save(images / "val" / "ants" / "small.png")
+    crop = {"crop_pct": 0.875, "crop_mode": "center", "interpolation": "bilinear", "in_chans": 3}
+    step = STEP | {"preprocessing": {"input_size": [224, 224], "mean": [0.5] * 3, "std": [0.5] * 3, **crop}}
+    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: dict(step))
+    facts = found(cli, recipe, code=2)
+    [bad] = facts["data"]["pictures"]["bad_images"]
+    assert bad["path"].endswith("strip.png") and "256 x 384,000,000" in bad["reason"] and bad["split"] == "val"
+    assert [strip["size"] for strip in facts["data"]["pictures"]["strips"]] == [[1, 100], [1, 1_500_000]]
+    assert facts["step"] == {"stage": "target"} | STEP

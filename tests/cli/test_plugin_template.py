@@ -83,3 +83,21 @@ def test_the_verb_says_what_next_and_refuses_taken_names(cli, tmp_path):
     assert f"pip install -e {tmp_path / 's'}" in result.stderr
     with pytest.raises(InputError, match="is taken by a regularizer"):
         cli("plugins", "new", "bss", "--out", tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("lambda", "class", "none", "true", "match-lambda-", "print", "float", "warning", "torch", "json", "numpy"),
+        *("transferkit", "dataclass", "field", "annotated", "tensor", "register", "bss"),
+    ],
+)
+def test_names_that_the_package_could_not_have(tmp_path, name):
+    with pytest.raises(InputError, match="cannot be a plugin's name"):
+        write_plugin(name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_soft_words_of_python_are_names(tmp_path):
+    folder = write_plugin("match", tmp_path / "new")
+    compile((folder / "transferkit_match" / "__init__.py").read_text(), "new", "exec")

@@ -1,5 +1,7 @@
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,51 @@ def test_folders_are_walked_in_order_without_hidden_files(tmp_path):
     found = [path.relative_to(tmp_path).as_posix() for path in image_files([tmp_path])]
     assert found == ["a.webp", "b/1.png", "b/2.JPG"]
     assert list(image_files([Path("given.dat")])) == [Path("given.dat")]
+
+
+def strip(path, length=1_500_000):
+    Image.new("L", (1, length)).save(path)
+    return path
+
+
+def test_a_strip_that_would_fill_the_memory_is_named_and_skipped(cli, model_folder, images):
+    bad = strip(images / "val" / "ants" / "strip.png", 60_000_000)
+    result = cli("predict", model_folder, images / "val", "--json")
+    assert len(json.loads(result.stdout)) == 6
+    assert f"cannot read {bad}: resized for the model it would have " in result.stderr
+    assert "more than 89,478,485" in result.stderr and "(as it is: 1 x 60,000,000)" in result.stderr
+
+
+def test_links_are_followed_once(tmp_path):
+    (tmp_path / "data" / "b").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("data/b/1.png", "elsewhere/2.png"):
+        (tmp_path / name).touch()
+    for name, target in (("b/up", ".."), ("b/self", "."), ("c", "../elsewhere"), ("d", "../elsewhere"), ("e", "b")):
+        (tmp_path / "data" / name).symlink_to(target, target_is_directory=True)
+    (tmp_path / "data" / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "data" / "loop").symlink_to("loop")
+    found = [path.relative_to(tmp_path / "data").as_posix() for path in image_files([tmp_path / "data"])]
+    assert found == ["gone.png", "b/1.png", "c/2.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, model_folder, cli):
+    (tmp_path / "data" / "closed").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "data" / "a.png")
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result = cli("predict", model_folder, tmp_path / "data", "--csv")
+    assert len(result.stdout.splitlines()) == 2 and "closed: it is a folder" in result.stderr
+
+
+def test_cells_that_a_spreadsheet_would_run_are_text(cli, model_folder, images, monkeypatch):
+    shutil.copy(images / "val" / "ants" / "0.png", images / "=HYPERLINK(1).png")
+    monkeypatch.chdir(images)
+    (row,) = csv.DictReader(cli("predict", model_folder, "=HYPERLINK(1).png", "--csv").stdout.splitlines())
+    assert row["path"] == "'=HYPERLINK(1).png" and float(row["probability_1"]) > 0

@@ -34,8 +34,14 @@ def test_flat_class_folder_is_all_train(tmp_path):
     assert find_splits(tmp_path) == {"train": tmp_path}
 
 
-def test_a_class_called_test_is_no_split(tmp_path):
+def test_a_folder_that_could_be_a_class_or_a_split(tmp_path):
     touch(tmp_path, "test/1.jpg", "other/2.jpg")
+    with pytest.raises(
+        InputError, match=r"is test/ \(1 images\) in .* a class or a split\?(.|\n)*splits: \{train: \.\}"
+    ):
+        find_splits(tmp_path)
+    assert find_splits(tmp_path, {"train": "."}) == {"train": tmp_path}
+    (tmp_path / "test" / "1.jpg").unlink()
     assert find_splits(tmp_path) == {"train": tmp_path}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import struct
 import zlib
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -14,7 +16,17 @@ import pytest
 from PIL import Image
 
 from transferkit.data import images
-from transferkit.data.images import BadImage, find_bad_images, open_image
+from transferkit.data.folders import IMAGE_EXTENSIONS
+from transferkit.data.image_formats import EXTENSIONS, FORMATS
+from transferkit.data.images import (
+    BadImage,
+    Unfit,
+    check_images,
+    find_bad_images,
+    open_image,
+    readable_formats,
+    refuse_pixels,
+)
 
 
 def saved(path, image, **options):
@@ -182,3 +194,147 @@ def test_a_damaged_cache_is_ignored(tmp_path, content):
     (tmp_path / images.CACHE_FILE).write_text(content)
     (tmp_path / "b.png").write_bytes(b"")
     assert len(find_bad_images([tmp_path / "b.png"], 1, cache=tmp_path)) == 1
+
+
+# --- one rule for every door --------------------------------------------------------------------------------
+
+
+def strip(path, length=1_500_000):
+    Image.new("L", (1, length)).save(path)
+    return path
+
+
+def test_pixels_before_and_after_resizing():
+    refuse_pixels((9459, 9459))
+    for size, resized, limit in (((9460, 9460), None, None), ((10, 10), (9460, 9460), None), ((10, 10), None, 99)):
+        with pytest.raises(Unfit, match="decompression bombs") as caught:
+            refuse_pixels(size, resized, limit)
+        assert caught.value.kind == "too_many_pixels"
+    refuse_pixels((10, 10), (10, 10), 100)
+    with pytest.raises(Unfit, match="no pixels"):
+        refuse_pixels((0, 5))
+
+
+def test_pillows_own_limit_may_be_changed(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    refuse_pixels((10**6, 10**6))
+
+
+def test_a_size_is_refused_before_a_pixel_is_decoded(tmp_path):
+    path = strip(tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:200])  # nothing to decode
+    with pytest.raises(BadImage, match="too long"):
+        open_image(path, fits=lambda size: (_ for _ in ()).throw(Unfit(f"{size} is too long")))
+
+
+def test_only_listed_formats_are_read(tmp_path, monkeypatch):
+    Image.init()
+    picture = Image.new("RGB", (8, 8), "red")
+    refused = []
+    for name in sorted(set(Image.SAVE) & set(Image.OPEN) - {"WMF", "BUFR", "GRIB", "HDF5", "SPIDER"}):
+        file = tmp_path / f"{name}.jpg"
+        with suppress(OSError, KeyError, ValueError, NotImplementedError):
+            picture.save(file, name)
+            if name in readable_formats():
+                assert open_image(file).size == (8, 8)
+            elif name != "MPO":  # several JPEGs in a file
+                refused.append(name)
+                with pytest.raises(BadImage, match="not an image of a format"):
+                    open_image(file)
+    assert {"EPS", "ICO", "TGA", "PCX"} <= set(refused)
+
+
+def test_the_reader_of_folders_takes_no_other_endings():
+    assert set(IMAGE_EXTENSIONS) <= set(EXTENSIONS)
+    Image.init()
+    known = Image.registered_extensions()
+    assert {ending: known.get(ending, name) for name, endings in FORMATS.items() for ending in endings} == {
+        ending: name for name, endings in FORMATS.items() for ending in endings
+    }
+
+
+def test_the_first_picture_counts_and_no_other_is_decoded(tmp_path):
+    first, second = Image.new("RGB", (6, 4), "red"), Image.new("RGB", (6, 4), "blue")
+    for name in ("GIF", "TIFF", "WEBP", "PNG"):
+        data = BytesIO()
+        first.save(data, name, save_all=True, append_images=[second] * 3)
+        red, green, blue = open_image(BytesIO(data.getvalue())).getpixel((3, 2))
+        assert red > 240 and green < 20 and blue < 20, name
+        cut = data.getvalue()[:-20] if name != "WEBP" else data.getvalue()  # WebP is checked as a whole
+        assert open_image(BytesIO(cut)).size == (6, 4)
+
+
+def test_a_frame_larger_than_its_canvas():
+    gif = b"GIF89a" + struct.pack("<HH", 1, 1) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    gif += b"," + struct.pack("<HHHH", 0, 0, 60000, 60000) + b"\0\x02\x02\x4c\x01\x00;"
+    with pytest.raises(BadImage, match=r"3,600,000,000 pixels, more than 89,478,485") as caught:
+        open_image(BytesIO(gif), "a.gif")
+    assert caught.value.kind == "too_many_pixels"
+
+
+def tiff(tile, data):
+    entries = [(256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile), (323, tile), (325, len(data))]
+    offset = 8 + 2 + 12 * (len(entries) + 1) + 4
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted([*entries, (324, offset)]))
+    return b"II*\0" + struct.pack("<IH", 8, len(entries) + 1) + rows + bytes(4) + data
+
+
+def test_a_tile_larger_than_its_image():
+    assert open_image(BytesIO(tiff(16, zlib.compress(bytes(256))))).size == (16, 16)
+    assert open_image(BytesIO(tiff(256, zlib.compress(bytes(65536))))).size == (16, 16)
+    with pytest.raises(BadImage, match="its tiles have 30,000 x 30,000 pixels"):
+        open_image(BytesIO(tiff(30000, zlib.compress(bytes(1000)))))
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_texts_that_unpack_to_gigabytes(kind):
+    packed = zlib.compress(bytes(5_000_000))
+    content = b"k\0" + {b"zTXt": b"\0", b"iTXt": b"\1\0\0\0", b"iCCP": b"\0"}[kind] + packed
+    header = png_header(2, 2)
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    with pytest.raises(BadImage):
+        open_image(BytesIO(header[:33] + chunk + header[33:]))
+
+
+def test_a_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(BadImage, match="it is no file"):
+        open_image(tmp_path / "a.png")
+    with pytest.raises(BadImage, match="it is a folder"):
+        open_image(tmp_path)
+
+
+def test_what_may_pass_is_not_remembered(tmp_path, monkeypatch):
+    path, cache = saved(tmp_path / "a.png", Image.new("RGB", (4, 3))), tmp_path / "cache"
+
+    def full(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(images.Image, "open", full)
+        (bad,) = find_bad_images([path], 1, cache=cache)
+    assert (bad.reason, bad.kind) == ("Too many open files", "unavailable")
+    assert check_images([path], 1, cache=cache) == [(4, 3)]
+
+
+def test_another_rule_looks_again(tmp_path, monkeypatch):
+    path, cache = saved(tmp_path / "a.png", Image.new("RGB", (40, 30))), tmp_path / "cache"
+    assert check_images([path], 1, cache=cache) == [(40, 30)]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert [bad.kind for bad in find_bad_images([path], 1, cache=cache)] == ["too_many_pixels"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_changed_bytes_are_an_image_or_bad(tmp_path):
+    rng = random.Random(0)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8))
+    for name in readable_formats():
+        data = BytesIO()
+        picture.save(data, name)
+        for _ in range(60):
+            changed = bytearray(data.getvalue())
+            for _ in range(rng.randrange(1, 6)):
+                changed[rng.randrange(min(len(changed), rng.choice([60, 10**6])))] = rng.randrange(256)
+            end = rng.choice([len(changed), rng.randrange(len(changed))])
+            with suppress(BadImage):
+                assert open_image(BytesIO(bytes(changed[:end]))).mode == "RGB"

@@ -10,10 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from transferkit.data.images import BadImage
 from transferkit.data.planting import Corruption, corruptions
 from transferkit.data.randomness import borrowed_rng
+from transferkit.data.samples import Samples
+from transferkit.data.sources import open_split
+from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
 from transferkit.hooks import Plugin, RunPlugins
+from transferkit.recipe.schema import Augmentation, Dataset
 from transferkit.registry import Component, Owner
 
 
@@ -172,3 +177,30 @@ def test_corruption_without_select_changes_all():
     assert corruption.chosen(np.arange(3), ["a"], "train", 0).all()
     image, label = corruption(Image.new("RGB", (2, 2)), 1, ["a", "b", "c"], (0, "x"))
     assert (image.size, label) == ((2, 2), 2)
+
+
+def strips(folder, preprocessing, on_bad_image):
+    preprocessing.input_size = (64, 64)
+    for split in ("train", "val"):
+        Image.new("L", (1, 1_500_000)).save(folder / split / "bee" / "strip.png")
+    spec = {"d": Dataset.model_validate({"folder": str(folder), "on_bad_image": on_bad_image})}
+    crops, plain = transforms(preprocessing, Augmentation()), transforms(preprocessing, None)
+    train = Samples("d", "train", open_split("d", spec, "train"), crops, seed=0, evaluation=plain)
+    return train, Samples("d", "val", open_split("d", spec, "val"), plain, seed=0)
+
+
+def test_a_strip_is_refused_by_name_where_it_would_be_resized(class_folder, preprocessing):
+    train, val = strips(class_folder, preprocessing, "error")
+    index = next(i for i, name in enumerate(train.ids) if "strip" in name)
+    assert train.get(index, 0)[0].shape == (3, 64, 64)  # a random crop of it is small
+    for call in (lambda: train.picture(index), lambda: list(val.evaluation_batches(99))):
+        with pytest.raises(BadImage, match=r"strip\.png \(class 'bee'\): resized for the model .* 64 x 96,000,000"):
+            call()
+
+
+def test_a_strip_is_left_out_everywhere_where_bad_images_are(class_folder, preprocessing):
+    for samples, count in zip(strips(class_folder, preprocessing, "skip"), (12, 6), strict=True):
+        assert len(samples) == len(samples.labels) == count and not any("strip" in name for name in samples.ids)
+        [bad] = samples.left_out
+        assert bad.path.endswith("bee/strip.png") and bad.class_name == "bee" and bad.kind == "too_many_pixels"
+        assert next(samples.evaluation_batches(99))[0].shape == (count, 3, 64, 64)

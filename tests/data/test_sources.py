@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import tarfile
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from transferkit.data.archives import open_archive
 from transferkit.data.images import BadImage
 from transferkit.data.sources import open_split
+from transferkit.data.survey import survey
 from transferkit.errors import InputError
 from transferkit.recipe.schema import Dataset
 
@@ -257,7 +263,7 @@ def test_torchvision_data_that_are_there(class_folder, tmp_path, monkeypatch):
     assert (source.classes, source.labels.tolist()) == (["ant", "bee", "cat"], [0] * 4 + [1] * 4 + [2] * 4)
     assert source.image(3).mode == "RGB"
     (root / "bee/0.png").write_bytes(b"x")
-    with pytest.raises(BadImage, match=r"EuroSAT/train\[4\] \(class 'bee'\)"):
+    with pytest.raises(BadImage, match=r"EuroSAT/train\[4\] \(class 'bee'\): it is not an image of a format"):
         source.image(4)
 
 
@@ -331,3 +337,131 @@ def test_aliases_say_which_class_a_folder_is(tmp_path):
     assert dict(zip(source.ids, source.labels.tolist(), strict=True)) == {"a/0.png": 1, "b/0.png": 2}
     with pytest.raises(InputError, match='the class "b" is not in the class list'):
         open_split("d", spec, "train", ["owl", "a"], aliases={"a": "owl"})
+
+
+# --- archives by the rules of folders -----------------------------------------------------------------------
+
+
+def add(tar, name, content=b"x", **fields):
+    info = tarfile.TarInfo(name)
+    content = b"" if "type" in fields else content
+    info.size = len(content)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def tar_of(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for member in members:
+            add(tar, **member) if isinstance(member, dict) else add(tar, member)
+    return str(path)
+
+
+def test_a_tar_with_odd_names(tmp_path):
+    """Absolute names, names that lead out, names that come twice, links in all directions."""
+    link, hard = {"type": tarfile.SYMTYPE}, {"type": tarfile.LNKTYPE}
+    path = tar_of(
+        tmp_path / "d.tar",
+        "/train/a/1.jpg",
+        {"name": "./train/b/1.jpg", "content": b"old"},
+        {"name": "train/x/../b/1.jpg", "content": b"newer"},
+        "../outside/c/1.jpg",
+        {"name": "train/a/soft.jpg", "linkname": "1.jpg", **link},
+        {"name": "train/a/hard.jpg", "linkname": "/train/a/1.jpg", **hard},
+        {"name": "train/a/up", "linkname": "..", **link},
+        {"name": "train/a/away.jpg", "linkname": "/etc/away.jpg", **link},
+        {"name": "train/b/pipe.jpg", "type": tarfile.FIFOTYPE},
+        "train/b/._1.jpg",
+        "__MACOSX/train/c/1.jpg",
+    )
+    source = opened(tar=path)
+    assert source.classes == ["a", "b"]
+    names = [id.removeprefix("d.tar/").removeprefix("/") for id in source.ids]
+    assert names == ["train/a/1.jpg", "train/a/away.jpg", "train/a/hard.jpg", "train/a/soft.jpg", "train/x/../b/1.jpg"]
+    read = [source.contents.read.members[index] for index in (0, 2, 3, 4)]
+    assert [member.read() for member in read] == [b"x", b"x", b"x", b"newer"]
+    with pytest.raises(BadImage, match="a link to something that is not in the archive"):
+        source.image(1)
+    found = survey(open_archive(Path(path)), {})
+    kinds = Counter()
+    for one in found.left_out:
+        kinds.update(one.kinds)
+    assert kinds == {
+        "of a name that comes again or leads out": 2,
+        "link that leads back": 1,
+        "no regular file": 1,
+        "hidden": 2,
+    }
+
+
+def test_a_tar_of_tars_and_its_ids(class_folder, tmp_path):
+    (tmp_path / "parts").mkdir()
+    for name in ("ant", "bee"):
+        packed(class_folder / "train" / name, tmp_path / "parts" / f"{name}.tar")
+    source = opened(tar=str(packed(tmp_path / "parts", tmp_path / "all.tar")))
+    expected = opened(folder=str(class_folder))
+    assert source.classes == ["ant", "bee"] and source.ids[5] == "all.tar/bee.tar/1.png"
+    for index in range(8):
+        assert np.array_equal(np.asarray(source.image(index)), np.asarray(expected.image(index)))
+
+
+@pytest.mark.parametrize(("mode", "name"), [("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "xz")])
+def test_a_packed_tar_is_refused(class_folder, tmp_path, mode, name):
+    with tarfile.open(tmp_path / "d.tar", mode) as tar:
+        tar.add(class_folder, arcname=".")
+    with pytest.raises(InputError, match=f"is packed with {name}.*unpack it first"):
+        opened(tar=str(tmp_path / "d.tar"))
+
+
+def test_a_tar_cut_anywhere_is_refused(class_folder, tmp_path):
+    whole = packed(class_folder, tmp_path / "whole.tar").read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    for cut in [*range(100, end, 1111), end // 512 * 512 + 512]:
+        (tmp_path / f"{cut}.tar").write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=rf"{cut}\.tar cannot be read as a \.tar"):
+            opened(tar=str(tmp_path / f"{cut}.tar"))
+
+
+def test_tars_are_refused_for_what_folders_are(tmp_path):
+    deep = tar_of(tmp_path / "deep.tar", *(f"x/{name}/{split}/a/1.jpg" for name in "yz" for split in ("train", "val")))
+    with pytest.raises(InputError, match="belong above the classes"):
+        opened(tar=deep)
+    with pytest.raises(InputError, match=r"is test/ \(1 images\)"):
+        opened(tar=tar_of(tmp_path / "flat.tar", "ok/1.jpg", "nok/1.jpg", "test/1.jpg"))
+    with pytest.raises(InputError, match="no class folders with images"):
+        opened(tar=tar_of(tmp_path / "loose.tar", "1.jpg", "2.jpg"))
+    link = {"name": "train/b/1.jpg", "linkname": "../a/1.jpg", "type": tarfile.SYMTYPE}
+    with pytest.raises(InputError, match="one image under two labels"):
+        opened(tar=tar_of(tmp_path / "link.tar", "train/a/1.jpg", link))
+
+
+# --- what is no fault of the image --------------------------------------------------------------------------
+
+
+def test_a_file_that_vanishes_is_not_to_be_replaced(class_folder):
+    for skip in ("error", "skip"):
+        source = opened(folder=str(class_folder), on_bad_image=skip)
+        gone = class_folder / "train/bee/1.png"
+        content = gone.read_bytes()
+        gone.unlink()
+        with pytest.raises(BadImage, match=r"has vanished since the data set was opened\. This is no fault") as caught:
+            source.image(5)
+        assert "Replace" not in str(caught.value) and "on_bad_image" not in str(caught.value)
+        gone.write_bytes(content)
+    gone.write_bytes(b"x")
+    with pytest.raises(BadImage, match=r"It could be read when the data set was opened: the file has changed since"):
+        source.image(5)
+
+
+def test_too_many_open_files_leave_nothing_out(class_folder, monkeypatch, tmp_path):
+    """Under `skip` such a file is neither dropped nor remembered as bad."""
+
+    def fail(file, *rest, **options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    spec = {"d": Dataset(folder=str(class_folder), on_bad_image="skip")}
+    with monkeypatch.context() as patched, pytest.raises(InputError, match=r"Too many open files\. That is no fault"):
+        patched.setattr(Image, "open", fail)
+        open_split("d", spec, "train", cache=tmp_path)
+    assert len(open_split("d", spec, "train", cache=tmp_path)) == 12

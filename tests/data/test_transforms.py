@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
+from transferkit.data.images import Unfit
 from transferkit.data.randomness import seeded
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
@@ -100,3 +101,34 @@ def test_what_is_refused(preprocessing):
     preprocessing.in_chans = 4
     with pytest.raises(InputError, match="in_chans=4"):
         transforms(preprocessing, None)
+
+
+@pytest.mark.parametrize("size", [(65535, 1), (1, 65535), (1, 1_500_000)])
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_a_strip_is_refused_only_where_resizing_would_blow_it_up(preprocessing, size, crop_mode):
+    preprocessing.input_size, preprocessing.crop_mode, preprocessing.crop_pct = (224, 224), crop_mode, 0.875
+    pipeline, picture = transforms(preprocessing, None), Image.new("RGB", size)
+    if crop_mode != "center":
+        assert pipeline(picture).shape == (3, 224, 224)
+        pipeline.refuse(size)
+        return
+    for call in (lambda: pipeline(picture), lambda: pipeline.refuse(size)):
+        with pytest.raises(Unfit, match="resized for the model it would have") as caught:
+            call()
+        assert caught.value.kind == "too_many_pixels"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (4, 1), (65535, 1), (1, 1_500_000)])
+def test_a_random_crop_always_has_pixels(preprocessing, size):
+    preprocessing.input_size = (16, 16)
+    pipeline = transforms(preprocessing, Augmentation(scale=(0, 1), color_jitter=0))
+    for number in range(20):
+        with seeded(number):
+            assert pipeline.geometric(Image.new("RGB", size, (9, 8, 7))).getpixel((8, 8)) == (9, 8, 7)
+
+
+def test_the_size_after_resizing_is_torchvisions(preprocessing):
+    preprocessing.crop_pct = 0.875
+    step = transforms(preprocessing, None).geometric.transforms[0]
+    for size in [(20, 30), (31, 17), (5, 5), (1, 99), (3, 1000)]:
+        assert step.resized(size) == step(Image.new("RGB", size)).size

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import transferkit
+from tests.mutations import mutated
 from transferkit.atomic import sha256
 from transferkit.deploy.interference import Score
 from transferkit.deploy.interference_file import read_interference, write_interference
@@ -36,6 +37,7 @@ def edit(folder, change):
     path = folder / "interference.json"
     content = json.loads(path.read_text())
     change(content)
+    content.pop("sha256", None)  # as files had none before
     path.write_text(json.dumps(content))
 
 
@@ -249,3 +251,33 @@ def test_reading_needs_no_torch(folder):
         f"assert read_interference({str(folder)!r}).indices; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_mutations_are_refused_or_change_nothing(folder, sealed):
+    content = json.loads((folder / "interference.json").read_text())
+    if not sealed:
+        del content["sha256"]
+    for seed in range(400):
+        changed, what = mutated(content, seed)
+        (folder / "interference.json").write_text(json.dumps(changed))
+        try:
+            found = read_interference(folder)
+        except InputError:
+            continue
+        except Exception as error:
+            raise AssertionError(what) from error
+        assert (
+            not sealed
+            or "sha256" not in changed
+            or json.dumps(changed, sort_keys=True) == json.dumps(content, sort_keys=True)
+        ), what
+        assert found.to_json() and all(index < len(found.source_classes) for index in found.indices)
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    import os
+
+    (folder / "interference.json").unlink()
+    os.mkfifo(folder / "interference.json")
+    refused(folder, "a pipe, socket or device, not a file")

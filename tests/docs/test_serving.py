@@ -59,7 +59,7 @@ def test_the_example_has_every_field():
 
 
 def test_numbers_are_the_defaults():
-    from transferkit.serving.intake import MOST_SCANS
+    from transferkit.data.images import MOST_SCANS
     from transferkit.serving.settings import MIB, Settings, batching
 
     assert f"more than {MOST_SCANS} scans" in TEXT

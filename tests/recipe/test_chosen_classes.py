@@ -71,7 +71,8 @@ def test_names_of_a_labels_file(zoo, load):
         ("datasets.pets.classes=9", "datasets.pets.classes: 9 are wanted, but there are only 3"),
         ("datasets.drawn.classes=[cow]", 'datasets.drawn.classes: there is no class "cow"'),
         ("datasets.pets.classes=[]", "datasets.pets.classes: needs at least 1 item"),
-        ("datasets.pets.classes=[cat]", '"dogs" has the class "dog", which this stage does not learn'),
+        ("datasets.pets.classes=[cat, owl]", '"dogs" has the class "dog", which this stage does not learn'),
+        ("stages.target.dataset=dogs", 'datasets.pets.classes: all training images are of one class, "dog"'),
     ],
 )
 def test_one_mistake(zoo, errors, override, expected):
@@ -80,13 +81,13 @@ def test_one_mistake(zoo, errors, override, expected):
 
 
 def test_what_an_npz_file_and_the_drawn_world_hold(zoo, load):
-    np.savez("d.npz", x_train=np.zeros((3, 4, 4), np.uint8), y_train=[0, 2, 2], classes=["a", "b", "c"])
+    np.savez("d.npz", x_train=np.zeros((3, 4, 4), np.uint8), y_train=[0, 2, 1], classes=["a", "b", "c"])
     overrides = ("datasets.pets={npz: d.npz, folder: null, classes: [c, b]}", "stages.target.evaluate=[]")
     overrides += ("datasets.dogs.classes=null", "stages.target.validation=0")
     datasets = load(*overrides, text=TEXT).recipe.datasets
-    assert class_counts("pets", datasets) == {"train": {"c": 2}}
-    assert open_split("pets", datasets, "train").labels.tolist() == [0, 0]
-    for kind, classes in (("digits", ["7", "1"]), ("source", ["ring", "disc"]), ("target", ["wheel"])):
+    assert class_counts("pets", datasets) == {"train": {"c": 1, "b": 1}}
+    assert open_split("pets", datasets, "train").labels.tolist() == [0, 1]
+    for kind, classes in (("digits", ["7", "1"]), ("source", ["ring", "disc"]), ("target", ["wheel", "sign"])):
         world = f"datasets.pets={{world: {{kind: {kind}, train: 5, val: 2}}, folder: null, classes: {classes}}}"
         text = TEXT.replace(", evaluate: [dogs]", "")
         datasets = load(world, "datasets.dogs.classes=null", text=text).recipe.datasets

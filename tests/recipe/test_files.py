@@ -115,6 +115,27 @@ def test_a_flat_folder_is_all_train(load, place):
     assert load(text=PLAIN).recipe.name == "plain"
 
 
+def test_the_parent_of_the_data_set_is_refused(refused, place):
+    (place / "zip").mkdir()
+    (place / "pets").rename(place / "zip" / "pets")
+    assert "holds train/, val/\n    did you mean zip/pets?" in refused("datasets.pets.folder=zip")
+
+
+def test_a_single_class_is_refused_with_the_folder_that_was_meant(refused, place):
+    draw(place / "one" / "animals", cat=3, dog=3)
+    text = refused("datasets.pets.folder=one")
+    assert 'all training images are of one class, "animals"' in text and "did you mean one/animals?" in text
+
+
+def test_a_class_list_in_which_folders_are_called_as_other_classes(load, refused, place):
+    """ "dog" is the folder of "wolf" and the name of another row: only what has a class list can be compared."""
+    (place / "classes.csv").write_text("index,folder,name\n0,cat,dog\n1,dog,wolf\n")
+    load("datasets.pets.labels=classes.csv", text=PLAIN)
+    draw(place / "zoo" / "val", dog=1, wolf=1)
+    text = refused("datasets.pets.labels=classes.csv", "datasets.zoo={folder: zoo}", "stages.target.evaluate=[zoo]")
+    assert '"zoo" has no class list: "dog" is the folder of the class "wolf"' in text
+
+
 def test_class_list(load, refused, place):
     listed = "index,folder,name\n0,cat,Tabby cat\n1,dog,Dog\n2,fox,Fox\n"
     (place / "classes.csv").write_text(listed)

@@ -125,7 +125,7 @@ def test_a_step_that_is_written_twice_is_never_absent(tmp_path: Path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         store.save(1, write("new"), best=True)
     monkeypatch.undo()
-    assert (Checkpoints(tmp_path).newest() / "a.txt").read_text() == "old"
+    assert (Checkpoints(tmp_path).open().newest() / "a.txt").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["step-000001"]
 
 
@@ -209,5 +209,22 @@ def test_in_the_background_a_failure_is_said_with_the_next(tmp_path: Path) -> No
 
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".tmp-step-000007-1").mkdir()
-    Checkpoints(tmp_path)
-    assert not list(tmp_path.iterdir())
+    store = Checkpoints(tmp_path)
+    assert store.newest() is None and list(tmp_path.iterdir()), "reading changes nothing: the run may be going on"
+    store.save(8, write("8"), best=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "step-000008"]
+
+
+def test_the_newest_of_at_most_so_many_steps(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=4)
+    for step in (9, 999_999, 1_000_000):
+        store.save(step, write(str(step)), best=False)
+    found = {at_most: store.newest(at_most) for at_most in (8, 9, 999_999, 1_000_001, None)}
+    names = {at_most: folder and folder.name for at_most, folder in found.items()}
+    assert names == {
+        8: None,
+        9: "step-000009",
+        999_999: "step-999999",
+        1_000_001: "step-1000000",
+        None: "step-1000000",
+    }

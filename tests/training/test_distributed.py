@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,15 @@ from tests.training.conftest import offer
 from tests.training.test_loop import records, weights
 
 
-def torchrun(recipe: Path, out: Path, *overrides: str, processes: int = 2, plugins: Path | None = None) -> dict:
+def torchrun(
+    recipe: Path,
+    out: Path,
+    *overrides: str,
+    processes: int = 2,
+    plugins: Path | None = None,
+    failing: bool = False,
+) -> Any:
+    """What `run --json` prints; what it says on standard error when it is to fail."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -27,6 +37,9 @@ def torchrun(recipe: Path, out: Path, *overrides: str, processes: int = 2, plugi
     if plugins is not None:
         environment["PYTHONPATH"] = str(plugins)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    if failing:
+        assert done.returncode
+        return done.stderr
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
@@ -57,6 +70,8 @@ def test_two_processes_train_what_one_trains(recipe_file, run, tmp_path, stage) 
 
 
 PLUGINS = """\
+import os
+
 import transferkit
 
 
@@ -78,8 +93,18 @@ class Halve:
         return features * 0.5
 
 
+class Broken:
+    \"\"\"In one process, at one step, a penalty of value 0 whose gradient is NaN.\"\"\"
+
+    def penalty(self, features, step):
+        if step != 2 or os.environ.get("RANK") != "1":
+            return features.sum() * 0
+        return (features - features.detach()).square().sum().sqrt()
+
+
 @transferkit.hookimpl
 def transferkit_register(register):
+    register.regularizer("broken", Broken)
     register.curriculum("pairs", Pairs)
     register.regularizer("halve", Halve)
 """
@@ -97,6 +122,7 @@ def pairs(tmp_path, registry, monkeypatch) -> Path:
     names: dict = {}
     exec(PLUGINS, names)
     offer(registry, "curriculum", "pairs", names["Pairs"])
+    offer(registry, "regularizer", "broken", names["Broken"])
     offer(registry, "regularizer", "halve", names["Halve"])
     return folder
 
@@ -121,3 +147,18 @@ def test_a_paired_stream_is_the_same_in_two_processes(recipe_file, run, pairs, t
     )
     assert [record["images"] for record in theirs] == [12, 12]
     assert [record["loss"] for record in theirs] == pytest.approx([record["loss"] for record in ours], rel=1e-4)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_gradient_that_is_no_number_in_one_process_ends_both(recipe_file, pairs, tmp_path, accumulate) -> None:
+    """The one that speaks names what happened in the other, and its images. torchrun may end the slower of the two."""
+    recipe = recipe_file(regularizers=[{"use": "broken", "weight": 1.0}], accumulate=accumulate, batch_size=6)
+    said = torchrun(recipe, tmp_path / "two", plugins=pairs, failing=True)
+    assert set(re.findall(r"exitcode\s*: (\d+)", said)) == {"4"}, said[-3000:]
+    assert said.count("the gradient of the penalty broken (in ") == 1, said[-3000:]
+    (run_dir,) = (tmp_path / "two" / "tiny").iterdir()
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["status"] == "failed" and "is not finite at step 2" in result["error"]
+    assert f"{run_dir}/stages/target/checkpoints/step-000002." in result["error"]
+    (images,) = re.findall(r"Images of this step: (.*?)\. The", result["error"])
+    assert len(images.split(", ")) == 6, "of both processes"

@@ -17,6 +17,7 @@ from tests.training.conftest import CLASSES, offer
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted, NonFiniteError
 from transferkit.recipe import load_recipe
+from transferkit.training.session import Session
 
 
 def weights(run_dir: Path, stage: str = "target") -> dict[str, torch.Tensor]:
@@ -135,6 +136,29 @@ def test_interrupted_is_the_same_as_uninterrupted(
     assert same(weights(whole.run_dir), weights(resumed.run_dir))
     assert without_time(records(whole.run_dir)) == without_time(records(resumed.run_dir))
     assert without_time(records(whole.run_dir, "val")) == without_time(records(resumed.run_dir, "val"))
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_interrupted_evaluation_is_the_same_as_another(run, monkeypatch, tmp_path, epoch: int) -> None:
+    """Of the last epoch too: its records hold the rates of its last step, not those of the step that comes next."""
+    stage = {"schedule": {"name": "cosine"}, "optimizer": {"name": "adamw", "lr": 1e-3}}
+    whole = run(**stage)
+    evaluate = Session.evaluate
+
+    def interrupted(session):
+        if session.state.epoch == epoch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "evaluate", interrupted)
+        with pytest.raises(Interrupted):
+            run(**stage)
+    (stopped,) = (path for path in (tmp_path / "runs" / "tiny").iterdir() if path != whole.run_dir)
+    resumed = resume(stopped, quiet=True)
+    assert same(weights(whole.run_dir), weights(resumed.run_dir))
+    for split in ("train", "val"):
+        assert without_time(records(whole.run_dir, split)) == without_time(records(resumed.run_dir, split))
 
 
 def test_accumulation_equals_the_larger_batch(run) -> None:

@@ -10,6 +10,7 @@ from transferkit.model import TransferModel, build
 from transferkit.recipe import schema
 from transferkit.training.optimization import (
     clip_gradients,
+    gradient_size,
     learning_rates,
     make_optimizer,
     make_schedule,
@@ -87,6 +88,28 @@ def test_unknown_names_and_options_are_answered(model) -> None:
         make_optimizer(model, schema.Optimizer(name="adamw", options={"betass": [0.9, 0.99]}))
     with pytest.raises(InputError, match="refused its options"):
         make_schedule(make_optimizer(model, schema.Optimizer()), schema.Schedule(options={"nope": 1}), 1, 1)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_the_size_of_gradients_is_finite_where_they_are(layout, value: float) -> None:
+    shapes = [(8, 3, 5, 5), (8,), (1,), (), (4, 7)]
+    found = [torch.randn(shape) for shape in shapes]
+    found[0] = found[0].to(memory_format=layout)
+    assert float(gradient_size(found)) == pytest.approx(sum(float(g.square().sum()) for g in found), rel=1e-5)
+    for gradient in found:
+        for place in {0, gradient.numel() // 2, gradient.numel() - 1}:
+            flat = gradient.flatten().clone()
+            flat[place] = value
+            broken = [flat.view(gradient.shape) if other is gradient else other for other in found]
+            assert not gradient_size(broken).isfinite()
+
+
+def test_clipping_says_how_large_the_gradients_were() -> None:
+    for clip in (None, schema.Clip(norm=1.0), schema.Clip(value=1.0), schema.Clip(agc=0.1)):
+        weight = torch.nn.Parameter(torch.ones(4))
+        weight.grad = torch.tensor([3.0, float("inf"), 0.0, 0.0])
+        assert not clip_gradients([weight, torch.nn.Parameter(torch.ones(1))], clip).isfinite(), clip
 
 
 def test_clipping() -> None:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transferkit.analysis.audit_record import Arguments, read_arguments
 from transferkit.analysis.chosen import choose
 from transferkit.analysis.fail_on import Finding, parse
 from transferkit.errors import InputError
 from transferkit.folder import RunFolder
 from transferkit.registry import installed
+from transferkit.training.signals import watching
 
 
 @dataclass
@@ -57,31 +59,54 @@ def audit(
     `FILE.safetensors`, or a YAML file with a recipe's model section. Where the target is (a stage of) a run, its
     recipe says what is not given. `options` are {analysis: {option: value}}; `fail_on` are conditions such as
     "lingering > 20". Raises InputError for wrong input (nothing is written) and Interrupted after a signal (finished
-    analyses stay).
+    analyses stay, and `resume_audit` goes on).
     """
-    conditions = [parse(text) for text in ([fail_on] if isinstance(fail_on, str) else fail_on)]
-    left_out: list[str] = []
-    chosen = choose(installed(), analyses, options or {}, left_out.append)
-    for condition in conditions:
-        condition.check_names({one.plugin.name: one.metrics for one in chosen})
-
-    from transferkit.analysis.audit_inputs import Wanted
-    from transferkit.analysis.auditing import Auditing
-    from transferkit.runner import remove_empty
-
     given = {
         "source": source, "baseline": baseline, "target_data": target_data, "source_data": source_data,
         "source_labels": source_labels,
     }  # fmt: skip
-    texts = {name: None if value is None else str(value) for name, value in given.items()}
-    wanted = Wanted(str(target), **texts, on_bad_image=on_bad_image, seed=seed)
-    with _threads(threads):
-        folder = RunFolder.create(Path(out), "audit")
+    arguments = Arguments(
+        str(target),
+        **{name: None if value is None else str(value) for name, value in given.items()},
+        analyses=None if analyses is None else list(analyses),
+        options={name: dict(values) for name, values in (options or {}).items()},
+        fail_on=[fail_on] if isinstance(fail_on, str) else list(fail_on),
+        seed=seed,
+        device=device,
+        threads=threads,
+        on_bad_image=on_bad_image,
+        directory=str(Path.cwd()),
+    )
+    return _perform(arguments, Path(out), None, quiet)
+
+
+def resume_audit(folder: str | Path, *, quiet: bool = False) -> AuditResult:
+    """Go on with an audit that was stopped: finished analyses are kept, the others run.
+
+    Raises InputError for a folder that is no audit's, and as `audit` does.
+    """
+    place = Path(folder)
+    return _perform(read_arguments(place), place.parent, RunFolder(place), quiet)
+
+
+def _perform(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool) -> AuditResult:
+    conditions = [parse(text) for text in arguments.fail_on]
+    left_out: list[str] = []
+    chosen = choose(installed(), arguments.analyses, arguments.options, left_out.append)
+    for condition in conditions:
+        condition.check_names({one.plugin.name: one.metrics for one in chosen})
+
+    from transferkit.analysis.auditing import Auditing
+    from transferkit.runner import remove_empty
+
+    with _threads(arguments.threads), watching() as stop:
+        folder = known or RunFolder.create(out, "audit")
         try:
-            auditing = Auditing(folder, wanted, chosen, conditions, device=device, quiet=quiet)
+            auditing = Auditing(folder, arguments, chosen, conditions, stop=stop, quiet=quiet)
             auditing.run(left_out)
         except InputError:
-            remove_empty(folder, Path(out))
+            if known is None:
+                remove_empty(folder, out)
             raise
     return AuditResult(
         run_dir=folder.path,

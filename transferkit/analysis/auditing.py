@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 import traceback
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from transferkit import __version__
 from transferkit.analysis.audit_inputs import Inputs, Wanted, collect
-from transferkit.analysis.audit_record import write_record
+from transferkit.analysis.audit_record import Arguments, write_record
 from transferkit.analysis.chosen import Chosen
 from transferkit.analysis.fail_on import Condition, Finding
 from transferkit.analysis.perform import perform_all
@@ -28,7 +29,7 @@ from transferkit.report import Report
 from transferkit.runner import make_report
 from transferkit.training.devices import available_device
 from transferkit.training.progress import Display
-from transferkit.training.signals import Interrupting, StopSignal
+from transferkit.training.signals import Stopped, StopSignal
 
 
 class Auditing:
@@ -37,22 +38,23 @@ class Auditing:
     def __init__(
         self,
         folder: RunFolder,
-        wanted: Wanted,
+        arguments: Arguments,
         chosen: Sequence[Chosen],
         conditions: Sequence[Condition],
         *,
-        device: str,
+        stop: StopSignal,
         quiet: bool,
     ) -> None:
-        self.folder, self.wanted, self.chosen, self.conditions = folder, wanted, chosen, conditions
-        self.device = available_device(device)
+        self.folder, self.arguments, self.chosen, self.conditions = folder, arguments, chosen, conditions
+        self.stop = stop
+        self.device = available_device(arguments.device)
         self.display = Display(folder.path / "run.log", quiet=quiet)
         self.reports: dict[str, Report] = {}
         self.findings: list[Finding] = []
         self.errors: list[str] = []
         self.began = time.monotonic()
         self.result: dict[str, Any] = {
-            "status": "running", "run_dir": str(folder.path), "seed": wanted.seed, "stages": {}, "analyses": {},
+            "status": "running", "run_dir": str(folder.path), "seed": arguments.seed, "stages": {}, "analyses": {},
             "metrics": {}, "warnings": [], "findings": [],
         }  # fmt: skip
 
@@ -62,33 +64,42 @@ class Auditing:
         `warnings` are those that came up before. Raises InputError, Interrupted, or what nobody expected; analyzers
         that break are in `errors` instead.
         """
-        self._write("running")
-        try:
-            with Interrupting().watching() as stop:
-                try:
-                    self._analyze(list(warnings))
-                except KeyboardInterrupt as error:
-                    raise self._stopped(stop) from error
-        except InputError as error:
-            if isinstance(error, BadImage):
-                error.add_note("    here: --skip-bad-images leaves unreadable images out, and the report counts them")
-            raise
-        except Interrupted:
+        with self.stop.last_words(self.folder.end):
+            self._write("running")
+            self._record()
+            try:
+                self._analyze(list(warnings))
+                self.stop.check()
+            except BaseException as error:
+                with self.stop.held():
+                    self._fail(error)
+            self._judge()
+            if self.errors:
+                self.result["error"] = "; ".join(self.errors)
+            try:
+                self._end("failed" if self.errors else "done")
+            except Stopped as error:
+                self._write("stopped")
+                raise self._stopped(error.number) from None
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Write down why it ended, with the report of what there is, and raise it; wrong input leaves no report."""
+        if isinstance(error, Stopped | KeyboardInterrupt):
             self._end("stopped")
-            raise
-        except BaseException as error:
-            self.result["error"] = str(error) or type(error).__name__
-            self.display.record(traceback.format_exc())
+            raise self._stopped(getattr(error, "number", signal.SIGINT)) from None
+        if isinstance(error, BadImage):
+            error.add_note("    here: --skip-bad-images leaves unreadable images out, and the report counts them")
+        self.result["error"] = str(error) or type(error).__name__
+        if isinstance(error, InputError):
+            self._write("failed")
+        else:
+            self.display.record("".join(traceback.format_exception(error)))
             self._end("failed")
-            raise
-        self._judge()
-        if self.errors:
-            self.result["error"] = "; ".join(self.errors)
-        self._end("failed" if self.errors else "done")
+        raise error
 
     def _analyze(self, warnings: list[str]) -> None:
         """Open and check everything, then one analyzer after the other."""
-        inputs = collect(self.wanted, self.display)
+        inputs = collect(self._wanted(), self.display)
         self._record(inputs)
         self._introduce(inputs)
         bench = self._workbench(inputs)
@@ -104,9 +115,11 @@ class Auditing:
             self.errors = perform_all(
                 bench,
                 [one.plugin for one in self.chosen],
-                self._begin,
+                self.folder.analysis,
                 parameters={one.plugin.name: one.parameters for one in self.chosen},
+                begin=lambda name: self.display.line(f"analysis {name}"),
                 done=self._done,
+                kept=self._kept,
             )
         finally:
             bench.board.close()
@@ -117,16 +130,23 @@ class Auditing:
             datasets=inputs.datasets,
             source_data=inputs.data["source"],
             target_data=inputs.data["target"],
-            seed=self.wanted.seed,
+            seed=self.arguments.seed,
             display=self.display,
             device=torch.device(self.device),
             images=inputs.images,
         )
 
-    def _begin(self, name: str) -> Path:
-        """The folder of an analysis that is about to begin."""
-        self.display.line(f"analysis {name}")
-        return self.folder.analysis(name)
+    def _wanted(self) -> Wanted:
+        given, asked = self.arguments, ("source", "baseline", "target_data", "source_data", "source_labels")
+        places = {name: given.place(name) for name in asked}
+        target = given.place("target") or given.target
+        return Wanted(target, **places, on_bad_image=given.on_bad_image, seed=given.seed)
+
+    def _kept(self, name: str, content: Mapping[str, Any]) -> None:
+        """An analysis that was finished before the audit was stopped."""
+        self.display.line(f"analysis {name}: done already")
+        metrics = {metric: math.nan if value is None else value for metric, value in content["metrics"].items()}
+        self._done(name, Report(metrics, verdict=content.get("verdict")))
 
     def _done(self, name: str, report: Report) -> None:
         self.reports[name] = report
@@ -144,12 +164,11 @@ class Auditing:
         for finding in self.findings:
             self.display.record(f"fail-on {finding}")
 
-    def _stopped(self, stop: StopSignal) -> Interrupted:
+    def _stopped(self, number: int) -> Interrupted:
         done = ", ".join(self.reports) or "none yet"
-        return Interrupted(
-            f"the audit was stopped; finished analyses ({done}) are in {self.folder.path}",
-            stop.number or signal.SIGINT,
-        )
+        error = Interrupted(f"the audit was stopped; finished analyses ({done}) are in {self.folder.path}", number)
+        error.add_note(f"go on with: transferkit resume {self.folder.path}")
+        return error
 
     def _write(self, status: str) -> None:
         self.result["status"] = status
@@ -160,16 +179,17 @@ class Auditing:
         self._write(status)
         make_report(self.folder, self.display)
 
-    def _record(self, inputs: Inputs, bench: Workbench | None = None) -> None:
-        """audit.json and env.json; with the bench also what the inputs were understood as."""
+    def _record(self, inputs: Inputs | None = None, bench: Workbench | None = None) -> None:
+        """audit.json and env.json; with inputs and bench also what was found and what it was understood as."""
         facts = {
             "name": "audit",
             "version": __version__,
-            "seed": self.wanted.seed,
+            "seed": self.arguments.seed,
             "device": self.device,
-            "on_bad_image": self.wanted.on_bad_image,
+            "on_bad_image": self.arguments.on_bad_image,
             "analyses": {one.plugin.name: one.parameters for one in self.chosen},
             "fail_on": [condition.expression for condition in self.conditions],
+            "arguments": asdict(self.arguments),
         }
         write_record(self.folder, facts, inputs, bench)
 

@@ -14,13 +14,14 @@ from typing import Any
 import safetensors
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from transferkit.folder import cache_folder
 
 LIMIT = 8 * 2**30  # bytes on disk; the results used longest ago go first
-FORMAT = 1
+FORMAT = 2
+DIGEST = "digest"
 
 Tensors = dict[str, Tensor]
 
@@ -28,7 +29,7 @@ Tensors = dict[str, Tensor]
 class Cache:
     """Tensors by the facts they follow from. `folder=None` keeps them in memory only.
 
-    Never keyed on file names or times. A file that cannot be read or written only costs a new computation.
+    Never keyed on file names or times. A file that is damaged, or cannot be read or written, costs a new computation.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
@@ -65,8 +66,12 @@ class Cache:
         if path is None or not path.is_file():
             return None
         try:
-            found: Tensors = load_file(str(path))
-        except (safetensors.SafetensorError, OSError, ValueError):
+            with safetensors.safe_open(str(path), framework="pt") as file:
+                written = (file.metadata() or {}).get(DIGEST)
+                found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
+            if _digest(found) != written:
+                return None
+        except Exception:  # whatever a damaged header makes of itself
             return None
         with suppress(OSError):
             os.utime(path)  # used now: see _prune
@@ -77,9 +82,10 @@ class Cache:
         if path is None or not tensors:
             return
         partial = path.with_name(f".{name}.{os.getpid()}.part")
+        metadata = {"facts": json.dumps(facts, default=str), DIGEST: _digest(tensors)}
         with suppress(OSError, safetensors.SafetensorError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, str(partial), metadata={"facts": json.dumps(facts, default=str)})
+            save_file(tensors, str(partial), metadata=metadata)
             partial.replace(path)
             self._prune(path)
         with suppress(OSError):
@@ -97,6 +103,15 @@ class Cache:
         for path in newest.parent.glob(".*.part"):  # of processes that were killed
             if time.time() - path.stat().st_mtime > 3600:
                 path.unlink(missing_ok=True)
+
+
+def _digest(tensors: Tensors) -> str:
+    """Of names, dtypes, shapes and bytes: a flipped bit would otherwise be another result."""
+    found = blake2b(digest_size=20)
+    for name, tensor in sorted(tensors.items()):
+        found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _name(facts: Mapping[str, Any]) -> str:

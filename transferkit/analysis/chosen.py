@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit.errors import InputError
-from transferkit.hooks import Plugin
+from transferkit.hooks import Plugin, refuse_broken
+from transferkit.names import plain_name
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.plugin_use import Use, UseReader
 from transferkit.recipe.schema import AnalyzerUse
 from transferkit.recipe.sentences import keys_of
 from transferkit.recipe.tree import Mark, Node
-from transferkit.registry import Component, Registry
+from transferkit.registry import Registry
 from transferkit.suggest import did_you_mean
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -47,7 +48,8 @@ def choose(
             "there is no analysis to run: "
             + ("--analyses is empty" if names is not None else "no analyzer is installed")
         )
-    _refuse_strangers(options, wanted)
+    options = _by_wanted(options, wanted)
+    _refuse_one_name(wanted)
     root = Node({name: _node(name, options.get(name, {})) for name in wanted}, Mark("analyses"))
     findings = Findings(root, "")
     reader = UseReader(registry, findings)
@@ -58,24 +60,22 @@ def choose(
 
 
 def standard(registry: Registry, warn: Callable[[str], None]) -> list[str]:
-    """The names of the installed analyzers that have a place in the standard audit, in order."""
-    places = []
+    """The names of the installed analyzers that have a place in the standard audit, in order.
+
+    One that cannot be used, or that shares its name with another one's, is left out with a warning.
+    """
+    places: list[tuple[float, str]] = []
     for name in registry.names("analyzer"):
         component = registry.get("analyzer", name)
-        place = _place(component, warn)
-        if place is not None:
-            places.append((place, name))
+        try:
+            refuse_broken(component)
+            place = getattr(component.cls, "standard_audit", None)
+            if isinstance(place, int | float):
+                registry.get("analyzer", component.name)
+                places.append((place, name))
+        except InputError as error:
+            warn(f"left out: {error}")
     return [name for _, name in sorted(places)]
-
-
-def _place(component: Component, warn: Callable[[str], None]) -> float | None:
-    try:
-        place: float | None = getattr(component.cls, "standard_audit", None)
-    except Exception as error:  # whatever a stranger's module raises must not stop the audit
-        what = f"{type(error).__name__}: {error}"
-        warn(f'the analyzer "{component.name}" of {component.owner} could not be loaded and is left out: {what}')
-        return None
-    return place
 
 
 def _node(name: str, options: Mapping[str, Any]) -> Node:
@@ -95,13 +95,27 @@ def _tree(value: Any, mark: Mark) -> Node:
     return Node(value, mark)
 
 
-def _refuse_strangers(options: Options, wanted: Sequence[str]) -> None:
-    strangers = [name for name in options if name not in wanted]
-    if strangers:
-        raise InputError(
-            f'there are options for "{strangers[0]}", which is not one of the analyses of this audit; '
-            f"{did_you_mean(strangers[0], wanted)}"
-        )
+def _by_wanted(options: Options, wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The options by the names in `wanted`, which may say their distribution or not. Refuses those of no analysis."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for given, values in options.items():
+        plain = plain_name(given)
+        meant = given if given in wanted else next((name for name in wanted if plain_name(name) == plain), None)
+        if meant is None or (":" in given and ":" in meant and given != meant):
+            raise InputError(
+                f'there are options for "{given}", which is not one of the analyses of this audit; '
+                f"{did_you_mean(given, wanted)}"
+            )
+        found[meant] = {**found.get(meant, {}), **values}
+    return found
+
+
+def _refuse_one_name(wanted: Sequence[str]) -> None:
+    """Reports lie in folders of the analyzer's name, so two of one name cannot be in one audit."""
+    first: dict[str, str] = {}
+    for name in wanted:
+        if first.setdefault(plain_name(name), name) != name:
+            raise InputError(f'"{first[plain_name(name)]}" and "{name}" would both report as "{plain_name(name)}"')
 
 
 def _refuse_recipe_keys(uses: Sequence[Use], options: Options, findings: Findings) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from transferkit.analysis.imagenet_names import imagenet_rows, wnid_like, words
 from transferkit.data.folders import LabelRow, class_names, read_labels
+from transferkit.data.naming import listed_names, refuse_two_as_one
 from transferkit.errors import InputError, Problem
 from transferkit.recipe import schema
 from transferkit.suggest import closest
+from transferkit.text import comparable
 
 SHOWN = 4
 ENOUGH = 0.9  # share of names by which a list is recognised as that of ImageNet
@@ -49,6 +51,7 @@ def source_class_list(model_classes: Sequence[str], spec: schema.Dataset, folder
     )
     if found is None:
         raise _no_evidence(names, folders)
+    refuse_two_as_one([*found.aliases], [*found.aliases.values()], "")
     return found
 
 
@@ -75,15 +78,16 @@ def _by_list(model_classes: Sequence[str], path: Path, folders: Sequence[str]) -
         )
     _refuse_contradiction(model_classes, rows, path)
     names = class_names(rows)
-    known = {row.folder: name for row, name in zip(rows, names, strict=True)}
-    aliases = {folder: known.get(folder, folder) for folder in folders}
-    strangers = [folder for folder, name in aliases.items() if name not in names]
+    known = [row.folder for row in rows]
+    found = dict(zip(folders, listed_names(folders, rows, str(path), folders=True), strict=True))
+    strangers = [folder for folder, name in found.items() if name is None]
+    aliases = {folder: name for folder, name in found.items() if name is not None}
     if strangers:
         hint = closest(strangers[0], known)
         raise InputError(
             Problem(
                 str(path),
-                f"{_listed(strangers)}: no such class in this list, whose folders are {_listed([*known])}",
+                f"{_listed(strangers)}: no such class in this list, whose folders are {_listed(known)}",
                 f'did you mean "{hint}"?' if hint else "add a row, or leave the folder out of the source data",
             )
         )
@@ -94,9 +98,10 @@ def _refuse_contradiction(model_classes: Sequence[str], rows: Sequence[LabelRow]
     """The model's own names in another order than the list has them: one of the two is of another model."""
     if nameless(model_classes):
         return
+    own = [comparable(name) for name in model_classes]
     for listed in ([row.name for row in rows], [row.folder for row in rows]):
-        if set(listed) == set(model_classes) and listed != list(model_classes):
-            at = next(i for i, (ours, theirs) in enumerate(zip(model_classes, listed, strict=True)) if ours != theirs)
+        if set(listed) == set(own) and listed != own:
+            at = next(i for i, (ours, theirs) in enumerate(zip(own, listed, strict=True)) if ours != theirs)
             raise InputError(
                 f'{path} contradicts the source model: class {at} is "{listed[at]}" in the list and '
                 f'"{model_classes[at]}" in the model; give the list that belongs to this model, or none'
@@ -111,8 +116,9 @@ def _by_name(names: Sequence[str], folders: Sequence[str]) -> ClassList | None:
     if nameless(names):
         return None
     how = "the class folders are called as the source model's classes are"
-    if set(folders) <= set(names):
-        return ClassList(list(names), {folder: folder for folder in folders}, how)
+    known = {comparable(name): name for name in names}
+    if all(comparable(folder) in known for folder in folders):
+        return ClassList(list(names), {folder: known[comparable(folder)] for folder in folders}, how)
     loosely = {words(name): name for name in names}
     if len(loosely) < len(names) or not {words(folder) for folder in folders} <= set(loosely):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,10 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from transferkit.analysis.placement import place_overlay
+from transferkit.atomic import write_bytes
 from transferkit.data.randomness import key
 from transferkit.data.samples import Samples
 from transferkit.data.transforms import Pipeline, transforms
 from transferkit.model import Preprocessing
+from transferkit.report import Table, csv_bytes
 
 KEPT = 512  # pictures: 77 MB of 224 x 224
 Pixels = NDArray[np.uint8]
@@ -93,13 +94,11 @@ class Composites:
         """Write every composite as PNG, and manifest.csv."""
         folder.mkdir(parents=True, exist_ok=True)
         names, rows = self.rows()
-        with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["file", *names])
-            for index, row in enumerate(rows):
-                name = f"{index:06d}.png"
-                Image.fromarray(self.pixels(index)).save(folder / name)
-                writer.writerow([name, *row])
+        files = [f"{index:06d}.png" for index in range(len(rows))]
+        for index, name in enumerate(files):
+            Image.fromarray(self.pixels(index)).save(folder / name)
+        table = Table(["file", *names], [[name, *row] for name, row in zip(files, rows, strict=True)])
+        write_bytes(folder / "manifest.csv", csv_bytes(table))
 
 
 def compose(

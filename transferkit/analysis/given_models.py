@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ from pathlib import Path
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
 from transferkit.model import SourceHead, TransferModel, build
-from transferkit.model.creation import RESERVED, Start
+from transferkit.model.creation import Start
 from transferkit.model.origin import HUB, LOCAL, locate
 from transferkit.model.preprocessing import Preprocessing
 from transferkit.model_folder import WEIGHTS, open_model
+from transferkit.model_options import refusals
 from transferkit.model_place import model_place
 from transferkit.recipe import schema
 from transferkit.recipe.findings import Findings
@@ -21,7 +23,7 @@ from transferkit.recipe.merge import read_extended
 from transferkit.recipe.paths import looks_like_path, resolve_paths
 from transferkit.recipe.sections import validate
 from transferkit.recipe.tree import Node, shown
-from transferkit.safetensors_header import CONVERT, read_header
+from transferkit.safetensors_header import conversion, read_header
 
 Opened = tuple[TransferModel, SourceHead | None]
 PICKLES = re.compile(r"\.(pth|pt|bin|ckpt|pkl|pickle|pth\.tar|tar)$", re.IGNORECASE)
@@ -62,7 +64,7 @@ def given_model(
 
 def is_weights_file(text: str) -> bool:
     """Whether the text is `NAME@FILE` or a bare weights file (also one that does not exist)."""
-    if text.startswith((*HUB, LOCAL)) or Path(text).expanduser().is_dir():
+    if text.startswith((*HUB, LOCAL)) or os.path.isdir(os.path.expanduser(text)):
         return False
     name, at, _ = text.partition("@")
     return text.lower().endswith(".safetensors") or bool(at and name and not looks_like_path(name))
@@ -78,16 +80,16 @@ def _given(text: str, like: Given | None, say: Callable[[str], None]) -> Given:
         return _from_spec(text, schema.Model(name=text), "pretrained", say)
     if is_weights_file(text):
         return _from_file(_checked(_split(text)), like, say)
-    path = Path(text.removeprefix(LOCAL)).expanduser()
-    if PICKLES.search(text) and not path.is_dir():
+    path = Path(os.path.expanduser(text.removeprefix(LOCAL)))
+    if PICKLES.search(text) and not os.path.isdir(path):
         raise InputError(
-            f"{text}: a pickle (or named like one), which is never opened, because it can run code; {CONVERT}"
+            f"{text}: a pickle (or named like one), which is never opened, because it can run code; {conversion(text)}"
         )
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(path, say)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _from_folder(text)
-    if path.is_file():
+    if os.path.lexists(path):
         raise InputError(f"{text} is a file of an unknown kind; {FORMS}")
     if looks_like_path(text) or text.startswith(LOCAL):
         raise InputError(f"{text} does not exist; {FORMS}")
@@ -100,11 +102,11 @@ def _given(text: str, like: Given | None, say: Callable[[str], None]) -> Given:
 
 def _from_folder(text: str) -> Given:
     folder = model_place(text).folder
-    if not (folder / WEIGHTS).is_file():
-        if (folder / "pytorch_model.bin").is_file():
+    if not os.path.lexists(folder / WEIGHTS):
+        if os.path.isfile(folder / "pytorch_model.bin"):
             raise InputError(
                 f"{folder} holds its weights as a pickle (pytorch_model.bin), which is never opened, because it can "
-                f"run code; {CONVERT}"
+                f"run code; {conversion(folder / 'pytorch_model.bin')}"
             )
         raise InputError(f"{folder} has no {WEIGHTS}, so there are no weights in it")
     return Given(shown(folder), lambda: open_model(folder), folder=folder)
@@ -139,6 +141,8 @@ def read_model_section(path: Path) -> schema.Model:
     resolve_paths(root)
     findings = Findings(root, shown(path))
     spec = validate(schema.Model, root.value["model"], ("model",), findings)
+    for keys, what, why in refusals(spec.options if spec is not None else {}):
+        findings.add(("model", "options", *keys), what, why)
     findings.raise_if_any()
     assert spec is not None
     return spec
@@ -149,21 +153,23 @@ def read_model_section(path: Path) -> schema.Model:
 
 def _split(text: str) -> WeightsFile:
     name, at, file = text.partition("@")
-    if not at or looks_like_path(name) or Path(text).expanduser().is_file():
-        return WeightsFile(Path(text).expanduser(), None)
-    return WeightsFile(Path(file).expanduser(), name)
+    if not at or looks_like_path(name) or os.path.isfile(os.path.expanduser(text)):
+        return WeightsFile(Path(os.path.expanduser(text)), None)
+    return WeightsFile(Path(os.path.expanduser(file)), name)
 
 
 def _checked(given: WeightsFile) -> WeightsFile:
     """The same, after a look at the name and at the file's header."""
     if given.name is not None:
         locate(given.name)
-    if not given.path.exists() or given.path.is_dir():
-        what = "is a folder; give it by itself, without NAME@" if given.path.is_dir() else "does not exist"
+    folder = os.path.isdir(given.path)
+    if folder or not os.path.lexists(given.path):
+        what = "is a folder; give it by itself, without NAME@" if folder else "does not exist"
         raise InputError(f"the weights file {given.path} {what}")
     if PICKLES.search(given.path.name):
         raise InputError(
-            f"{given.path}: a pickle (or named like one), which is never opened, because it can run code; {CONVERT}"
+            f"{given.path}: a pickle (or named like one), which is never opened, because it can run code; "
+            f"{conversion(given.path)}"
         )
     read_header(given.path)
     return given
@@ -181,7 +187,7 @@ def _opened_file(given: WeightsFile, like: Given | None, say: Callable[[str], No
     options, preprocessing = {}, schema.Preprocessing()
     base, _, tag = name.partition(".")
     if like is not None and other is not None and base == other.architecture:
-        options = {key: value for key, value in other.options.items() if key not in RESERVED}
+        options = dict(other.options)
         inherited = "options" if tag else "options and preprocessing"
         if not tag:
             preprocessing = _as_section(other.preprocessing)

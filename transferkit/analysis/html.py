@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from transferkit.analysis.report_seeds import analyses_over_seeds, pointers, see
 from transferkit.analysis.report_stages import stage_section
 from transferkit.analysis.report_verdict import verdict
 from transferkit.analysis.run_folder import RunFolder, read_run, validation_images
-from transferkit.analysis.svg import printable
-from transferkit.atomic import write_bytes
+from transferkit.atomic import write_text
+from transferkit.contained import told
 from transferkit.formats import duration, epoch_of, mean_of
+from transferkit.report import json_text
+from transferkit.text import printable
 
 WORDS = ("stage", "model", "start", "data set")
 """The columns of the table of stages that hold no numbers."""
@@ -28,7 +30,7 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(run_dir)
     path = run_dir / "report.html"
     text = page.page(f"{title_of(run)} – transferkit report", _body(run))
-    write_bytes(path, printable(text).encode("utf-8"))
+    write_text(path, printable(text))
     return path
 
 
@@ -40,26 +42,36 @@ def title_of(run: RunFolder) -> str:
 
 
 def _body(run: RunFolder) -> Iterator[str]:
-    analyses = read_analyses(run)
+    analyses, pictures = read_analyses(run), Pictures()
     yield page.heading(1, title_of(run))
     yield page.warning("Warnings", [str(text) for text in run.result.get("warnings") or []])
-    yield page.paragraph(" · ".join(_facts(run)), "meta")
+    yield from _part("The line of facts", lambda: page.paragraph(" · ".join(_facts(run)), "meta"))
     if run.recipe.get("description"):
         yield page.paragraph(str(run.recipe["description"]))
-    yield from verdict(run, analyses)
-    yield pointers(run)
+    yield from _part("The summary", lambda: verdict(run, analyses))
+    yield page.warning("Damaged files in this folder", run.problems)
+    yield from _part("The list of analyses", lambda: pointers(run))
     if run.kind == "audit":
-        yield from facts(run)
+        yield from _part("What was audited", lambda: facts(run))
     else:
-        yield _stage_table(run)
-    yield from stages_over_seeds(run)
-    yield from analyses_over_seeds(run)
-    pictures = Pictures()
+        yield from _part("The table of stages", lambda: _stage_table(run))
+    yield from _part("The table of seeds", lambda: stages_over_seeds(run))
+    yield from _part("The analyses over seeds", lambda: analyses_over_seeds(run))
     for name, stage in run.stages.items() if not run.repeats else ():
-        yield from stage_section(run, name, stage, pictures)
-    yield from sections(analyses, pictures)
+        yield from _part(f"Stage {name}", partial(stage_section, run, name, stage, pictures))
+    for one in analyses:
+        yield from _part(f"Analysis {one.name}", partial(sections, [one], pictures))
     yield from _recipe(run)
-    yield from _environment(run)
+    yield from _part("The environment", lambda: _environment(run))
+
+
+def _part(name: str, make: Callable[[], str | Iterable[str]]) -> Iterator[str]:
+    """A part of the page. Numbers that are none of their kind in a damaged file cost the part, not the page."""
+    try:
+        made = make()
+        yield from [made] if isinstance(made, str) else list(made)
+    except Exception as error:
+        yield page.warning(f"{name} could not be made from the files of this folder", [told(error)])
 
 
 def _facts(run: RunFolder) -> Iterator[str]:
@@ -126,7 +138,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         elif isinstance(inner, list):
             yield (
                 f"{prefix}{key}",
-                " ".join(item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in inner),
+                " ".join(item if isinstance(item, str) else json_text(item) for item in inner),
             )
         else:
             yield f"{prefix}{key}", "–" if inner is None else str(inner)

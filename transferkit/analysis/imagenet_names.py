@@ -6,6 +6,7 @@ import functools
 import re
 
 from transferkit.data.folders import LabelRow
+from transferkit.text import comparable
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -30,4 +31,4 @@ def wnid_like(name: str) -> bool:
 
 def words(name: str) -> str:
     """A name without case, underscores, dashes and doubled spaces, as folders and lists differ in them."""
-    return " ".join(name.lower().replace("_", " ").replace("-", " ").replace(",", " ").split())
+    return " ".join(comparable(name).lower().replace("_", " ").replace("-", " ").replace(",", " ").split())

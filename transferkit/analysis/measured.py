@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.analysis.run_folder import RunFolder
+from transferkit.analysis.run_folder import RunFolder, read_report
 from transferkit.errors import InputError
 from transferkit.suggest import did_you_mean
 
@@ -36,7 +35,9 @@ def measured(runs: Sequence[RunFolder], metric: str) -> dict[Path, Measured]:
 
 def stage_values(run: RunFolder, stage: str, metric: str) -> dict[int, float]:
     """{seed: best value} of a stage, of the repeats or of the run itself."""
-    sources = [(int(one.get("seed", i)), one.get("stages") or {}) for i, one in enumerate(run.repeats)]
+    sources = [
+        (i if one.get("seed") is None else one["seed"], one.get("stages") or {}) for i, one in enumerate(run.repeats)
+    ]
     if not sources:
         sources = [(_seed(run), run.stages)]
     return _by_seed({seed: ((stages.get(stage) or {}).get("best") or {}).get(metric) for seed, stages in sources})
@@ -48,27 +49,19 @@ def _metrics(run: RunFolder) -> dict[str, Measured]:
         return {
             f"{PREFIX}{name}.{metric}": Measured(one.get("mean"), _by_seed(one.get("values") or {}))
             for name, metrics in (run.result.get("metrics") or {}).items()
-            for metric, one in metrics.items()
+            for metric, one in (metrics or {}).items()
+            if one is not None
         }
     return {
         f"{PREFIX}{name}.{metric}": Measured(value, _by_seed({_seed(run): value}))
         for name, path in (run.result.get("analyses") or {}).items()
-        for metric, value in _report(run.path / str(path)).items()
+        for metric, value in (read_report(run.path / str(path), run.problems).get("metrics") or {}).items()
     }
 
 
 def _seed(run: RunFolder) -> int:
-    return int(run.recipe.get("seed", 0))
+    return int(run.recipe.get("seed") or 0)
 
 
 def _by_seed(values: Mapping[Any, float | None]) -> dict[int, float]:
     return {int(seed): float(value) for seed, value in values.items() if value is not None}
-
-
-def _report(path: Path) -> Mapping[str, float | None]:
-    """The metrics of a report.json; none when it cannot be read."""
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return metrics if isinstance(metrics, dict) else {}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from transferkit.analysis.run_view import RunView
 from transferkit.analysis.session import AnalysisSession, Offer
 from transferkit.analysis.workbench import Workbench
+from transferkit.atomic import read_json
 from transferkit.data.randomness import seeded
 from transferkit.errors import InputError, Interrupted
 from transferkit.hooks import Plugin, RunPlugins
 from transferkit.memory import enough_memory
-from transferkit.report import Report
+from transferkit.report import Report, finite
+
+EPOCH = "epoch-"  # folders of what an analysis found while the model trained
 
 
 def perform(
@@ -33,8 +39,9 @@ def perform(
 
     All global random generators are left as they were.
     What it cannot do with these models and images (InputError) becomes a report that says so, with every
-    metric it declares as NaN. Any other exception leaves nothing behind and propagates.
+    metric it declares as NaN. Any other exception, and a signal, leave nothing behind and propagate.
     """
+    _clear(out)
     out.mkdir(parents=True, exist_ok=True)
     session = AnalysisSession(workbench, out, plugin.name, peers, run)
     try:
@@ -44,14 +51,14 @@ def perform(
             enough_memory(lambda: _short_of_memory(plugin, workbench)),
         ):
             report: Report = RunPlugins([plugin]).calls("analyze")[0](Offer(session))
+        _write(report, out, workbench, plugin, parameters, peers)
     except InputError as error:
         report = gap(plugin, str(error))
         workbench.display.warn(f"{plugin.name}: {error}")
+        _write(report, out, workbench, plugin, parameters, peers)
     except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
+        _clear(out)
         raise
-    component = plugin.component
-    report.write(out, name=plugin.name, plugin=component.name, version=component.owner.version, parameters=parameters)
     _to_board(workbench, plugin.name, report, step or 0)
     return report
 
@@ -62,6 +69,64 @@ def _short_of_memory(plugin: Plugin, workbench: Workbench) -> str:
         f'the analysis "{plugin.name}" ran out of memory; it needs {other}, fewer images, or smaller options. What was '
         "finished before is kept"
     )
+
+
+def _clear(out: Path) -> None:
+    """Take away an analysis that was not finished, or another than is to come. What it saw while training stays."""
+    for path in out.glob("*"):
+        if path.is_dir() and path.name.startswith(EPOCH):
+            continue
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    with suppress(OSError):
+        out.rmdir()
+
+
+def _write(
+    report: Report,
+    out: Path,
+    workbench: Workbench,
+    plugin: Plugin,
+    parameters: Mapping[str, Any],
+    peers: Mapping[str, Any],
+) -> None:
+    component = plugin.component
+    report.write(
+        out,
+        name=plugin.name,
+        plugin=component.name,
+        version=component.owner.version,
+        parameters=parameters,
+        inputs=_inputs(workbench, peers),
+    )
+
+
+def _inputs(workbench: Workbench, peers: Mapping[str, Any]) -> dict[str, str]:
+    """What else a report depends on: the content of each model, and the options of the analyses beside it."""
+    fields = {name: getattr(type(peer), "__dataclass_fields__", ()) for name, peer in peers.items()}
+    options = {name: {field: getattr(peers[name], field) for field in known} for name, known in fields.items()}
+    text = json.dumps(options, default=repr, sort_keys=True)
+    found = {"analyses": blake2b(text.encode(), digest_size=16).hexdigest()}
+    for role, given in workbench.models.items():
+        with suppress(InputError):  # an analysis need not look at all of them
+            found[role] = given.digest
+    return found
+
+
+def finished(
+    out: Path, workbench: Workbench, plugin: Plugin, parameters: Mapping[str, Any], peers: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The report.json of this analysis if it is there, whole, of the same plugin, options and models, and measured."""
+    try:
+        content: dict[str, Any] = read_json(out / "report.json")
+        files = [*content["figures"], *(f"{table}.csv" for table in content["tables"])]
+        measured = not content["gaps"] or any(value is not None for value in content["metrics"].values())
+    except (InputError, KeyError, TypeError, AttributeError):
+        return None
+    component = plugin.component
+    same = content.get("plugin") == component.name and content.get("version") == component.owner.version
+    same = same and content.get("parameters") == json.loads(json.dumps(finite(parameters)))
+    whole = same and measured and all((out / name).is_file() for name in files)
+    return content if whole and content.get("inputs") == _inputs(workbench, peers) else None
 
 
 def gap(plugin: Plugin, reason: str) -> Report:
@@ -76,19 +141,27 @@ def perform_all(
     folder: Callable[[str], Path],
     *,
     parameters: Mapping[str, Mapping[str, Any]],
+    begin: Callable[[str], None] = lambda name: None,
     done: Callable[[str, Report], None],
+    kept: Callable[[str, Mapping[str, Any]], None] = lambda name, content: None,
 ) -> list[str]:
-    """Every analyzer in order; `done(name, report)` after each. Returns what failed, in sentences.
+    """Every analyzer in order: `begin(name)`, and `done(name, report)` after it. Returns what failed, in sentences.
+
+    One whose report.json is in its folder already goes to `kept(name, content)` instead.
 
     An analyzer that raises an unexpected exception is recorded with its traceback, and the others still run.
     """
     peers = {plugin.component.name: plugin.instance for plugin in plugins}
     failed = []
     for plugin in plugins:
+        out, options = folder(plugin.name), parameters.get(plugin.name, {})
         try:
-            report = perform(
-                workbench, plugin, folder(plugin.name), parameters=parameters.get(plugin.name, {}), peers=peers
-            )
+            before = finished(out, workbench, plugin, options, peers)
+            if before is not None:
+                kept(plugin.name, before)
+                continue
+            begin(plugin.name)
+            report = perform(workbench, plugin, out, parameters=options, peers=peers)
         except (Interrupted, KeyboardInterrupt, SystemExit):
             raise
         except Exception as error:

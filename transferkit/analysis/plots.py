@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.analysis.svg import palette, printable, slim
+from transferkit.analysis.svg import palette, slim
 from transferkit.atomic import write_bytes
+from transferkit.text import one_line, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,7 +146,7 @@ def _render(figure: Figure, *, bitmap: bool) -> tuple[str, Pixels | None]:
 
 def short_name(name: str, length: int = 24) -> str:
     """A class's name for an axis: printable, on one line, cut to that many characters."""
-    text = " ".join(printable(name).split())
+    text = one_line(" ".join(name.split()))
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 

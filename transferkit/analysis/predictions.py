@@ -89,7 +89,7 @@ def features_of(
     try:
         with display.task(len(samples), description) as bar:
             for batch in loader:
-                images = batch.images["target"].to(device, non_blocking=True)
+                images = batch.on(device)[0]["target"]
                 found.append(model(images).features.float().cpu())
                 bar.advance(len(images))
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from transferkit.analysis import page
 from transferkit.analysis.report_figures import Pictures
 from transferkit.analysis.report_tables import cell, result_table
-from transferkit.analysis.run_folder import RunFolder
+from transferkit.analysis.run_folder import RunFolder, read_report
+from transferkit.report import json_text
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,11 @@ def read_analyses(run: RunFolder) -> list[Analysis]:
 
 
 def _read(name: str, folder: Path) -> Analysis:
-    try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
-        return Analysis(name, folder, {}, f"analyses/{name}/report.json cannot be read: {reason}")
-    if not isinstance(report, dict):
-        return Analysis(name, folder, {}, f"analyses/{name}/report.json holds no object")
-    return Analysis(name, folder, report)
+    problems: list[str] = []
+    report = read_report(folder / "report.json", problems)
+    if not report and problems:
+        return Analysis(name, folder, {}, problems[0])
+    return Analysis(name, folder, {**report, "gaps": [*(report.get("gaps") or []), *problems]})
 
 
 def sections(analyses: Sequence[Analysis], pictures: Pictures) -> Iterator[str]:
@@ -65,12 +62,12 @@ def _section(one: Analysis, pictures: Pictures) -> Iterator[str]:
     yield page.heading(2, f"Analysis {one.name}", one.anchor)
     yield page.beside(_metrics(report.get("metrics") or {}), page.small_print(one.texts("notes")))
     yield from pictures.show(one.folder, report.get("figures") or [], report.get("captions") or {})
-    tables = (report.get("tables") or {}).items()
-    for key, table in sorted(tables, key=lambda item: bool(item[1].get("folded"))):
+    tables = {key: table for key, table in (report.get("tables") or {}).items() if table}
+    for key, table in sorted(tables.items(), key=lambda item: bool(item[1].get("folded"))):
         yield result_table(f"analyses/{one.name}", str(key), table)
     plugin = f"{report.get('plugin', one.name)} {report.get('version', '')}".strip()
     if report.get("parameters"):
-        parameters = json.dumps(report["parameters"], indent=2, ensure_ascii=False)
+        parameters = json_text(report["parameters"], indent=2)
         yield page.folded(f"parameters of {plugin}", parameters)
     else:
         yield page.paragraph(f"{plugin}, without parameters", "small")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from transferkit.analysis import page
 from transferkit.analysis.report_tables import cell
 from transferkit.analysis.run_folder import RunFolder
+from transferkit.report import json_text
 
 ROLES = {"source": "source model", "target": "target model", "baseline": "baseline model"}
 DATA = {"source": "source images", "target": "target images"}
@@ -32,7 +32,7 @@ def facts(run: RunFolder) -> Iterator[str]:
     rest = [[key, cell(value)] for key, value in audit.items() if key != "name" and _is_plain(value)]
     yield page.heading(2, "What was audited")
     yield page.table(["", ""], rows + rest, style="facts")
-    yield page.folded("audit.json", json.dumps(dict(audit), indent=2, ensure_ascii=False))
+    yield page.folded("audit.json", json_text(audit, indent=2))
 
 
 def _described(entry: Mapping[str, Any]) -> page.Markup:

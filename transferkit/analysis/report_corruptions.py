@@ -15,7 +15,10 @@ COLUMNS = ("dataset", "split", "corruption")
 
 def corruptions(stage: Path, pictures: Pictures) -> str:
     """From corruptions.csv and the pictures beside it in a stage's folder; nothing when there is no such file."""
-    counts = _counts(stage / "corruptions.csv")
+    try:
+        counts = _counts(stage / "corruptions.csv")
+    except (OSError, csv.Error) as error:
+        return page.paragraph(f"stages/{stage.name}/corruptions.csv cannot be read: {error}", "small")
     if not counts:
         return ""
     rows = [[*key, str(images)] for key, images in counts.items()]
@@ -34,7 +37,7 @@ def _caption(path: Path) -> str:
 
 
 def _counts(path: Path) -> Mapping[tuple[str, ...], int]:
-    """{(data set, split, corruption): images} in the order of the file; empty when it cannot be read."""
+    """{(data set, split, corruption): images} in the order of the file; none without one. Raises OSError, csv.Error."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:

@@ -5,7 +5,6 @@ An interval here is over seeds, on the same images. Those over images are in the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 from transferkit.analysis import page
 from transferkit.analysis.report_tables import cell
-from transferkit.analysis.run_folder import RunFolder
+from transferkit.analysis.run_folder import RunFolder, read_report
 from transferkit.formats import epoch_of, interval, mean_of, number, percent, plus_minus
 from transferkit.over_seeds import is_end
 
@@ -28,7 +27,7 @@ MEASURES = (("top-1", "top1"), ("top-5", "top5"), ("loss", "loss"), ("variance e
 
 def seeds_of(run: RunFolder) -> list[str]:
     """The seeds of a repeated run as texts; none of a single run."""
-    return [str(repeat.get("seed", place)) for place, repeat in enumerate(run.repeats)]
+    return [str(place if repeat.get("seed") is None else repeat["seed"]) for place, repeat in enumerate(run.repeats)]
 
 
 def stages_over_seeds(run: RunFolder) -> Iterator[str]:
@@ -39,6 +38,7 @@ def stages_over_seeds(run: RunFolder) -> Iterator[str]:
         [_link(run, seed, f"seed {seed}"), name, *_values(stage)]
         for seed, repeat in zip(seeds_of(run), run.repeats, strict=True)
         for name, stage in (repeat.get("stages") or {}).items()
+        if stage is not None
     ]
     columns = ["seed", "stage", "best top-1", "epoch", "last top-1", "best loss", "last loss"]
     yield page.heading(2, "Seeds", "seeds")
@@ -60,7 +60,7 @@ def _evaluations(run: RunFolder) -> Iterator[str]:
         (name, split, one)
         for name, stage in run.stages.items()
         for split, one in (stage.get("evaluations") or {}).items()
-        if isinstance(one.get("sd"), Mapping)
+        if one is not None and isinstance(one.get("sd"), Mapping)
     ]
     if not found:
         return
@@ -150,16 +150,14 @@ def _verdict(run: RunFolder, name: str, seed: str) -> str:
 
 def _text(path: Path) -> str:
     """The verdict of a report.json, or why there is none."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
+    report = read_report(path, [])
     texts: Sequence[Any] = [report.get("verdict")] if report.get("verdict") else report.get("gaps") or []
     return " ".join(str(text) for text in texts)
 
 
 def _metrics(run: RunFolder) -> Mapping[str, Mapping[str, Any]]:
-    return (run.result.get("metrics") or {}) if run.repeats else {}
+    found = (run.result.get("metrics") or {}) if run.repeats else {}
+    return {name: {key: one or {} for key, one in (metrics or {}).items()} for name, metrics in found.items()}
 
 
 def _seeds(run: RunFolder) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transferkit.analysis.shape import AUDIT, LINE, RECIPE, REPORT, RESULT, fitting, read_shaped
+from transferkit.atomic import read_json
 from transferkit.errors import InputError
 
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -28,6 +30,8 @@ class RunFolder:
     recipe: Mapping[str, Any]
     env: Mapping[str, Any]
     audit: Mapping[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    """What is damaged in its files and was left out, in sentences."""
 
     @property
     def kind(self) -> str:
@@ -37,24 +41,25 @@ class RunFolder:
     @property
     def stages(self) -> Mapping[str, Any]:
         """{stage name: what result.json says of it}."""
-        return self.result.get("stages") or {}
+        return {name: stage or {} for name, stage in (self.result.get("stages") or {}).items()}
 
     @property
     def repeats(self) -> list[Mapping[str, Any]]:
         """The runs over seeds that this run is the mean of; usually none."""
-        return list(self.result.get("repeats") or [])
+        return [repeat or {} for repeat in self.result.get("repeats") or []]
 
     def stage_recipe(self, name: str) -> Mapping[str, Any]:
         """The stage as the resolved recipe has it, or nothing."""
-        for stage in self.recipe.get("stages") or []:
-            if isinstance(stage, Mapping) and stage.get("name") == name:
+        stages: list[Mapping[str, Any] | None] = self.recipe.get("stages") or []
+        for stage in stages:
+            if stage is not None and stage.get("name") == name:
                 return stage
         return {}
 
     def model_name(self, stage: str) -> str:
         """The timm name of the stage's model."""
         own = self.stage_recipe(stage).get("model") or self.recipe.get("model") or {}
-        return str(own.get("name", "")) if isinstance(own, Mapping) else ""
+        return str(own.get("name", ""))
 
     def lines(self, stage: str) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl of that stage."""
@@ -62,7 +67,7 @@ class RunFolder:
 
     def seconds(self, stage: str | None = None) -> float | None:
         """How long the stage (or all of them) took: from result.json, else the sum over metrics.jsonl."""
-        chosen = [entry or {} for name, entry in self.stages.items() if stage in (None, name)]
+        chosen = [entry for name, entry in self.stages.items() if stage in (None, name)]
         if chosen and all(isinstance(entry.get("seconds"), int | float) for entry in chosen):
             return float(sum(entry["seconds"] for entry in chosen))
         found = [
@@ -84,51 +89,58 @@ def read_run(folder: Path) -> RunFolder:
         raise InputError(f"{folder} is not a folder; give the folder of a run, such as runs/NAME/20260101-120000-ab12")
     if not is_run(folder):
         raise InputError(f"{folder} is not a run folder: it has no result.json")
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder / 'result.json'} is damaged: {error}") from error
-    if not isinstance(result, dict):
-        raise InputError(f"{folder / 'result.json'} is damaged: it holds no object")
+    problems: list[str] = []
+    result = fitting(read_json(folder / "result.json"), RESULT, "result.json", problems)
     return RunFolder(
         folder,
         result,
-        list(_metrics(folder / "metrics.jsonl")),
-        _recipe(folder),
-        _json(folder / "env.json"),
-        _json(folder / "audit.json"),
+        _metrics(folder / "metrics.jsonl", problems),
+        _recipe(folder / "recipe.yaml", problems),
+        _json(folder / "env.json", {}, problems),
+        _json(folder / "audit.json", AUDIT, problems),
+        problems,
     )
 
 
-def _metrics(path: Path) -> Iterator[dict[str, Any]]:
+def read_report(path: Path, problems: list[str]) -> dict[str, Any]:
+    """An analysis's report.json, without what is damaged, which is said in `problems`."""
+    return read_shaped(path, REPORT, problems, "/".join(path.parts[-3:]))
+
+
+def _metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     """The valid lines: a run that was killed may have left half a line at the end."""
+    lines, foreign = [], 0
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            wrong: list[str] = []
+            try:
+                line = fitting(json.loads(text), LINE, "line", wrong)
+            except (ValueError, RecursionError):
+                line = None
+            if isinstance(line, dict) and not wrong:
+                lines.append(line)
+            else:
+                foreign += 1
+    if foreign > 1:
+        problems.append(f"metrics.jsonl: {foreign} lines are left out, which are no records of epochs")
+    return lines
+
+
+def _json(path: Path, shape: Any, problems: list[str]) -> dict[str, Any]:
+    return read_shaped(path, shape, problems) if path.is_file() else {}
+
+
+def _recipe(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    from transferkit.recipe import yaml
+
     if not path.is_file():
-        return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            yield line
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _recipe(folder: Path) -> Mapping[str, Any]:
-    import yaml
-
     try:
-        value = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        recipe: Mapping[str, Any] = fitting(yaml.read(path).plain(), RECIPE, path.name, problems)
+    except InputError as error:
+        problems.append(f"{path.name} is left out: {error.problems[0].message}")
         return {}
-    return value if isinstance(value, Mapping) else {}
+    return recipe
 
 
 def validation_images(run: RunFolder, name: str) -> int | None:

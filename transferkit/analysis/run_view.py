@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import InputError
@@ -40,11 +41,25 @@ class RunView:
         for file in HISTORY:
             path = self.folder.path / file
             if path.is_file():
-                records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-                found += [record for record in records if record["stage"] == name]
+                found += [record for record in _records(path) if record["stage"] == name]
         return sorted(found, key=lambda record: int(record["step"]))
 
     def _refuse_unknown(self, stage: str) -> None:
         names = [known.name for known in self.recipe.stages]
         if stage not in names:
             raise InputError(f'the recipe has no stage called "{stage}"; {did_you_mean(stage, names)}')
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file of lines. A last line may be cut short; any other that is none is an InputError."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for place, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            whole = isinstance(record["stage"], str) and isinstance(record["step"], int)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            whole = False
+        if whole:
+            yield record
+        elif place < len(lines):
+            raise InputError(f"{path.name} is damaged: line {place} is no record of a stage and a step")

@@ -7,9 +7,9 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from transferkit.text import printable
+
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-REORDERING = "\u202a-\u202e\u2066-\u2069"
-UNPRINTABLE = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff{REORDERING}]")
 
 
 @cache
@@ -19,11 +19,6 @@ def palette(mode: str) -> dict[str, str]:
     light, dark = (style.split(":root {")[i].split("}")[0] for i in (1, 2))
     found = re.findall(r"--(\w+): #([0-9a-f]{3}|[0-9a-f]{6})\b", dark if mode == "dark" else light)
     return {name: "#" + (value if len(value) == 6 else "".join(2 * digit for digit in value)) for name, value in found}
-
-
-def printable(text: str) -> str:
-    """The text without the characters that XML does not allow, and without those that turn the text around them."""
-    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def slim(svg: str) -> str:

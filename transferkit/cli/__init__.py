@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import signal
 import sys
@@ -17,17 +19,21 @@ from transferkit.cli.detect import detect
 from transferkit.cli.doctor import doctor
 from transferkit.cli.evaluate import evaluate
 from transferkit.cli.export import export
-from transferkit.cli.output import speaks
+from transferkit.cli.output import ESCAPES, speaks
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
+from transferkit.cli.replay import replay
 from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
-from transferkit.errors import OutOfMemory, TransferkitError
+from transferkit.cli.verbs import add_verbs
+from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.memory import is_out_of_memory
 from transferkit.registry import installed
+from transferkit.text import printable
+from transferkit.training.signals import Stopped, watching
 
 app = typer.Typer(
     name="transferkit",
@@ -37,43 +43,72 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, plan, resume, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
+for verb in (run, plan, resume, replay, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
 
 
+@functools.cache
+def complete() -> typer.Typer:
+    """The command line with the verbs of the installed plugins."""
+    add_verbs(app, installed())
+    return app
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
-    installed().manager.hook.transferkit_commands(cli=app)
+    for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPES)
+    with watching(to_the_end=arguments is None):
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = app(args=arguments, prog_name="transferkit", standalone_mode=False)
+        code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
     except TransferkitError as error:
         _explain(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except Stopped as stopped:
+        words = "transferkit was stopped before it was done; what was not finished is not written"
+        _explain(Interrupted(words, stopped.number))
+        return 128 + stopped.number
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
-        sys.exit(0)
+        return 0
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of the command line
-            error.show()  # type: ignore[attr-defined]
-            sys.exit(error.exit_code)
+            shown = io.StringIO()
+            error.show(shown)  # type: ignore[attr-defined]
+            sys.stderr.write(printable(shown.getvalue()))
+            _say_what_failed(str(error))
+            return int(error.exit_code)
         if type(error).__name__ == "Abort":
-            sys.exit(128 + signal.SIGINT)
+            return 128 + signal.SIGINT
         if is_out_of_memory(error):
             _explain(OutOfMemory("out of memory: give the machine more, or this command smaller batches or images"))
-            sys.exit(OutOfMemory.exit_code)
-        traceback.print_exc()
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+            return OutOfMemory.exit_code
+        sys.stderr.write(printable(traceback.format_exc()))
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _say_what_failed(error: str) -> None:
+    """A verb that is missing may be one of a plugin that failed."""
+    if "No such command" in error and installed().failures:
+        lines = ["These installed plugins failed to load:", *(f"  {failure}" for failure in installed().failures)]
+        sys.stderr.write(printable("\n".join(lines)) + "\n")
 
 
 def _explain(error: TransferkitError) -> None:
-    if not speaks():
+    if not (speaks() or getattr(error, "speaks", False)):
         return
-    print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+    for line in (error, *getattr(error, "__notes__", ())):
+        print(printable(str(line)), file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):
-        traceback.print_exc()
+        sys.stderr.write(printable(traceback.format_exc()))
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "complete", "main"]

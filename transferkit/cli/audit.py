@@ -78,6 +78,11 @@ def audit(
         on_bad_image="skip" if skip_bad_images else "error",
         quiet=quiet,
     )
+    present_audit(result, json)
+
+
+def present_audit(result: AuditResult, json: bool) -> None:
+    """Print it, for machines or people, and exit with 1 for what broke, 3 for what was found."""
     if json:
         print_json(as_json(result))
     else:
@@ -96,7 +101,9 @@ def read_settings(texts: list[str]) -> dict[str, dict[str, Any]]:
     settings: dict[str, dict[str, Any]] = {}
     for text in texts:
         address, equals, value = text.partition("=")
-        analysis, dot, option = address.strip().partition(".")
+        distribution, colon, name = address.strip().rpartition(":")  # a distribution's name may have dots
+        analysis, dot, option = name.partition(".")
+        analysis = distribution + colon + analysis
         if not (equals and dot and analysis and option):
             raise InputError(f'--set "{text}": write ANALYSIS.OPTION=VALUE, e.g. lingering.k=3')
         settings.setdefault(analysis, {})[option] = yaml.parse(value, Mark(f"--set {text}")).plain()

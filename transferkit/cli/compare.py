@@ -25,6 +25,9 @@ def compare(
 ) -> None:
     """Compare runs: what differs between their recipes, and what each reached."""
     found = compare_runs(runs, stage=stage, metric=metric)
+    for row in found.rows:
+        for problem in row.run.problems:
+            note(f"{row.label}: {problem}")
     if json:
         print_json(as_json(found))
         return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,8 @@ from typing import IO, TYPE_CHECKING, Literal
 from transferkit.cli.predictions import cut, named, read_batches
 from transferkit.errors import InputError
 from transferkit.formats import percent
-from transferkit.report import finite
+from transferkit.report import csv_text, json_text
+from transferkit.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +57,8 @@ class Fallback:
         from transferkit.data.images import open_image
 
         if self.model.preprocess.preprocessing != like.preprocess.preprocessing:
-            images = torch.stack([self.model.preprocess(open_image(path)) for path in paths])
+            mine = self.model.preprocess
+            images = torch.stack([mine(open_image(path, fits=mine.refuse)) for path in paths])
         return self.model(images).probabilities[:, self._order]
 
 
@@ -76,7 +76,8 @@ def detections(
 
     A flagged image is answered by the fallback if there is one, by nobody with `abstain`, else by the model.
     """
-    for paths, images in read_batches(model, files, batch_size=batch_size, bad=bad):
+    other = None if fallback is None else fallback.model
+    for paths, images in read_batches(model, files, batch_size=batch_size, bad=bad, also=other):
         found = model(images)
         assert found.flag is not None and found.score is not None
         assert found.p_value is not None and found.source_class is not None
@@ -125,7 +126,7 @@ class TableWriter:
             answer = {"model": "flag", "fallback": "fallback", None: "abstain"}[one.answered_by] if one.flag else ""
             seen = [f"{answer:8}", f"{one.score:6.4f}", f"{one.p_value:7.4f}"]
             name = f"{cut(one.source_class, self._source_width):{self._source_width}}"
-            self._file.write("   ".join([*ranks, *seen, name, str(one.path)]) + "\n")
+            self._file.write("   ".join([*ranks, *seen, name, one_line(str(one.path))]) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -136,17 +137,18 @@ class CsvWriter:
     """Columns path, class_1, probability_1, …, answered_by, flag (0 or 1), score, p_value, source_class."""
 
     def __init__(self, file: IO[str], top: int, classes: Sequence[str], source_classes: Sequence[str]) -> None:
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._file = file
         self._top = top
         answer = [f"{what}_{rank}" for rank in range(1, top + 1) for what in ("class", "probability")]
-        self._writer.writerow(["path", *answer, "answered_by", "flag", "score", "p_value", "source_class"])
+        columns = ["path", *answer, "answered_by", "flag", "score", "p_value", "source_class"]
+        self._file.write(csv_text([columns]))
 
     def write(self, found: Iterable[Detection]) -> None:
         """Write the lines of a batch."""
         for one in found:
             answer = [cell for name, p in one.classes for cell in (name, f"{p:.6f}")] or [""] * (2 * self._top)
             seen = [one.answered_by or "", int(one.flag), f"{one.score:.8f}", f"{one.p_value:.6f}", one.source_class]
-            self._writer.writerow([one.path, *answer, *seen])
+            self._file.write(csv_text([[one.path, *answer, *seen]]))
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -171,7 +173,7 @@ class JsonWriter:
                 "p_value": one.p_value,
                 "source_class": one.source_class,
             }
-            self._file.write(self._before + json.dumps(finite(content), ensure_ascii=False))
+            self._file.write(self._before + json_text(content))
             self._before = ",\n"
 
     def close(self) -> None:
@@ -184,7 +186,7 @@ WRITERS: Mapping[str, type[Writer]] = {"table": TableWriter, "csv": CsvWriter, "
 
 
 def _width(names: Iterable[str]) -> int:
-    return min(28, max(map(len, names)))
+    return min(28, max(len(one_line(name)) for name in names))
 
 
 def _percent(value: float) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LISTED = 20
 IMBALANCED = 3.0
 LOW_DISK = 2.0  # GiB
+LOW_TEMPORARY = 0.25  # GiB
 
 
 def doctor(
@@ -37,6 +38,7 @@ def doctor(
         "devices": machine.devices(),
         "plugins": machine.plugins(installed()),
         "disk": machine.disk(Path.cwd()),
+        "temporary": machine.temporary(),
     }
     if not json:
         show_machine(facts)
@@ -58,22 +60,31 @@ def doctor(
 
 def examine(loaded: Loaded) -> dict[str, Any]:
     """The recipe's data, and one real training step of its first stage."""
-    from transferkit.cli.doctor_data import check_datasets, images_to_read
+    from transferkit.cli.doctor_data import check_datasets, images_to_read, refused_strips
 
     with progress(images_to_read(loaded.recipe), "reading images") as advance:
         data = check_datasets(loaded.recipe, advance)
     stage = loaded.recipe.stages[0].name
-    return {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | one_step(loaded, stage)}
+    step = one_step(loaded, stage)
+    if "preprocessing" in step:
+        refused_strips(data, step.pop("preprocessing"))
+    return {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | step}
 
 
 def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
-    """seconds and images_per_second of a step, peak_memory_mb and loss; or the error that it ended in."""
+    """What `training.probe.one_step` finds, or the error that it ended in."""
     from transferkit.training.probe import one_step as train_one_step
 
     try:
         return dict(train_one_step(loaded, stage))
     except TransferkitError as error:
         return {"error": str(error)}
+    except Exception as error:  # libraries that write files have exceptions of their own for a full disk
+        place = machine.temporary()
+        if not isinstance(error, OSError) and place is not None and place["free_gib"] > LOW_TEMPORARY:
+            raise
+        where = place["folder"] if place is not None else "of this machine"
+        return {"error": f"{error}; its files go to the temporary folder {where}: free some space or set TMPDIR"}
 
 
 def problems(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,6 +92,12 @@ def problems(facts: dict[str, Any]) -> list[dict[str, Any]]:
     found = [_problem(f"plugin {failure}") for failure in facts["plugins"]["failed"]]
     if facts["disk"]["free_gib"] < LOW_DISK:
         found.append(_problem(f"only {facts['disk']['free_gib']:.1f} GiB are free in {facts['disk']['folder']}"))
+    temporary = facts["temporary"]
+    if temporary is None:
+        found.append(_problem("no temporary folder can be written; set TMPDIR to one"))
+    elif temporary["free_gib"] < LOW_TEMPORARY:
+        free = f"{temporary['free_gib'] * 1024:.0f} MiB are free in the temporary folder {temporary['folder']}"
+        found.append(_problem(f"only {free}; the trial step is written there: free some space or set TMPDIR"))
     for name, data in facts.get("data", {}).items():
         found += _data_problems(name, data)
     step = facts.get("step", {})
@@ -95,6 +112,7 @@ def _data_problems(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
         stops = data["on_bad_image"] == "error"
         what = "replace or remove them, or set on_bad_image: skip" if stops else "they will be skipped"
         found.append(_problem(f"{name}: {len(data['bad_images'])} images cannot be read; {what}", stops=stops))
+    found += [_problem(text) for text in data["warnings"]]
     if data["duplicates"]:
         count = len(data["duplicates"])
         found.append(_problem(f"{name}: {count} images of val or test are also in train, so results will flatter"))
@@ -146,6 +164,8 @@ def show_recipe(facts: dict[str, Any]) -> None:
         if rows:
             columns = ["split", "images", "classes", "smallest", "largest"]
             table(columns, rows, right=columns[1:])
+        if data["left_out_line"]:
+            say(f"  {data['left_out_line']}")
         for bad in data["bad_images"][:LISTED]:
             say(f"  {bad['split']}: {bad['path']}: {bad['reason']}")
         for pair in data["duplicates"][:LISTED]:

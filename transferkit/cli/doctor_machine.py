@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from transferkit.registry import Registry
+from transferkit.registry import KINDS, Registry
 
 PACKAGES = (
     "transferkit",
@@ -88,13 +89,18 @@ def _trains(device: str) -> bool:
 
 def plugins(registry: Registry) -> dict[str, Any]:
     """Names by kind, and what failed to load."""
-    names: dict[str, list[str]] = {}
-    for component in registry.components.values():
-        names.setdefault(component.kind, []).append(component.name)
     return {
-        "installed": {kind: sorted(found) for kind, found in names.items()},
+        "installed": {kind: found for kind in KINDS if (found := registry.names(kind))},
         "failed": [str(failure) for failure in registry.failures],
     }
+
+
+def temporary() -> dict[str, Any] | None:
+    """Free space where the trial step is written: TMPDIR. None where no temporary folder can be written."""
+    try:
+        return disk(Path(tempfile.gettempdir()))
+    except OSError:
+        return None
 
 
 def disk(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from transferkit.formats import number, percent
 from transferkit.memory import enough_memory, fewer_at_once
 from transferkit.model_place import find_model
 from transferkit.suggest import did_you_mean
+from transferkit.text import comparable
 
 NAMED = 8
 
@@ -80,7 +81,8 @@ def refuse_unknown_classes(folder: Path, classes: list[str]) -> None:
     """Raise InputError for class folders that are no classes of the model."""
     from transferkit.data.folders import scan
 
-    unknown = [name for name in scan(folder) if name not in classes]
+    known = set(map(comparable, classes))
+    unknown = [name for name in scan(folder) if name not in known]
     if unknown:
         listed = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
         what = f"{folder} has classes that the model does not know: {listed}"

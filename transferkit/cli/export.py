@@ -12,6 +12,7 @@ from transferkit.cli.output import note, print_json, say, working
 from transferkit.errors import InputError
 from transferkit.formats import number
 from transferkit.model_place import find_model
+from transferkit.training.signals import stoppable
 
 if TYPE_CHECKING:
     from transferkit.deploy.export_record import ExportedFile, ExportRecord, Tensor
@@ -44,7 +45,7 @@ def export(
         raise InputError("--check reads what is there, so --opset has no meaning; leave it out")
     folder = find_model(model, stage)
     form = None if format is None else format.value
-    with working("starting") as step:
+    with working("starting") as step, stoppable("exporting; nothing was written and older exports are as they were"):
         from transferkit.deploy.export import export_model, verify_export
         from transferkit.deploy.export_record import FOLDER
 

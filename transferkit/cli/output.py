@@ -1,12 +1,12 @@
 """What the verbs print: answers on stdout, everything about the work on stderr.
 
 Tables are drawn for terminals and become plain aligned text in pipes and files. Nothing here reads markup,
-so that a class called "[bold]" is printed as it is.
+so that a class called "[bold]" is printed as it is, and nothing that moves a cursor or cannot be encoded gets through.
 """
 
 from __future__ import annotations
 
-import json
+import codecs
 import os
 import sys
 import threading
@@ -17,11 +17,25 @@ from typing import Any
 
 from rich.console import Console
 
-from transferkit.report import finite
+from transferkit.report import json_text
+from transferkit.text import one_line, printable
+from transferkit.training import signals
 
 PATIENCE = 2.0  # seconds
+ESCAPES = "transferkit.escapes"
+"""How streams write what their encoding lacks, as `errors`: in escapes that are right in JSON too."""
 console = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def _escapes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)), error.end
+
+
+codecs.register_error(ESCAPES, _escapes)
 
 
 def speaks() -> bool:
@@ -31,23 +45,24 @@ def speaks() -> bool:
 
 def print_json(value: Any) -> None:
     """Print a JSON value on stdout; NaN and infinities become null."""
-    sys.stdout.write(json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value, indent=2) + "\n")
 
 
 def say(text: str = "") -> None:
     """Print a line of the answer on stdout, wrapped only by a terminal."""
-    console.print(text, soft_wrap=True)
+    console.print(printable(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Print a line about the work on stderr."""
-    err.print(text, soft_wrap=True)
+    err.print(printable(text), soft_wrap=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
     """Print a table on stdout; the columns named in `right` are aligned right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    numeric = set(right)
+    columns = [one_line(column) for column in columns]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
+    numeric = {one_line(column) for column in right}
     if console.is_terminal:
         _rich_table(columns, cells, numeric)
     else:
@@ -84,9 +99,12 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
 
 @contextmanager
 def progress(total: int | None, description: str) -> Iterator[Callable[[int], None]]:
-    """A function that counts work done; on a terminal, work of more than two seconds gets a bar on stderr."""
+    """A function that counts work done; on a terminal, work of more than two seconds gets a bar on stderr.
+
+    It raises Stopped after a signal.
+    """
     if not err.is_terminal:
-        yield lambda count: None
+        yield lambda count: signals.check()
         return
     from rich.progress import Progress
 
@@ -95,6 +113,7 @@ def progress(total: int | None, description: str) -> Iterator[Callable[[int], No
     task = bar.add_task(description, total=total)
 
     def advance(count: int) -> None:
+        signals.check()
         bar.advance(task, count)
         if not bar.live.is_started and time.monotonic() - started > PATIENCE:
             bar.start()
@@ -126,7 +145,7 @@ def working(description: str) -> Iterator[Callable[[str], None]]:
     patience.daemon = True
     patience.start()
     try:
-        yield lambda text: shown.update(task, description=text)
+        yield lambda text: shown.update(task, description=one_line(text))
     finally:
         patience.cancel()
         patience.join()

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from transferkit.cli.output import console, print_json, say
+from transferkit.text import printable
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
@@ -54,7 +55,16 @@ def as_data(loaded: Loaded) -> dict[str, Any]:
         numbers = dataclasses.asdict(step_plan(loaded.recipe, stage))
         numbers.pop("stage")
         stages[stage.name] = {**numbers, "plugins": loaded.plugins(stage).order()}
-    return {"recipe": loaded.data(), "origins": dict(loaded.origins), "stages": stages}
+    data = {"recipe": loaded.data(), "origins": dict(loaded.origins), "stages": stages}
+    return data | {"remarks": data_remarks(loaded)}
+
+
+def data_remarks(loaded: Loaded) -> dict[str, list[str]]:
+    """{data set: what was found in its files that should be known}: see `counting.remarks`."""
+    from transferkit.recipe.counting import remarks
+
+    found = {name: remarks(name, spec) for name, spec in loaded.recipe.datasets.items() if spec.from_ is None}
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def show(loaded: Loaded) -> None:
@@ -63,12 +73,14 @@ def show(loaded: Loaded) -> None:
     keys = max(len(key) for key, _, _ in lines)
     values = min(48, max(len(value) for _, value, _ in lines))
     for key, value, origin in lines:
-        text = f"{key:{keys}}  {value:{values}}  {origin}".rstrip()
+        text = printable(f"{key:{keys}}  {value:{values}}  {origin}".rstrip())
         console.print(Text(text, style="dim" if origin == "default" else ""), soft_wrap=True)
     for stage in loaded.recipe.stages:
         say()
         for line in stage_lines(loaded, stage):
             say(line)
+    for line in (line for lines in data_remarks(loaded).values() for line in lines):
+        say(line)
     if loaded.recipe.analyses:
         say()
         say("analyses, in order: " + ", ".join(plugin.name for plugin in loaded.analyses()))

@@ -9,6 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from transferkit.contained import contained, told
+from transferkit.errors import InputError
+from transferkit.hooks import refuse_broken
 from transferkit.hookspecs import RunHooks
 from transferkit.registry import Component
 
@@ -22,10 +25,10 @@ CORE_OPTIONS = {
 }
 
 
-def listed(component: Component) -> dict[str, Any]:
-    """One line of the list. A class that cannot be imported is a status, not an error."""
+def listed(component: Component, name: str | None = None) -> dict[str, Any]:
+    """One line of the list, under the name that recipes use. A class that cannot be used is a status, not an error."""
     facts: dict[str, Any] = {
-        "name": component.name,
+        "name": name or component.name,
         "kind": component.kind,
         "distribution": component.owner.distribution,
         "version": component.owner.version,
@@ -33,24 +36,26 @@ def listed(component: Component) -> dict[str, Any]:
         "status": "ok",
     }
     try:
+        refuse_broken(component)
         facts["hooks"] = component.hooks
-    except Exception as error:  # whatever a stranger's module raises must not stop the list
-        facts["status"] = f"failed: {type(error).__name__}: {error}"
+    except InputError as error:
+        facts["status"] = f"failed: {told(error.__cause__ or error)}"
     return facts
 
 
 def described(component: Component) -> dict[str, Any]:
-    """Everything that `plugins show` prints."""
-    schema = component.options.model_json_schema()
-    return listed(component) | {
-        "module": component.cls.__module__,
-        "class": component.cls.__qualname__,
-        "doc": inspect.getdoc(component.cls) or "",
-        "options": options(schema, defaults(component)),
-        "core_options": CORE_OPTIONS[component.kind],
-        "requests": requests(component),
-        "card": card(component),
-    }
+    """Everything that `plugins show` prints. Raises InputError for a plugin that cannot be used."""
+    refuse_broken(component)
+    with contained(f"{component} cannot be described"):
+        return listed(component) | {
+            "module": component.cls.__module__,
+            "class": component.cls.__qualname__,
+            "doc": inspect.getdoc(component.cls) or "",
+            "options": options(component.options.model_json_schema(), defaults(component)),
+            "core_options": CORE_OPTIONS[component.kind],
+            "requests": requests(component),
+            "card": card(component),
+        }
 
 
 def requests(component: Component) -> dict[str, list[str]]:
@@ -135,7 +140,7 @@ def card(component: Component) -> str | None:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "README.md"
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8", errors="replace")
     try:
         text = metadata(component.owner.distribution).get_payload()  # type: ignore[attr-defined]
     except PackageNotFoundError:

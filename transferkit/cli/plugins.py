@@ -12,9 +12,12 @@ import typer
 from transferkit.cli.output import console, err, note, print_json, say, table
 from transferkit.cli.plugin_facts import described, listed
 from transferkit.cli.plugin_template import write_plugin
+from transferkit.contained import told
 from transferkit.errors import InputError, Problem
+from transferkit.names import plain_name
 from transferkit.registry import KINDS, Component, Registry, installed
 from transferkit.suggest import did_you_mean
+from transferkit.text import printable
 
 plugins_app = typer.Typer(help="List installed plugins, show one, or write a new one.", no_args_is_help=False)
 
@@ -54,9 +57,9 @@ def list_plugins(
 
 
 def facts(registry: Registry, kind: str | None = None, failed: bool = False) -> list[dict[str, Any]]:
-    """One entry per component, by kind and name, then one per plugin that failed to load."""
-    components = sorted(registry.components.values(), key=lambda one: (KINDS.index(one.kind), one.name))
-    rows = [listed(one) for one in components if kind in (None, one.kind)]
+    """One entry per component, by kind and name, then one per plugin that failed to load or offers nothing."""
+    components = sorted(registry.components.items(), key=lambda item: (KINDS.index(item[0][0]), item[0][1]))
+    rows = [listed(one, name) for (of, name), one in components if kind in (None, of)]
     if kind is None:
         rows += [
             {
@@ -65,7 +68,7 @@ def facts(registry: Registry, kind: str | None = None, failed: bool = False) -> 
                 "distribution": failure.owner.distribution,
                 "version": failure.owner.version,
                 "hooks": [],
-                "status": f"failed: {type(failure.error).__name__}: {failure.error}",
+                "status": f"failed: {told(failure.error)}",
             }
             for failure in registry.failures
         ]
@@ -74,13 +77,13 @@ def facts(registry: Registry, kind: str | None = None, failed: bool = False) -> 
 
 def find(name: str, kind: str | None, registry: Registry) -> list[Component]:
     """The components of that name. Raises InputError with a suggestion, or with the reason why it is missing."""
-    found = [one for one in registry.components.values() if one.name == name and kind in (None, one.kind)]
+    found = registry.find(name, kind)
     if found:
         return found
     for failure in registry.failures:
-        if failure.owner.plugin == name:
+        if plain_name(name) == failure.owner.plugin:
             raise InputError(f"the plugin {failure}")
-    names = {one.name for one in registry.components.values() if kind in (None, one.kind)}
+    names = {known for of, known in registry.components if kind in (None, of)}
     what = kind or "plugin"
     raise InputError(Problem("", f'no {what} called "{name}" is installed', did_you_mean(name, names)))
 
@@ -129,7 +132,7 @@ def _print_card(text: str) -> None:
     if console.is_terminal:
         from rich.markdown import Markdown
 
-        console.print(Markdown(text))
+        console.print(Markdown(printable(text)))
     else:
         say(text.rstrip())
 
@@ -142,8 +145,8 @@ def schema(
     """Print the JSON Schema of a plugin's options."""
     found = find(name, kind.value if kind else None, installed())
     if len(found) > 1:
-        kinds = ", ".join(one.kind for one in found)
-        raise InputError(f'"{name}" is the name of several plugins ({kinds}); say which with --kind')
+        listed_ones = ", ".join(f"{one.kind} {one.full_name}" for one in found)
+        raise InputError(f'"{name}" is the name of several plugins ({listed_ones}); say which, or --kind')
     print_json(found[0].options.model_json_schema())
 
 
@@ -153,7 +156,7 @@ def new(
     out: Annotated[Path | None, typer.Option(help="The new folder; default: ./transferkit-NAME.")] = None,
 ) -> None:
     """Write a complete plugin package: a penalty, its registration, its card and a test."""
-    known = [one for one in installed().components.values() if one.name == name.replace("-", "_")]
+    known = installed().find(name.replace("-", "_"))
     if known:
         raise InputError(f'the name "{name}" is taken by a {known[0].kind} of {known[0].owner}; choose another')
     folder = write_plugin(name, out)

@@ -10,11 +10,13 @@ from typing import IO, Annotated, Literal
 
 import typer
 
+from transferkit.atomic import aside, remove_leftovers
 from transferkit.cli.output import console, note, progress
 from transferkit.cli.predictions import WRITERS, Writer, answers, image_files
 from transferkit.errors import InputError
 from transferkit.memory import enough_memory, fewer_at_once
 from transferkit.model_place import find_model
+from transferkit.training.signals import stoppable
 
 
 def predict(
@@ -90,14 +92,16 @@ def destination(out: Path | None) -> Iterator[IO[str]]:
     if out is None:
         yield sys.stdout
         return
-    partial = out.with_name(f"{out.name}.part")
+    remove_leftovers(out.parent, out.name)
+    partial = aside(out)
     try:
         file = partial.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}") from error
-    try:
-        with file:
-            yield file
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with stoppable(f"predicting; {out} was not written") as stop, stop.last_words(lambda *_: partial.unlink()):
+        try:
+            with file:
+                yield file
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from transferkit.formats import percent
+from transferkit.report import csv_text, json_text
+from transferkit.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,18 +29,10 @@ class Answer:
 
 
 def image_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given; the images of folders, sub-folders included, in sorted order and without hidden ones."""
-    from transferkit.data.folders import IMAGE_EXTENSIONS
+    """Files as given; the images of folders, found as those of data sets are: see `walk.image_files`."""
+    from transferkit.data import walk
 
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for place, below, files in os.walk(path):
-            below[:] = sorted(name for name in below if not name.startswith("."))
-            for name in sorted(files):
-                if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith("."):
-                    yield Path(place) / name
+    yield from map(Path, walk.image_files(paths))
 
 
 def answers(
@@ -52,17 +44,31 @@ def answers(
 
 
 def read_batches(
-    model: LoadedModel, files: Iterable[Path], *, batch_size: int, bad: Callable[[Path, str], None]
+    model: LoadedModel,
+    files: Iterable[Path],
+    *,
+    batch_size: int,
+    bad: Callable[[Path, str], None],
+    also: LoadedModel | None = None,
 ) -> Iterator[tuple[list[Path], Tensor]]:
-    """The readable files of each batch and their images, preprocessed (n, C, H, W); others go to `bad(path, why)`."""
+    """The readable files of each batch and their images, preprocessed (n, C, H, W); others go to `bad(path, why)`.
+
+    What a second model's preprocessing would refuse for its size counts as unreadable too.
+    """
     import torch
+
+    users = [model] if also is None else [model, also]
+
+    def fits(size: tuple[int, int]) -> None:
+        for user in users:
+            user.preprocess.refuse(size)
 
     waiting = iter(files)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         while batch := list(islice(waiting, batch_size)):
             images: list[Tensor] = []
             readable: list[Path] = []
-            for path, image in zip(batch, pool.map(lambda path: _read(model, path), batch), strict=True):
+            for path, image in zip(batch, pool.map(lambda path: _read(model, path, fits), batch), strict=True):
                 if isinstance(image, str):
                     bad(path, image)
                 else:
@@ -72,12 +78,12 @@ def read_batches(
                 yield readable, torch.stack(images)
 
 
-def _read(model: LoadedModel, path: Path) -> Tensor | str:
+def _read(model: LoadedModel, path: Path, fits: Callable[[tuple[int, int]], None]) -> Tensor | str:
     """The preprocessed image, or the reason why it cannot be read."""
     from transferkit.data.images import BadImage, open_image
 
     try:
-        return model.preprocess(open_image(path))
+        return model.preprocess(open_image(path, fits=fits))
     except BadImage as error:
         return error.reason
 
@@ -101,7 +107,7 @@ class TableWriter:
 
     def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
         self._file = file
-        self._width = min(28, max(len(name) for name in classes))
+        self._width = min(28, max(len(one_line(name)) for name in classes))
         heads = [f"{f'class {rank}' if top > 1 else 'class':{self._width}}        p" for rank in range(1, top + 1)]
         self._heading = "   ".join([*heads, "image"]) + "\n"
 
@@ -111,7 +117,7 @@ class TableWriter:
         self._heading = ""
         for one in found:
             cells = [f"{cut(name, self._width):{self._width}}  {percent(p):>7}" for name, p in one.classes]
-            self._file.write("   ".join([*cells, str(one.path)]) + "\n")
+            self._file.write("   ".join([*cells, one_line(str(one.path))]) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -122,14 +128,15 @@ class CsvWriter:
     """Columns path, class_1, probability_1, class_2, …"""
 
     def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._file = file
         ranks = range(1, top + 1)
-        self._writer.writerow(["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))])
+        columns = ["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))]
+        self._file.write(csv_text([columns]))
 
     def write(self, found: Iterable[Answer]) -> None:
         """Write the answers of a batch."""
-        for one in found:
-            self._writer.writerow([one.path, *(cell for name, p in one.classes for cell in (name, f"{p:.6f}"))])
+        rows = ([one.path, *(cell for name, p in one.classes for cell in (name, f"{p:.6f}"))] for one in found)
+        self._file.write(csv_text(rows))
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -146,8 +153,7 @@ class JsonWriter:
         """Write the answers of a batch."""
         for one in found:
             predictions = [{"class": name, "probability": p} for name, p in one.classes]
-            line = json.dumps({"path": str(one.path), "predictions": predictions}, ensure_ascii=False)
-            self._file.write(self._before + line)
+            self._file.write(self._before + json_text({"path": str(one.path), "predictions": predictions}))
             self._before = ",\n"
 
     def close(self) -> None:
@@ -160,5 +166,6 @@ WRITERS: Mapping[str, type[Writer]] = {"table": TableWriter, "csv": CsvWriter, "
 
 
 def cut(text: str, width: int) -> str:
-    """The text, shortened to the width with an ellipsis."""
+    """The text on one line, shortened to the width with an ellipsis."""
+    text = one_line(text)
     return text if len(text) <= width else text[: width - 1] + "…"

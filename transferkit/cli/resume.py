@@ -1,4 +1,4 @@
-"""`transferkit resume`: go on with a run that was stopped."""
+"""`transferkit resume`: go on with a run or an audit that was stopped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.audit import present_audit
 from transferkit.cli.summary import present
 
 
 def resume(
-    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run or an audit.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="E.g. where the data lie now: datasets.flowers.folder=elsewhere"),
@@ -27,15 +28,21 @@ def resume(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
-    """Go on with a run: finished stages are kept, the others start from their newest valid checkpoint.
+    """Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint.
 
     What is not as the run left it (recipe, data, versions, machine) is named and refused, unless accepted.
     """
+    from transferkit.analysis.audit import AuditResult
+    from transferkit.analysis.audit_record import is_audit
     from transferkit.folder import RunFolder
 
-    RunFolder.open(run_dir)  # before torch is imported
+    if not is_audit(run_dir):
+        RunFolder.open(run_dir)  # before torch is imported
 
     from transferkit.api import go_on
 
     result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
-    present(result, as_json=json, quiet=quiet)
+    if isinstance(result, AuditResult):
+        present_audit(result, json)
+    else:
+        present(result, as_json=json, quiet=quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from transferkit.cli.output import note, print_json
 from transferkit.errors import InputError
 from transferkit.registry import installed
+from transferkit.report import write_json
 
 
 def schema(
@@ -24,7 +24,7 @@ def schema(
         print_json(content)
         return
     try:
-        out.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(out, content)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from None
     note(f"{out} written; begin a recipe with: # yaml-language-server: $schema={out}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferkit.atomic import read_json
 from transferkit.errors import InputError
 from transferkit.formats import interval, plus_minus
 from transferkit.over_seeds import is_end
@@ -47,9 +47,9 @@ def _declared(name: str, metrics: Metrics, repeats: Sequence[Mapping[str, Any]])
 
     for repeat in repeats:
         try:
-            report = json.loads((Path(repeat["run_dir"]) / "analyses" / name / "report.json").read_text("utf-8"))
+            report: dict[str, Any] = read_json(Path(repeat["run_dir"]) / "analyses" / name / "report.json")
             declared = getattr(installed().get("analyzer", report["plugin"]).cls, "metrics", ())
-        except (OSError, ValueError, KeyError, InputError):
+        except (KeyError, InputError):
             continue
         return [metric for metric in declared if metric in metrics] or list(metrics)
     return list(metrics)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.atomic import read_json
 from transferkit.cli.output import print_json, say, speaks, table
 from transferkit.cli.seeds_summary import over_seeds_lines
+from transferkit.errors import InputError
 from transferkit.formats import duration, epoch_of, mean_of, percent
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def _verdicts(result: RunResult) -> Iterator[tuple[str, str]]:
     """What each analysis found, in sentences."""
     for name, path in result.analyses.items():
         try:
-            report = json.loads((result.run_dir / path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            report: dict[str, Any] = read_json(result.run_dir / path)
+        except InputError:
             continue
         yield name, report.get("verdict") or "nothing could be measured; the report says why"
 

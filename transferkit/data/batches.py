@@ -72,7 +72,7 @@ class TrainLoader:
         self._probabilities = None if weights is None else _probabilities(weights, size)
         self._plan = _Plan(self, mix) if self._mix is not None and mix is not None else None
         self._order = lru_cache(maxsize=4 * len(self.streams))(self._draw_order)
-        self._feed = Feed(self.streams, workers, pin_memory, persistent)
+        self.feed = Feed(self.streams, workers, pin_memory, persistent)
         self.steps_per_epoch = math.ceil(size / batch_size)
         # a batch of one image per process has no variance for BatchNorm
         if self._plan is None and self.steps_per_epoch > 1 and 0 < size % batch_size < 2 * world:
@@ -80,7 +80,7 @@ class TrainLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch number `start`."""
-        return self._feed.read(self._requests(epoch, start))
+        return self.feed.read(self._requests(epoch, start))
 
     def may_be_alone(self, *, apart: bool) -> bool:
         """Whether a pass of one image is possible at all; `apart`: each stream is passed on its own."""
@@ -107,7 +107,7 @@ class TrainLoader:
 
     def close(self) -> None:
         """End the worker processes."""
-        self._feed.close()
+        self.feed.close()
 
     def _requests(self, epoch: int, start: int) -> Iterator[Request]:
         for number in range(start, self.steps_per_epoch):
@@ -179,17 +179,17 @@ class EvalLoader:
         if len(bounds) > 2 and size - bounds[-2] < world:
             del bounds[-2]
         self._bounds = bounds
-        self._feed = Feed({TARGET: samples}, workers, pin_memory, persistent)
+        self.feed = Feed({TARGET: samples}, workers, pin_memory, persistent)
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._feed.read(self._requests())
+        return self.feed.read(self._requests())
 
     def close(self) -> None:
         """End the worker processes."""
-        self._feed.close()
+        self.feed.close()
 
     def _requests(self) -> Iterator[Request]:
         for begin, end in pairwise(self._bounds):

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data.folders import LabelRow, class_names
+from transferkit.data.folders import LabelRow
+from transferkit.data.naming import listed_names
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.sources import Contents
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
+from transferkit.text import comparable
 
 
 def kept_classes(
@@ -29,13 +31,19 @@ def kept_classes(
             raise InputError(Problem(where, f"classes: {wanted} are wanted, but there are only {len(classes)}"))
         drawn = np.sort(numpy_rng(0, "classes", wanted).permutation(len(classes))[:wanted])
         return [classes[index] for index in drawn]
-    folder_of = {name: row.folder for row, name in zip(rows, class_names(rows), strict=True)}
-    folder_of |= {name: name for name in classes}
-    unknown = [name for name in wanted if folder_of.get(name) not in classes]
-    if unknown:
-        hint = did_you_mean(unknown[0], folder_of, limit=6)
-        raise InputError(Problem(where, f'classes: there is no class "{unknown[0]}"', hint))
-    kept = [folder_of[name] for name in wanted]
+    listed = listed_names(classes, rows, where, folders=True)
+    by_name = {comparable(name): own for own, name in zip(classes, listed, strict=True) if name}
+    by_folder = {comparable(name): name for name in classes}
+    kept = []
+    for name in wanted:
+        folder, named = by_folder.get(comparable(name)), by_name.get(comparable(name))
+        if folder is None and named is None:
+            hint = did_you_mean(name, {*by_folder, *by_name}, limit=6)
+            raise InputError(Problem(where, f'classes: there is no class "{name}"', hint))
+        if folder is not None and named is not None and folder != named:
+            what = f'classes: "{name}" is one class by its folder, and by its name the class in the folder "{named}"'
+            raise InputError(Problem(where, what, "say it by a name or folder that is no other class's"))
+        kept.append(folder or named or "")
     if len(set(kept)) < len(kept):
         raise InputError(Problem(where, "classes: a class is named twice"))
     return kept

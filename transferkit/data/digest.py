@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,14 +63,14 @@ def summary(samples: Samples) -> dict[str, Any]:
     return {"classes": list(samples.classes), "by_class": by_class, "content": content, "planted": planted}
 
 
-def _files(samples: Samples) -> list[Path] | None:
+def _files(samples: Samples) -> list[str] | None:
     paths = samples.source.contents.paths
     return None if paths is None else [paths[int(samples.source.kept[index])] for index in samples.chosen]
 
 
-def _size(file: Path) -> int:
+def _size(file: str) -> int:
     try:
-        return file.stat().st_size
+        return os.stat(file).st_size
     except OSError:
         return -1  # reading the image says why
 
@@ -82,7 +82,7 @@ def _texts(texts: Any) -> str:
     return digest.hexdigest()
 
 
-def _sampled(files: Sequence[Path], sizes: Sequence[int]) -> str:
+def _sampled(files: Sequence[str], sizes: Sequence[int]) -> str:
     order = numpy_rng("summary", len(files)).permutation(len(files))
     within = np.cumsum(np.asarray(sizes, dtype=np.int64)[order]) <= SAMPLED_BYTES
     digest = blake2b(digest_size=16)
@@ -101,10 +101,10 @@ def _decoded(samples: Samples) -> str:
     return digest.hexdigest()
 
 
-def _file(path: Path) -> bytes:
+def _file(path: str) -> bytes:
     digest = blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     except OSError:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import signal
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from transferkit.data.randomness import preserved
+from transferkit.data.workers import Worker
 from transferkit.errors import TransferkitError
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
+
+PIECES = 2
+"""Batches that each worker reads ahead."""
 
 
 @dataclass
@@ -33,14 +35,16 @@ class Batch:
     """Images in the step over all processes; partners of target images do not count."""
     totals: dict[str, int] = field(default_factory=dict)
     """Images of each stream over all processes."""
+    finish: dict[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    """What makes images of the pixels, where that is left to the device (see `on`)."""
 
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which copies to a GPU are faster."""
-
-        def pinned(part: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.pin_memory() for name, tensor in part.items()}
-
-        return Batch(pinned(self.images), pinned(self.labels), pinned(self.indices), self.total, self.totals)
+    def on(self, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Images and labels by stream on that device, normalised there where that was left to it."""
+        images, labels = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in part.items()}
+            for part in (self.images, self.labels)
+        )
+        return images | {name: finish(images[name]) for name, finish in self.finish.items()}, labels
 
 
 @dataclass(frozen=True)
@@ -53,116 +57,95 @@ class Request:
 
 
 class Feed:
-    """Turns requests into batches, in order; `workers` processes, which live on between epochs if `persistent`."""
+    """Turns requests into batches, in order; `workers` processes, which live on between passes if `persistent`.
+
+    With `pin_memory` batches lie in page-locked memory, from which copies to a GPU are faster, and their pixels are
+    normalised by `Batch.on`.
+    """
 
     def __init__(
         self, streams: Mapping[str, Samples], workers: int = 0, pin_memory: bool = False, persistent: bool = True
     ) -> None:
-        self._reader = _Reader(dict(streams))
-        self._pin_memory = pin_memory
-        self._queue = _Queue()
-        self._loader: DataLoader[Any] | None = None
-        if workers > 0:
-            self._loader = DataLoader(
-                self._reader,
-                sampler=self._queue,
-                batch_size=None,
-                num_workers=workers,
-                persistent_workers=persistent,
-                worker_init_fn=_start_worker,
-                pin_memory=pin_memory,
-                # its own, because making an iterator draws a number, by default from the global generator
-                generator=torch.Generator(),
-            )
+        self.waiting: Callable[[], None] = _go_on
+        """Called again and again while a batch is waited for. What it raises ends the wait."""
+        self._streams = dict(streams)
+        self._count, self._pin_memory, self._persistent = workers, pin_memory, persistent
+        self._workers: list[Worker] = []
+        self._asked: deque[tuple[Worker, int]] = deque()
+        self._pass = 0
 
     def read(self, requests: Iterable[Request]) -> Iterator[Batch]:
-        """The batches. Raises what a reader raises; TransferkitError when a worker process dies."""
-        if self._loader is not None:
-            return self._from_workers(self._loader, requests)
-        if self._pin_memory:
-            return (self._reader.read(request).pin_memory() for request in requests)
-        return map(self._reader.read, requests)
+        """The batches. Raises what a reader raises; TransferkitError when a worker process dies or hangs."""
+        if self._count:
+            return self._from_workers(iter(requests))
+        return map(self._here, requests)
 
     def close(self) -> None:
         """End the worker processes; the next `read` starts new ones."""
-        if self._loader is not None and self._loader._iterator is not None:
-            self._loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
-            self._loader._iterator = None
+        for worker in self._workers:
+            worker.end()
+        self._workers, self._asked = [], deque()
 
-    def _from_workers(self, loader: DataLoader[Any], requests: Iterable[Request]) -> Iterator[Batch]:
-        self._queue.requests = requests
+    def _here(self, request: Request) -> Batch:
+        def each(_: int) -> None:
+            self.waiting()
+
+        random = any(self._streams[name].random for name in request.picks)
+        with preserved() if random else nullcontext():
+            read = {name: self._streams[name].read(*picked, each=each) for name, picked in request.picks.items()}
+        return self._batch(request, read, shared=False)
+
+    def _from_workers(self, requests: Iterator[Request]) -> Iterator[Batch]:
+        self._start()
+        self._pass += 1
+        turn, number, ahead = self._pass, 0, deque[Request]()
         try:
-            iterator: Any = iter(loader)
-            _killed_at_exit().update(iterator._workers)
-            for item in iterator:
-                if isinstance(item, _Failure):
-                    raise item.error
-                yield item
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error) or "Caught " in str(error):
-                raise
+            while turn == self._pass:
+                while len(ahead) < PIECES * self._count and (request := next(requests, None)) is not None:
+                    asked = self._workers[number % self._count], number // self._count % PIECES
+                    asked[0].ask(asked[1], request.picks)
+                    self._asked.append(asked)
+                    ahead.append(request)
+                    number += 1
+                if not ahead:
+                    return
+                worker, piece = self._asked[0]
+                read = worker.answer(piece, self._streams, self.waiting)
+                self._asked.popleft()
+                yield self._batch(ahead.popleft(), read, shared=True)
+            raise RuntimeError("another pass over the same feed began before this one was at its end")
+        finally:
+            if turn == self._pass and (self._asked or not self._persistent):
+                self.close()
+
+    def _start(self) -> None:
+        """As many workers as there should be, none of them with anything to do."""
+        if self._asked:  # of a pass that did not come to its end
             self.close()
-            raise TransferkitError(_death(str(error))) from None
-
-
-class _Reader(Dataset[Any]):
-    def __init__(self, streams: dict[str, Samples]) -> None:
-        self.streams = streams
-
-    def __getitem__(self, request: Request) -> Batch | _Failure:
-        """In a worker. Errors travel as values: torch would rebuild them from their message alone."""
         try:
-            return self.read(request)
-        except TransferkitError as error:
-            return _Failure(error)
+            while len(self._workers) < self._count:
+                self._workers.append(Worker(self._streams, PIECES))
+        except OSError as error:
+            self.close()
+            raise TransferkitError(
+                f"{self._count} data worker processes could not be started ({error}): try fewer, or workers=0"
+            ) from None
 
-    def read(self, request: Request) -> Batch:
-        images, labels, indices = {}, {}, {}
-        for name, (chosen, epochs) in request.picks.items():
-            images[name], labels[name] = self.streams[name].batch(chosen, epochs)
-            indices[name] = torch.from_numpy(chosen)
-        return Batch(images, labels, indices, request.total, request.totals)
-
-
-@dataclass(frozen=True)
-class _Failure:
-    error: TransferkitError
-
-
-class _Queue(Sampler[Any]):
-    """Hands the requests of the current epoch to the workers, which are the same ones in every epoch."""
-
-    requests: Iterable[Request] = ()
-
-    def __iter__(self) -> Iterator[Request]:
-        return iter(self.requests)
+    def _batch(self, request: Request, read: Mapping[str, Sequence[Tensor]], *, shared: bool) -> Batch:
+        """In memory of its own: the shared memory will be used again."""
+        batch = Batch({}, {}, {}, request.total, request.totals)
+        for name, (kept, labels) in read.items():
+            finish = self._streams[name].finish
+            batch.indices[name] = torch.from_numpy(request.picks[name][0])
+            if self._pin_memory:
+                batch.images[name], batch.labels[name] = kept.pin_memory(), labels.pin_memory()
+                batch.finish[name] = finish
+            else:
+                done = finish(kept)
+                batch.images[name] = done.clone() if shared and done is kept else done
+                batch.labels[name] = labels.clone() if shared else labels
+        return batch
 
 
-@functools.cache
-def _killed_at_exit() -> weakref.WeakSet[Any]:
-    """Worker processes that must not outlive this one.
-
-    Python ends its children by a signal that these ignore, and would then wait for one that was left open, for ever.
-    """
-    processes: weakref.WeakSet[Any] = weakref.WeakSet()
-    atexit.register(lambda: [process.kill() for process in list(processes) if process.is_alive()])
-    return processes
-
-
-def _start_worker(_: int) -> None:
-    """Signals are for the main process, which saves and ends its workers; often the whole group gets them.
-
-    A worker that died of one would make torch raise in the middle of the save.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-def _death(message: str) -> str:
-    return (
-        f"a data worker process died ({message.strip().splitlines()[0].rstrip('. ')}). "
-        "Usual causes: not enough memory, too little shared memory "
-        "(/dev/shm; in a container raise --shm-size), or a crash in an image library. "
-        "Try fewer workers, or workers=0 to see the cause"
-    )
+def _go_on() -> None:
+    """Nobody wants to leave."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data.folders import SPLIT_NAMES, find_splits, scan
+from transferkit.data.archives import Member, open_archive
+from transferkit.data.folders import HERE, SPLIT_NAMES, ClassFolders, class_folders, on_disk, split_folders
 from transferkit.data.images import BadImage, open_image, to_rgb
 from transferkit.data.sources import Contents
+from transferkit.data.walk import Tree
 from transferkit.errors import InputError
 from transferkit.suggest import did_you_mean
 
@@ -59,7 +59,7 @@ def numbered(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
 
 @dataclass
 class _Files:
-    paths: list[Path]
+    paths: list[str]
 
     def __call__(self, index: int) -> Image.Image:
         return open_image(self.paths[index])
@@ -67,24 +67,40 @@ class _Files:
 
 def folder(spec: Dataset, split: str) -> Contents | None:
     """One sub-folder per class."""
-    root = find_splits(Path(str(spec.folder)).expanduser(), recipe_names(spec)).get(split)
-    if root is None:
+    tree = on_disk(Path(str(spec.folder)).expanduser())
+    part = class_part(tree, split, recipe_names(spec))
+    if part is None:
         return None
-    found = scan(root)
-    paths = [path for files in found.values() for path in files]
+    root, found = part
+    images = [image for files in found.images.values() for image in files]
+    paths = [tree.name(image) for image in images]
+    skipped = len(root) + 1 if root else 0
     return Contents(
-        classes=list(found),
-        labels=np.repeat(np.arange(len(found)), [len(files) for files in found.values()]),
-        ids=[path.relative_to(root).as_posix() for path in paths],
+        classes=list(found.images),
+        labels=_counted_labels(found),
+        ids=[image[skipped:] for image in images],
         read=_Files(paths),
-        content=partial(_sizes, paths),
+        content=partial(_sizes, tree, images),
         paths=paths,
         strict=True,
     )
 
 
-def _sizes(paths: Sequence[Path]) -> bytes:
-    return np.array([os.stat(path).st_size for path in paths], dtype="<i8").tobytes()
+def class_part(tree: Tree, split: str, names: Mapping[str, str]) -> tuple[str, ClassFolders] | None:
+    """A split's folder in the tree and its class folders; None where there is no such split. Raises InputError."""
+    parts = split_folders(tree, names)
+    if split not in parts:
+        return None
+    root = parts[split]
+    return root, class_folders(tree, root, {*parts.values()} - {root}, trusted=names.get(split) == HERE)
+
+
+def _counted_labels(found: ClassFolders) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(found.images)), [len(files) for files in found.images.values()])
+
+
+def _sizes(tree: Tree, images: Sequence[str]) -> bytes:
+    return np.array([-1 if (size := tree.size(image)) is None else size for image in images], dtype="<i8").tobytes()
 
 
 # --- npz ----------------------------------------------------------------------------------------------------
@@ -200,31 +216,16 @@ def _npz_classes(path: Path, arrays: Any, labels: NDArray[np.int64]) -> list[str
 # --- tar ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Member:
-    file: Path
-    offset: int
-    size: int
-    name: str
-    class_name: str
-
-    @property
-    def id(self) -> str:
-        return f"{self.file.name}/{self.name}"
-
-
 @dataclass
 class _TarImages:
-    """Reads by offset, opening the file each time: an open TarFile has one position for all forked workers."""
-
-    members: list[_Member]
+    members: list[Member]
 
     def __call__(self, index: int) -> Image.Image:
         member = self.members[index]
+        if member.offset < 0:
+            raise BadImage(member.id, "it is a link to something that is not in the archive")
         try:
-            with open(member.file, "rb") as file:
-                file.seek(member.offset)
-                data = file.read(member.size)
+            data = member.read()
         except OSError as error:
             raise BadImage(member.id, str(error)) from None
         return open_image(BytesIO(data), name=member.id)
@@ -234,57 +235,19 @@ class _TarImages:
 
 
 def tar(spec: Dataset, split: str) -> Contents | None:
-    """A tar of class folders, or a folder of tars (one per class or per split); indexed by timm's reader."""
-    path = Path(str(spec.tar)).expanduser()
-    if not path.exists():
-        raise InputError(f"the tar file {path} does not exist")
-    find = _members_of_folder if path.is_dir() else _members_of_file
-    members = find(path, split, recipe_names(spec))
-    if members is None:
+    """A tar of class folders, or a folder of tars (one per class or per split), read as a folder on disk is."""
+    tree = open_archive(Path(str(spec.tar)).expanduser())
+    part = class_part(tree, split, recipe_names(spec))
+    if part is None:
         return None
-    classes = sorted({member.class_name for member in members})
+    found = part[1]
+    members = [tree.member(image) for files in found.images.values() for image in files]
     images = _TarImages(members)
-    labels = numbered([member.class_name for member in members], classes)
-    return Contents(classes, labels, [member.id for member in members], images, images.content)
-
-
-def _members_of_folder(path: Path, split: str, names: Mapping[str, str]) -> list[_Member] | None:
-    parts = {inner.name: inner for inner in path.iterdir() if inner.is_dir() and any(inner.glob("*.tar"))}
-    parts |= {inner.stem: inner for inner in path.glob("*.tar")}
-    usual = {name for known in SPLIT_NAMES.values() for name in known}
-    if not names and not usual & {part.lower() for part in parts}:
-        return _index(path) if split == "train" else None
-    name = split_name(split, parts, names, str(path))
-    return None if name is None else _index(parts[name])
-
-
-def _members_of_file(path: Path, split: str, names: Mapping[str, str]) -> list[_Member] | None:
-    known = {name for usual in SPLIT_NAMES.values() for name in usual} | set(names.values())
-    parts: dict[str, list[_Member]] = {}
-    for member in _index(path):
-        above = member.name.split("/")[:-2]
-        parts.setdefault(next((part for part in above if part in known), ""), []).append(member)
-    if set(parts) == {""} and not names:
-        return parts[""] if split == "train" else None
-    name = split_name(split, parts, names, str(path))
-    return None if name is None else parts[name]
-
-
-def _index(path: Path) -> list[_Member]:
-    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
-
-    try:
-        reader = ReaderImageInTar(str(path), cache_tarinfo=False)
-    except (tarfile.TarError, AssertionError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} cannot be read as an uncompressed .tar of class folders with images ({error})"
-        ) from None
-    members = []
-    for (info, outer, child), label in zip(reader.samples, reader.targets, strict=True):
-        file = path / outer if outer else path
-        offset = info.offset_data + (child.offset_data if child is not None else 0)
-        name = f"{child.name}/{info.name}" if child is not None else info.name
-        members.append(_Member(file, offset, info.size, name.removeprefix("./"), reader.class_idx_to_name[label]))
-    if any(not member.class_name for member in members):
-        raise InputError(f"{path} has images that are in no class folder")
-    return members
+    return Contents(
+        list(found.images),
+        _counted_labels(found),
+        [member.id for member in members],
+        images,
+        images.content,
+        strict=True,
+    )

@@ -1,99 +1,208 @@
-"""From a file to RGB pixels: orientation and colour modes handled, anything unreadable refused by name."""
+"""From a file to RGB pixels: orientation and colour modes handled, anything unreadable refused by name.
+
+The one way in for images: of training, evaluation and analyses, of `predict` and `detect`, and of requests to a server.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import stat
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache as cached
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from transferkit.data.image_formats import FORMATS
+from transferkit.data.jpeg_scans import jpeg_scans
 from transferkit.errors import InputError
 
 CACHE_FILE = "checked_images.json"
+MOST_SCANS = 50
+"""Of a JPEG. Encoders write about ten."""
+
+TILE_WIDTH, TILE_LENGTH = 322, 323  # of TIFF, which decodes whole tiles
+LARGEST_TILE = 4096 * 4096
+"""Pixels of a tile of a smaller image. Writers make them of 256 x 256 to 1024 x 1024."""
+
+Kind = Literal["unreadable", "unavailable", "format", "too_many_pixels", "too_many_scans"]
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # from its limit on, refused here
 
 
 class BadImage(InputError):
-    """An image that cannot be used: where it lies and why."""
+    """An image that cannot be used: where it lies, why, and of which kind that is.
 
-    def __init__(self, path: str, reason: str, class_name: str | None = None) -> None:
+    "unavailable" is what may pass: the file cannot be opened now. All else is a fact about its bytes.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        reason: str,
+        class_name: str | None = None,
+        kind: Kind = "unreadable",
+        advice: str = "Replace or remove it, or set on_bad_image: skip",
+    ) -> None:
         of = f" (class {class_name!r})" if class_name is not None else ""
-        super().__init__(f"cannot read the image {path}{of}: {reason}. Replace or remove it, or set on_bad_image: skip")
+        super().__init__(f"cannot read the image {path}{of}: {reason}. {advice}")
+        self.advice = advice
         self.path = path
         self.reason = reason
         self.class_name = class_name
+        self.kind: Kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BadImage, (self.path, self.reason, self.class_name)
+        return BadImage, (self.path, self.reason, self.class_name, self.kind, self.advice)
 
 
-def open_image(file: str | Path | IO[bytes], name: str | None = None) -> Image.Image:
-    """The image as RGB, upright as its EXIF orientation says, fully decoded.
+class Unfit(ValueError):
+    """Why an image is refused, before it is known how it is called."""
 
-    Sixteen-bit grey is scaled to eight bits; transparency is laid over white. Raises BadImage for
-    anything that is empty, truncated, no image, or larger than PIL's limit against decompression bombs;
-    `name` is what a file object is called in the message.
+    def __init__(self, reason: str, kind: Kind = "unreadable") -> None:
+        super().__init__(reason)
+        self.kind: Kind = kind
+
+
+@cached
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read here: those of FORMATS that this Pillow was built with."""
+    Image.init()
+    supported = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+    from PIL import features
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an older Pillow does not know AVIF by name
+        return tuple(
+            name
+            for name in FORMATS
+            if name in Image.OPEN and (name not in supported or features.check(supported[name]))
+        )
+
+
+def refuse_pixels(size: Size, resized: Size | None = None, limit: int | None = None) -> None:
+    """The rule on sizes, the same for every image that comes in: raise Unfit for one that is or becomes too large.
+
+    `resized` is what a transform makes of it before it crops: of a strip with few pixels that may be one with many.
+    The limit is Pillow's own, `Image.MAX_IMAGE_PIXELS`, which a program may change, unless one is given.
+    """
+    if not min(size):
+        raise Unfit("it has no pixels")
+    limit = Image.MAX_IMAGE_PIXELS if limit is None else limit
+    for now, verb in ((size, "it has"), (resized or size, "resized for the model it would have")):
+        if limit is not None and now[0] * now[1] > limit:
+            what = f"{verb} {now[0]:,} x {now[1]:,} pixels, more than {limit:,}, the limit against decompression bombs"
+            own = "" if now is size else f" (as it is: {size[0]:,} x {size[1]:,})"
+            raise Unfit(what + own, "too_many_pixels")
+
+
+def open_image(
+    file: str | Path | IO[bytes], name: str | None = None, *, fits: Callable[[Size], None] = refuse_pixels
+) -> Image.Image:
+    """The image as RGB, upright as its EXIF orientation says, fully decoded; the first one of an animation.
+
+    Sixteen-bit grey is scaled to eight bits; transparency is laid over white. Raises BadImage for anything that is
+    empty, truncated, no image of FORMATS, or refused by `fits`, which gets its size before a pixel is decoded:
+    Pillow's limit against decompression bombs, or also what a model's transform says (`Pipeline.refuse`). `name` is
+    what a file object is called in the message.
     """
     path = name if name is not None else str(file)
     try:
-        with Image.open(file) as image:
-            _refuse_bomb(image.size)
+        if isinstance(file, str | Path):
+            _refuse_special(file)
+        with Image.open(file, formats=readable_formats()) as image:
+            fits(image.size)
+            _refuse_costly(image)
             image.load()
-            return to_rgb(image)
+            return _rgb(_upright(image))
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError, IndexError, …
-        raise BadImage(path, _reason(file, error)) from None
+        raise BadImage(path, *_reason(file, error)) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image of any mode as upright RGB. Raises ValueError for modes that mean no colours."""
-    return _rgb(_upright(image))
+    """A decoded image of any mode as upright RGB, never the given object: its owner may hand that out again.
+
+    Raises ValueError for modes that mean no colours.
+    """
+    made = _rgb(_upright(image))
+    return made.copy() if made is image else made
 
 
 def find_bad_images(
-    paths: Iterable[Path],
+    paths: Iterable[str | Path],
     workers: int,
     progress: Callable[[int, int], None] | None = None,
     cache: Path | None = None,
 ) -> list[BadImage]:
-    """Decode every file and return the bad ones, in the order of `paths`; `progress` gets (done, total).
+    """Decode every file and return the bad ones, in the order of `paths`: see `check_images`."""
+    return [found for found in check_images(paths, workers, progress, cache) if isinstance(found, BadImage)]
+
+
+def check_images(
+    paths: Iterable[str | Path],
+    workers: int,
+    progress: Callable[[int, int], None] | None = None,
+    cache: Path | None = None,
+) -> list[BadImage | Size]:
+    """Decode every file: why it cannot be used, or its size, in the order of `paths`; `progress` gets (done, total).
 
     With a `cache` folder, a file whose path, size and time are those of an earlier check is not read again.
     """
     files = [str(path) for path in paths]
     known = _read_cache(cache)
-    stamps = [_stamp(file) for file in files]
-    reasons: dict[str, str | None] = {}
-    unknown = []
-    for file, stamp in zip(files, stamps, strict=True):
+    stamps = {file: _stamp(file) for file in files}
+    found: dict[str, BadImage | Size] = {}
+    for file, stamp in stamps.items():
         entry = known.get(file)
         if entry is not None and stamp is not None and entry[:2] == stamp:
-            reasons[file] = entry[2]
-        else:
-            unknown.append(file)
-    reasons.update(_check_all(unknown, workers, len(files), progress))
+            found[file] = _from_entry(file, entry)
+    unknown = [file for file in files if file not in found]
+    found |= _check_all(unknown, workers, len(files), progress)
     if cache is not None and unknown:
-        entries = {file: [*stamp, reasons[file]] for file, stamp in zip(files, stamps, strict=True) if stamp}
+        entries = {
+            file: [*stamp, *_entry(found[file])] for file, stamp in stamps.items() if stamp and _lasts(found[file])
+        }
         _write_cache(cache, known | entries)
-    return [BadImage(file, reason) for file in files if (reason := reasons[file]) is not None]
+    return [found[file] for file in files]
 
 
-def _refuse_bomb(size: tuple[int, int]) -> None:
-    # between its limit and twice its limit PIL only warns
-    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError
+def _refuse_special(file: str | Path) -> None:
+    """Raise Unfit for what is no file: reading a pipe may never end. A missing file is left to whoever opens it."""
+    with suppress(OSError):
+        mode = os.stat(file).st_mode
+        if not stat.S_ISREG(mode):
+            raise Unfit("it is a folder" if stat.S_ISDIR(mode) else "it is no file")
+
+
+def _refuse_costly(image: Image.Image) -> None:
+    """Raise Unfit for few bytes that take minutes or gigabytes, whatever the size of the image."""
+    if image.format in ("JPEG", "MPO") and jpeg_scans(image.fp, MOST_SCANS) > MOST_SCANS:  # type: ignore[attr-defined]
+        raise Unfit(f"it is a JPEG of more than {MOST_SCANS} scans", "too_many_scans")
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        width, length = (tags.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH))
+        if width * length > max(image.width * image.height, LARGEST_TILE):
+            raise Unfit(f"its tiles have {width:,} x {length:,} pixels, more than itself", "too_many_pixels")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        # transposing copies an image even where there is nothing to turn
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # damaged EXIF says nothing about the pixels, which are already decoded
         return image
 
@@ -107,7 +216,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         backdrop = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(backdrop, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -118,17 +227,30 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
-def _reason(file: str | Path | IO[bytes], error: Exception) -> str:
+def _reason(file: str | Path | IO[bytes], error: Exception) -> tuple[str, None, Kind]:
+    """(why, no class, kind), as BadImage takes them."""
     if isinstance(error, FileNotFoundError):
-        return "the file does not exist"
+        return "the file does not exist", None, "unavailable"
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or str(error), None, "unavailable"
+    if isinstance(error, Unfit):
+        return str(error), None, error.kind
     if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels, the limit against decompression bombs"
+        pixels = re.search(r"\d+", str(error))
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}, the limit against decompression bombs"
+        return f"it has {int(pixels[0]):,} pixels, more than {limit}" if pixels else limit, None, "too_many_pixels"
     if _is_empty(file):
-        return "the file is empty"
+        return "the file is empty", None, "unreadable"
+    if isinstance(error, UnidentifiedImageError) and _begins_well(file):
+        return "it is damaged or truncated", None, "unreadable"
     if isinstance(error, UnidentifiedImageError):
-        return "it is not an image that Pillow can read"
+        return (
+            f"it is not an image of a format that is read: {', '.join(readable_formats())}",
+            None,
+            "format",
+        )
     text = str(error) or type(error).__name__
-    return "the file is truncated" if "truncated" in text.lower() else text
+    return "the file is truncated" if "truncated" in text.lower() else text[:200], None, "unreadable"
 
 
 def _is_empty(file: str | Path | IO[bytes]) -> bool:
@@ -137,27 +259,40 @@ def _is_empty(file: str | Path | IO[bytes]) -> bool:
     return False
 
 
-def _check(file: str) -> str | None:
+def _begins_well(file: str | Path | IO[bytes]) -> bool:
+    """Whether the first bytes are those of a format that is read."""
+    with suppress(OSError, ValueError):
+        if isinstance(file, str | Path):
+            with open(file, "rb") as opened:
+                start = opened.read(16)
+        else:
+            file.seek(0)
+            start = file.read(16)
+        accepts = [Image.OPEN[name][1] for name in readable_formats()]
+        return any(accept is not None and accept(start) is True for accept in accepts)
+    return False
+
+
+def _check(file: str) -> BadImage | Size:
     try:
-        open_image(file)
+        return open_image(file).size
     except BadImage as bad:
-        return bad.reason
-    return None
+        return bad
 
 
 def _check_all(
     files: list[str], workers: int, total: int, progress: Callable[[int, int], None] | None
-) -> dict[str, str | None]:
-    reasons: dict[str, str | None] = {}
+) -> dict[str, BadImage | Size]:
+    found: dict[str, BadImage | Size] = {}
     done = total - len(files)
     waiting = iter(files)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         while chunk := list(islice(waiting, 256)):
-            reasons.update(zip(chunk, pool.map(_check, chunk), strict=True))
+            found.update(zip(chunk, pool.map(_check, chunk), strict=True))
             done += len(chunk)
             if progress is not None:
                 progress(done, total)
-    return reasons
+    return found
 
 
 def _stamp(file: str) -> list[int] | None:
@@ -168,13 +303,33 @@ def _stamp(file: str) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _lasts(found: BadImage | Size) -> bool:
+    """Whether it is a fact about the file, and not about this machine today."""
+    return not isinstance(found, BadImage) or found.kind != "unavailable"
+
+
+def _entry(found: BadImage | Size) -> list[Any]:
+    return [found.reason, found.kind] if isinstance(found, BadImage) else [*found]
+
+
+def _from_entry(file: str, entry: list[Any]) -> BadImage | Size:
+    first, second = entry[2:]
+    return (first, second) if isinstance(first, int) else BadImage(file, first, kind=second)
+
+
+def _rules() -> list[Any]:
+    """What else a check depends on: with another Pillow or another limit, earlier ones say nothing."""
+    return [PIL.__version__, readable_formats(), Image.MAX_IMAGE_PIXELS, MOST_SCANS]
+
+
 def _read_cache(cache: Path | None) -> dict[str, list[Any]]:
     if cache is None:
         return {}
     try:
-        entries = json.loads((cache / CACHE_FILE).read_text(encoding="utf-8"))
-        return {str(file): list(entry) for file, entry in entries.items() if len(entry) == 3}
-    except (OSError, ValueError, AttributeError, TypeError):
+        content = json.loads((cache / CACHE_FILE).read_text(encoding="utf-8"))
+        known = content["files"] if json.dumps(content["rules"]) == json.dumps(_rules()) else {}
+        return {str(file): list(entry) for file, entry in known.items() if len(entry) == 4}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return {}
 
 
@@ -183,5 +338,5 @@ def _write_cache(cache: Path, entries: dict[str, list[Any]]) -> None:
     temporary = cache / f"{CACHE_FILE}.{os.getpid()}"
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(entries), encoding="utf-8")
+        temporary.write_text(json.dumps({"rules": _rules(), "files": entries}), encoding="utf-8")
         temporary.replace(cache / CACHE_FILE)

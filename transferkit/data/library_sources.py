@@ -40,6 +40,8 @@ class _Items:
             return to_rgb(self.dataset[index][0])
         except MemoryError:
             raise
+        except BadImage as bad:
+            raise BadImage(f"{self.name}[{index}]", bad.reason, kind=bad.kind) from None
         except Exception as error:  # decoders raise nearly anything
             raise BadImage(f"{self.name}[{index}]", str(error) or type(error).__name__) from None
 
@@ -56,6 +58,8 @@ def torchvision(spec: Dataset, split: str) -> Contents | None:
     dataset = _construct(cls, arguments, split, spec)
     if dataset is None:
         return None
+    if hasattr(dataset, "loader"):  # those that are folders of files: torchvision would open any format
+        dataset.loader = open_image
     labels = _torchvision_labels(dataset)
     names = next((getattr(dataset, name) for name in CLASS_ATTRIBUTES if hasattr(dataset, name)), None)
     if names is None or not all(isinstance(name, str) for name in names):

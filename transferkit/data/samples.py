@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,21 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from transferkit.data.images import BadImage, Size, Unfit
 from transferkit.data.planting import Corruption, Key
 from transferkit.data.randomness import preserved, seed_all
 
 if TYPE_CHECKING:
     from transferkit.data.sources import Source
     from transferkit.data.transforms import Pipeline
+
+
+New = Callable[..., Tensor]
+Each = Callable[[int], None]
+
+
+def _nothing(_: int) -> None:
+    """Nobody waits for the images."""
 
 
 class Samples(Dataset[tuple[Tensor, int, int]]):
@@ -35,6 +45,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
     """
 
     _planted_labels: NDArray[np.int64] | None = None
+    left_out: Sequence[BadImage] = ()
+    """What `on_bad_image: skip` leaves out because of its size, which the evaluation pipeline refuses."""
 
     def __init__(
         self,
@@ -52,6 +64,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         self.pipeline = pipeline
         self.evaluation = evaluation if evaluation is not None else pipeline
         self.chosen: NDArray[np.int64] = np.arange(len(source)) if indices is None else np.asarray(indices)
+        self._leave_out()
         self.classes = source.classes
         self.labels: NDArray[np.int64] = source.labels[self.chosen]
         self.corruptions = tuple(corruptions)
@@ -64,6 +77,11 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return self.get(*key)
 
     @property
+    def random(self) -> bool:
+        """Whether reading seeds and uses the global generators."""
+        return self.pipeline.random
+
+    @property
     def ids(self) -> list[str]:
         """The stable id of every sample."""
         return [self.source.ids[index] for index in self.chosen]
@@ -73,17 +91,28 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
 
         The label is the one that the corruptions leave, see `planted_labels`.
         """
-        if not self.pipeline.random:
-            return self._get(index, epoch, self.pipeline)
-        with preserved():
+        with preserved() if self.random else nullcontext():
             return self._get(index, epoch, self.pipeline)
 
     def batch(self, indices: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) images and (n,) labels; the same as `get` for each, saving the random state once."""
-        if not self.pipeline.random:
-            return self._stack(indices, epochs, self.pipeline)
-        with preserved():
-            return self._stack(indices, epochs, self.pipeline)
+        with preserved() if self.random else nullcontext():
+            images, labels = self.read(indices, epochs)
+        return self.finish(images), labels
+
+    def read(
+        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], new: New = torch.empty, each: Each = _nothing
+    ) -> tuple[Tensor, Tensor]:
+        """(n, C, H, W) images as they are kept until they are used (see `finish`), and (n,) labels.
+
+        `new(shape, dtype=…)` gives the memory for the images; `each(index)` is called before each. Seeds the global
+        generators. Raises BadImage.
+        """
+        return self._read(indices, epochs, self.pipeline, new, each)
+
+    def finish(self, images: Tensor) -> Tensor:
+        """What `read` gave -> normalised floats, on the same device."""
+        return self.pipeline.finish(images)
 
     def evaluation_batches(
         self, batch_size: int, device: str | torch.device = "cpu"
@@ -98,8 +127,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         for start in range(0, len(self), batch_size):
             indices = np.arange(start, min(start + batch_size, len(self)))
             with preserved():
-                images, labels = self._stack(indices, np.zeros_like(indices), self.evaluation)
-            yield images.to(device), labels.to(device)
+                kept, labels = self._read(indices, np.zeros_like(indices), self.evaluation)
+            yield self.evaluation.finish(kept).to(device), labels.to(device)
 
     def picture(self, index: int) -> Image.Image:
         """The RGB picture of the model's input size that evaluation turns into a tensor. Raises BadImage."""
@@ -151,9 +180,9 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         """(width, height) of the pictures that corruptions get: the first of these images is decoded for it."""
         if not len(changed):
             return 0, 0
-        first = self.source.image(int(self.chosen[changed[0]]))
+        first = int(self.chosen[changed[0]])
         with preserved():
-            return self.evaluation.geometric(first).size
+            return self._shaped(first, self.evaluation, self.source.image(first)).size
 
     def manifest_rows(self) -> Iterator[dict[str, Any]]:
         """A row per sample and corruption that changes it, in the order of samples, then of the recipe.
@@ -166,6 +195,31 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         size = self._picture_size(changed)
         for index in changed.tolist():
             yield from self._rows_of(index, size)
+
+    def _leave_out(self) -> None:
+        sizes = self.source.sizes
+        if sizes is None or not len(self.chosen):
+            return
+        different, which = np.unique(sizes[self.chosen], axis=0, return_inverse=True)
+        reasons = [self._refusal((width, height)) for width, height in different.tolist()]
+        why = [reasons[number] for number in which.reshape(-1).tolist()]
+        refused = [(int(index), one) for index, one in zip(self.chosen, why, strict=True) if one is not None]
+        self.left_out = [self.source.bad(*one) for one in refused]
+        self.chosen = self.chosen[[one is None for one in why]]
+
+    def _refusal(self, size: Size) -> Unfit | None:
+        try:
+            self.evaluation.refuse(size)
+        except Unfit as why:
+            return why
+        return None
+
+    def _shaped(self, origin: int, pipeline: Pipeline, given: Image.Image) -> Image.Image:
+        """The picture of the model's input size. Raises BadImage for one that the pipeline refuses."""
+        try:
+            return pipeline.geometric(given)
+        except Unfit as why:
+            raise self.source.bad(origin, why) from None
 
     def _rows_of(self, index: int, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
         origin, label = int(self.chosen[index]), int(self.labels[index])
@@ -193,11 +247,24 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
             digest.update(np.packbits(mask).tobytes())
         return digest.hexdigest()
 
-    def _stack(
-        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], pipeline: Pipeline
+    def _read(
+        self,
+        indices: NDArray[np.int64],
+        epochs: NDArray[np.int64],
+        pipeline: Pipeline,
+        new: New = torch.empty,
+        each: Each = _nothing,
     ) -> tuple[Tensor, Tensor]:
-        items = [self._get(i, e, pipeline) for i, e in zip(indices.tolist(), epochs.tolist(), strict=True)]
-        return torch.stack([item[0] for item in items]), torch.tensor([item[1] for item in items])
+        images, labels = None, []
+        for place, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
+            each(index)
+            picture, label = self._picture(index, epoch, pipeline)
+            if images is None:
+                images = new((len(indices), *pipeline.shape(picture)), dtype=pipeline.kept)
+            pipeline.keep(picture, images[place])
+            labels.append(label)
+        assert images is not None
+        return images, torch.tensor(labels)
 
     def _get(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Tensor, int, int]:
         image, label = self._picture(index, epoch, pipeline)
@@ -208,7 +275,7 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         given, label = self.source.image(origin), int(self.labels[index])
         if pipeline.random:
             seed_all(self.seed, self.name, self.split, epoch, origin)
-        image = pipeline.geometric(given)
+        image = self._shaped(origin, pipeline, given)
         for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
             if changes[index]:
                 if image is given:  # which the source may hand out again

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import errno
+import os
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data.folders import LabelRow, class_names, read_labels
-from transferkit.data.images import BadImage, find_bad_images
+from transferkit.data.folders import SOURCES, SPLIT_NAMES, LabelRow, class_names, read_labels
+from transferkit.data.images import BadImage, Size, Unfit, check_images
+from transferkit.data.naming import listed_names, one_class, placed, renamed, unlike
 from transferkit.errors import InputError, Problem
 from transferkit.suggest import did_you_mean
+from transferkit.text import one_line
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
 
 CHECKING_THREADS = 8
-LISTED_PROBLEMS = 8
+MACHINE = {os.strerror(number) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ESTALE)}
+"""Why a file cannot be opened that is no reason to leave it out."""
 
 
 @dataclass
@@ -37,9 +42,13 @@ class Contents:
     """The upright RGB image at an index. Raises BadImage."""
     content: Callable[[], bytes]
     """What distinguishes the images besides ids and labels: file sizes or hashes."""
-    paths: list[Path] | None = None
+    paths: list[str] | None = None
     strict: bool = False
     """Whether a class without images is a mistake: an empty class folder."""
+
+    def __post_init__(self) -> None:
+        # from here on a name can be shown, compared and written: file systems allow bytes that are no text
+        self.classes, self.ids = [one_line(name) for name in self.classes], [one_line(name) for name in self.ids]
 
 
 @dataclass
@@ -53,6 +62,10 @@ class Source:
     kept: NDArray[np.int64]
     bad_images: list[BadImage] = field(default_factory=list)
     """What `on_bad_image: skip` left out."""
+    skipping: bool = False
+    """Whether what cannot be read is left out already."""
+    sizes: NDArray[np.int64] | None = None
+    """(n, 2) width and height, where `on_bad_image: skip` has read every image."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,7 +75,25 @@ class Source:
         try:
             return self.contents.read(int(self.kept[index]))
         except BadImage as bad:
-            raise BadImage(bad.path, bad.reason, self.classes[self.labels[index]]) from None
+            raise self._later(self.bad(index, bad)) from None
+
+    def _later(self, bad: BadImage) -> BadImage:
+        """What is said of an image that was there, and perhaps read, when the data set was opened."""
+        reason, advice = bad.reason, bad.advice
+        if bad.kind == "unavailable":
+            if self.contents.paths is not None and not os.path.lexists(bad.path):
+                reason = "the file has vanished since the data set was opened"
+            advice = "This is no fault of the image: see to the disk and to who changes the data, then resume"
+        elif self.skipping:
+            advice = "It could be read when the data set was opened: the file has changed since, or the disk fails"
+        return BadImage(bad.path, reason, bad.class_name, bad.kind, advice)
+
+    def bad(self, index: int, why: BadImage | Unfit) -> BadImage:
+        """The refusal of an image with its path, or id, and class."""
+        paths, label = self.contents.paths, self.classes[self.labels[index]]
+        if isinstance(why, BadImage):
+            return BadImage(why.path, why.reason, label, why.kind)
+        return BadImage(str(paths[self.kept[index]]) if paths else self.ids[index], str(why), label, why.kind)
 
     def fingerprint(self) -> str:
         """A hash of class list, ids, labels and contents; never of file times or of where the files lie."""
@@ -78,29 +109,33 @@ class Source:
         return digest.hexdigest()
 
     def find_bad(self, workers: int = CHECKING_THREADS, cache: Path | None = None) -> dict[int, BadImage]:
-        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `find_bad_images`."""
+        """Decode every image: {index: why it cannot be read}. `cache` is for files, see `check_images`.
+
+        What is asked afterwards knows the `sizes` of the others.
+        """
         paths = self.contents.paths
         if paths is None:
-            return self._decode_all(workers)
-        reasons = {bad.path: bad.reason for bad in find_bad_images(paths, workers, cache=cache)}
-        files = [str(paths[index]) for index in self.kept]
-        return {
-            index: BadImage(file, reasons[file], self.classes[self.labels[index]])
-            for index, file in enumerate(files)
-            if file in reasons
-        }
+            found = self._decode_all(workers)
+        else:
+            found = check_images([paths[index] for index in self.kept], workers, cache=cache)
+        self.sizes = np.array([(0, 0) if isinstance(one, BadImage) else one for one in found], np.int64).reshape(-1, 2)
+        refused = {index: self.bad(index, one) for index, one in enumerate(found) if isinstance(one, BadImage)}
+        passing = next((one for one in refused.values() if one.reason in MACHINE), None)
+        if passing is not None:
+            raise InputError(
+                f"cannot read the image {passing.path}: {passing.reason}. That is no fault of the image: try again"
+            )
+        return refused
 
-    def _decode_all(self, workers: int) -> dict[int, BadImage]:
-        def check(index: int) -> BadImage | None:
+    def _decode_all(self, workers: int) -> list[BadImage | Size]:
+        def check(index: int) -> BadImage | Size:
             try:
-                self.image(index)
+                return self.contents.read(int(self.kept[index])).size
             except BadImage as bad:
                 return bad
-            return None
 
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            found = enumerate(pool.map(check, range(len(self))))
-            return {index: bad for index, bad in found if bad is not None}
+            return list(pool.map(check, range(len(self))))
 
 
 def open_split(
@@ -123,6 +158,8 @@ def open_split(
     Raises InputError when the data are missing or damaged, a class is not in the list, a class folder of the
     training split is empty, or a split that the recipe maps does not exist.
     """
+    if split not in SPLIT_NAMES:
+        raise InputError(Problem(f"datasets.{name}", f'"{split}" is no split', did_you_mean(split, SPLIT_NAMES)))
     spec = resolve(name, datasets)
     where = f"datasets.{name} ({split})"
     contents = _read(spec, split)
@@ -134,16 +171,14 @@ def open_split(
         return tables.open_table(contents)
     rows = _rows(spec)
     strict = contents.strict and classes is None and not rows and split == "train"
-    if classes is None:
-        named = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
-        if spec.classes is not None:
-            classes = [named.get(name, name) for name in contents.classes]
-        else:
-            classes = class_names(rows) if rows else _own_classes(spec, split, contents)
-    if aliases is None:
-        aliases = {row.folder: name for row, name in zip(rows, class_names(rows), strict=True)}
-        aliases |= {name: name for name in classes}  # a folder called as a class is that class
-    labels = _labels(contents, classes, aliases, where)
+    if aliases is not None and classes is not None:
+        entries = renamed(contents.classes, aliases, classes, where)
+    else:
+        if classes is None:
+            classes = _class_list(spec, split, contents, rows, where)
+        entries = placed(contents.classes, classes, rows, where, folders=spec.source in SOURCES)
+    position = {entry: index for index, entry in enumerate(classes)}
+    labels = np.array([position[entry] for entry in entries], dtype=np.int64)[contents.labels]
     source = Source(classes, labels, contents.ids, contents, np.arange(len(labels)))
     if spec.on_bad_image == "skip":
         source = _without(source, source.find_bad(workers, cache))
@@ -152,6 +187,16 @@ def open_split(
     if not len(source):
         raise InputError(Problem(where, "there is no image in this split"))
     return source
+
+
+def refuse_one_class(source: Source, name: str, datasets: Mapping[str, Dataset]) -> None:
+    """Raise InputError for training images that are all of one class: there is nothing to tell apart.
+
+    A class list may have more classes than there are images of, as for a model that knows them already.
+    """
+    spec = resolve(name, datasets)
+    if spec.synthetic is None and len(np.unique(source.labels)) < 2 and (len(source.classes) < 2 or not spec.labels):
+        raise InputError(one_class(f"datasets.{name} (train)", source.classes[source.labels[0]], None))
 
 
 def labelled_classes(name: str, datasets: Mapping[str, Dataset]) -> list[str]:
@@ -192,7 +237,10 @@ def _rows(spec: Dataset) -> list[LabelRow]:
 def _read(spec: Dataset, split: str) -> Contents | None:
     """What the reader finds, of the classes that are kept."""
     contents = _read_all(spec, split)
-    if contents is None or spec.classes is None:
+    if contents is None or spec.synthetic is not None:
+        return contents
+    contents.classes = unlike(contents.classes, f"{spec.source} ({split})")
+    if spec.classes is None:
         return contents
     from transferkit.data.chosen_classes import kept_classes, only
 
@@ -223,31 +271,20 @@ def _read_all(spec: Dataset, split: str) -> Contents | None:
     return readers[spec.source](spec, split)
 
 
-def _own_classes(spec: Dataset, split: str, contents: Contents) -> list[str]:
-    train = None if split == "train" else _read(spec, "train")
-    return (train or contents).classes
-
-
-def _labels(contents: Contents, classes: Sequence[str], aliases: Mapping[str, str], where: str) -> NDArray[np.int64]:
-    """Indices into `classes`, by class folder through the aliases, or else by class name."""
-    position = {name: index for index, name in enumerate(classes)}
-    found = [position.get(aliases.get(name, name)) for name in contents.classes]
-    unknown = [name for name, index in zip(contents.classes, found, strict=True) if index is None]
-    if unknown:
-        hints = [did_you_mean(name, {*aliases, *classes}, limit=6) for name in unknown[:LISTED_PROBLEMS]]
-        problems = [
-            Problem(where, f'the class "{name}" is not in the class list', hint)
-            for name, hint in zip(unknown[:LISTED_PROBLEMS], hints, strict=True)
-        ]
-        more = len(unknown) - len(problems)
-        raise InputError(problems, f"… and {more} more classes that are not in the list" if more else None)
-    return np.array(found, dtype=np.int64)[contents.labels] if found else np.empty(0, np.int64)
+def _class_list(spec: Dataset, split: str, contents: Contents, rows: list[LabelRow], where: str) -> list[str]:
+    """The class list of the labels file; or the classes of train, or those kept, by their names in the labels file."""
+    if rows and spec.classes is None:
+        return class_names(rows)
+    train = contents if split == "train" or spec.classes is not None else _read(spec, "train") or contents
+    named = listed_names(train.classes, rows, where, folders=spec.source in SOURCES)
+    return unlike([name or own for own, name in zip(train.classes, named, strict=True)], where)
 
 
 def _without(source: Source, bad: Mapping[int, BadImage]) -> Source:
     good = np.array([index for index in range(len(source)) if index not in bad], dtype=np.int64)
     ids = [source.ids[index] for index in good]
-    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()))
+    sizes = None if source.sizes is None else source.sizes[good]
+    return Source(source.classes, source.labels[good], ids, source.contents, good, list(bad.values()), True, sizes)
 
 
 def _refuse_empty(source: Source, where: str) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferkit.data.randomness import numpy_rng
-from transferkit.data.samples import Samples
+from transferkit.data.samples import Each, New, Samples
 from transferkit.data.sources import Contents, Source
 from transferkit.errors import InputError
 
@@ -94,6 +94,11 @@ class TableSamples(Samples):
         self.rows: Rows = source.rows[self.chosen]
         self.corruptions = ()
 
+    @property
+    def random(self) -> bool:
+        """False: nothing is augmented."""
+        return False
+
     def get(self, index: int, epoch: int) -> tuple[Tensor, Any, int]:
         """((1, 1, d) tensor, output, index)."""
         return torch.from_numpy(self.rows[index].copy()).reshape(1, 1, -1), float(self.labels[index]), index
@@ -101,6 +106,17 @@ class TableSamples(Samples):
     def batch(self, indices: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(n, 1, 1, d) rows and (n,) float32 outputs."""
         return as_images(self.rows[indices]), torch.from_numpy(self.labels[indices])
+
+    def read(
+        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], new: New = torch.empty, each: Each | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same as `batch`, in memory of `new`."""
+        rows, outputs = self.batch(indices, epochs)
+        return new(rows.shape, dtype=rows.dtype).copy_(rows), outputs
+
+    def finish(self, images: Tensor) -> Tensor:
+        """Rows are finished as they are read."""
+        return images
 
     def subset(self, indices: NDArray[np.int64]) -> TableSamples:
         """Some of these rows, by their index here."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from PIL import Image
 from timm.data import create_transform
-from timm.data.transforms import MaybeToTensor
+from timm.data.transforms import MaybeToTensor, RandomResizedCropAndInterpolation, ResizeKeepRatio
 from torch import Tensor
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, Resize
 
+from transferkit.data.images import Size, refuse_pixels
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,25 +21,91 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Augmentation
 
 
+CHUNK = 1 << 18
+"""How many numbers are normalised at a time: what stays in a core's own cache."""
+
+
+class Normalise:
+    """From uint8 pixels to what torchvision's ToTensor and Normalize make of them, equal to the last bit."""
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        if not std.all():
+            raise InputError(f"std has a zero ({std.tolist()}): images cannot be divided by it")
+        self._constants = torch.tensor(255.0), mean.view(-1, 1, 1), std.view(-1, 1, 1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(n, C, H, W) uint8 -> the same in float32, in memory of its own on the same device."""
+        # divisors lie on the device as well: CUDA multiplies by the inverse of one that does not
+        most, mean, std = (constant.to(pixels.device) for constant in self._constants)
+        if pixels.device.type != "cpu":
+            return pixels.to(torch.float32).div_(most).sub_(mean).div_(std)
+        made = torch.empty(pixels.shape, dtype=torch.float32)
+        step = max(1, CHUNK // max(1, pixels[:1].numel()))
+        part = torch.empty((min(step, len(pixels)), *pixels.shape[1:]), dtype=torch.float32)
+        for given, place in zip(pixels.split(step), made.split(step), strict=True):
+            floats = part[: len(given)].copy_(given)
+            torch.div(floats.div_(most).sub_(mean), std, out=place)
+        return made
+
+
 class Pipeline:
     """From an RGB image to a normalised (C, H, W) tensor."""
 
     def __init__(
         self,
-        geometric: Callable[[Image.Image], Image.Image],
-        final: Callable[[Image.Image], Tensor],
-        random: bool,
+        geometric: Compose,
+        mode: str,
+        normalise: Normalise,
+        rest: Sequence[Callable[[Tensor], Tensor]] = (),
+        random: bool = False,
     ) -> None:
-        self.geometric = geometric
+        self.geometric: Callable[[Image.Image], Image.Image] = geometric
         """Resize, crop, flip, colour: RGB in, RGB of the input size out."""
-        self.final = final
-        """To tensor, normalise, random erasing."""
+        self.mode = mode
+        """What the pixels are then converted to: RGB or L."""
+        self.normalise = normalise
+        self.rest = rest
+        """What follows normalisation: random erasing."""
         self.random = random
         """Whether it draws random numbers (from the global generators, as timm does)."""
+        self._resizes = next((step for step in geometric.transforms if isinstance(step, _BoundedResize)), None)
+
+    def refuse(self, size: Size, limit: int | None = None) -> None:
+        """Raise Unfit for images of a (width, height) that has too many pixels, or gets them here: `refuse_pixels`."""
+        refuse_pixels(size, None if self._resizes is None else self._resizes.resized(size), limit)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Both parts in turn."""
         return self.final(self.geometric(image))
+
+    def final(self, picture: Image.Image) -> Tensor:
+        """(C, H, W): to tensor, normalise, random erasing."""
+        pixels = torch.empty(self.shape(picture), dtype=torch.uint8)
+        _write(picture, self.mode, pixels)
+        made = self.normalise(pixels[None])[0]
+        for step in self.rest:
+            made = step(made)
+        return made
+
+    def shape(self, picture: Image.Image) -> tuple[int, int, int]:
+        """(C, H, W) of its tensor."""
+        return len(self.mode), picture.height, picture.width
+
+    @property
+    def kept(self) -> torch.dtype:
+        """As what pictures are kept until their batch is used: as pixels, a quarter of the floats, if that can be."""
+        return torch.float32 if self.rest else torch.uint8
+
+    def keep(self, picture: Image.Image, place: Tensor) -> None:
+        """Write it into its (C, H, W) place in a batch of the type `kept`."""
+        if self.rest:
+            place.copy_(self.final(picture))
+        else:
+            _write(picture, self.mode, place)
+
+    def finish(self, batch: Tensor) -> Tensor:
+        """(n, C, H, W) as they were kept -> floats, equal to `final` of each picture."""
+        return batch if self.rest else self.normalise(batch)
 
 
 def transforms(preprocessing: Preprocessing, augmentation: Augmentation | None) -> Pipeline:
@@ -51,8 +120,51 @@ def transforms(preprocessing: Preprocessing, augmentation: Augmentation | None) 
     colour = _steps(preprocessing, augmentation if training else None, 3)
     geometric, final = _cut(colour)
     if preprocessing.in_chans == 1:
-        final = [_grey, *_cut(_steps(preprocessing, augmentation if training else None, 1))[1]]
-    return Pipeline(Compose(geometric), Compose(final), random=training)
+        final = _cut(_steps(preprocessing, augmentation if training else None, 1))[1]
+    _, normalise, *rest = final
+    mode = "RGB" if preprocessing.in_chans == 3 else "L"
+    bounded = Compose([_bounded(step) for step in geometric])
+    return Pipeline(bounded, mode, Normalise(normalise.mean, normalise.std), rest, random=training)
+
+
+class _BoundedResize:
+    """torchvision's resize of the shorter side, which makes of a strip of few pixels one of many: refused before."""
+
+    def __init__(self, resize: Resize, shorter: int) -> None:
+        self._resize, self._shorter = resize, shorter
+
+    def resized(self, size: Size) -> Size:
+        """(width, height) -> (width, height)."""
+        return size[0] * self._shorter // min(size), size[1] * self._shorter // min(size)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        refuse_pixels(image.size, self.resized(image.size))
+        return self._resize(image)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return repr(self._resize)
+
+
+def _bounded(step: Any) -> Any:
+    """The step, which never makes an image too large for memory, nor one without pixels."""
+    if isinstance(step, Resize) and (isinstance(step.size, int) or len(step.size) == 1):
+        return _BoundedResize(step, step.size if isinstance(step.size, int) else step.size[0])
+    if isinstance(step, RandomResizedCropAndInterpolation):
+        step.get_params = _whole_pixels
+    elif isinstance(step, ResizeKeepRatio):
+        step.get_params = _whole_sides
+    return step
+
+
+def _whole_pixels(image: Image.Image, *options: Any) -> tuple[int, int, int, int]:
+    """timm's random crop (top, left, height, width), whose share of an image of few pixels may round to nothing."""
+    top, left, height, width = RandomResizedCropAndInterpolation.get_params(image, *options)
+    return min(top, image.height - 1), min(left, image.width - 1), max(height, 1), max(width, 1)
+
+
+def _whole_sides(*options: Any) -> list[int]:
+    """timm's (height, width) of a strip that is made to fit, whose shorter side may round to nothing."""
+    return [max(side, 1) for side in ResizeKeepRatio.get_params(*options)]
 
 
 def _steps(preprocessing: Preprocessing, augmentation: Augmentation | None, channels: int) -> list[Any]:
@@ -97,5 +209,8 @@ def _cut(steps: list[Any]) -> tuple[list[Any], list[Any]]:
     return steps[:at], steps[at:]
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    return image.convert("L")
+def _write(picture: Image.Image, mode: str, place: Tensor) -> None:
+    """Its pixels into (C, H, W) uint8, one colour after the other."""
+    picture = picture if picture.mode == mode else picture.convert(mode)
+    for plane, band in zip(place.numpy(), mode, strict=True):
+        plane[:] = np.frombuffer(picture.tobytes("raw", band), np.uint8).reshape(plane.shape)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from transferkit.atomic import fsync, write_text
+from transferkit.atomic import aside, fsync, remove_leftovers, write_text
 from transferkit.deploy import triton
 from transferkit.deploy.export_record import FILE, ExportedFile, ExportRecord, check_file, read_record
 from transferkit.errors import InputError
@@ -23,8 +23,9 @@ class Workplace:
         place = self.target.absolute().parent
         while not place.is_dir():
             place = place.parent
+        remove_leftovers(place, self.target.name)
         try:
-            self.work = Path(tempfile.mkdtemp(prefix=f".{self.target.name}-", dir=place))
+            self.work = Path(tempfile.mkdtemp(prefix=f"{aside(self.target).name}-", dir=place))
         except OSError as error:
             raise InputError(
                 f"{place} cannot be written ({error.strerror}); choose another folder with --out"

@@ -5,19 +5,20 @@ One record for all files of the folder, which are of one and the same model.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 import transferkit
-from transferkit.atomic import sha256
-from transferkit.deploy.file_check import check_sha256
+from transferkit.atomic import read_json, sha256
 from transferkit.deploy.interference_file import FILE as INTERFERENCE
 from transferkit.deploy.interference_file import OWN, SOURCE_MODEL, Interference
 from transferkit.errors import InputError
+from transferkit.records import SEAL, check_seal, check_sha256, check_version, parse, require_file, seal
+from transferkit.report import finite, json_text
 
 FILE = "export.json"
 FOLDER = "exports"
@@ -93,36 +94,23 @@ class ExportRecord(_Part):
 
     def facts(self) -> str:
         """What also goes into the exported files themselves, as JSON: everything but `exports`."""
-        return json.dumps(self.model_dump(exclude={"exports"}), ensure_ascii=False)
+        return json_text(self.model_dump(exclude={"exports", SEAL}))
 
     def text(self) -> str:
         """The content of the file."""
-        return json.dumps(self.model_dump(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(seal(finite(self.model_dump())), indent=1) + "\n"
 
 
 def read_record(folder: Path | str) -> ExportRecord | None:
     """The record of an exports folder; None without one. Raises InputError for one that cannot be read."""
     path = Path(folder) / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         return None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}; {AGAIN}") from error
-    found = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(found, int) and found > SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema version {found}, written by transferkit {content.get('created_by', '?')}; this version "
-            f"reads up to {SCHEMA_VERSION}: upgrade transferkit"
-        )
-    try:
-        return ExportRecord.model_validate(content, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f'{path}: "{place}": {first["msg"]}; {AGAIN}') from error
+    require_file(path)
+    content: dict[str, Any] = read_json(path, what=AGAIN)
+    check_version(content.get("schema_version"), SCHEMA_VERSION, content.get("created_by", "?"), path)
+    check_seal(content, path, AGAIN)
+    return parse(content, ExportRecord, path, AGAIN)
 
 
 def model_files(folder: Path, interference: Interference | None) -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from transferkit.atomic import read_json
 from transferkit.errors import InputError
 from transferkit.safetensors_header import TensorInfo, read_header
 
@@ -33,11 +35,9 @@ def check_head(folder: Path, name: str, classes: int) -> None:
 
 def _classifier(folder: Path) -> TensorInfo | None:
     """The shape of the model's own classifier, where its configuration says what it is called."""
-    import json
-
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(folder / "config.json")
         name = content["pretrained_cfg"]["classifier"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         return None  # the hashes and opening the model say what is wrong
     return read_header(folder / "model.safetensors").get(f"{name}.weight")

@@ -1,24 +1,25 @@
 """`interference.json`: what a model's detector watches, from which score on it flags, and what that promises.
 
-The file names every other file of the detector with its SHA-256; nothing is used that differs from it. No torch
-is needed to read it.
+The file names every other file of the detector with its SHA-256, and carries its own; nothing is used that differs
+from it. No torch is needed to read it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit.atomic import fsync, sha256, write_text
-from transferkit.deploy.file_check import check_sha256
+from transferkit.atomic import fsync, sha256
 from transferkit.deploy.head_check import check_head
 from transferkit.deploy.interference import HEADS, Calibration, Guarantee, Interference, LingeringClass, Score
 from transferkit.deploy.interference_reader import parse_interference
 from transferkit.errors import InputError
-from transferkit.report import finite
+from transferkit.records import check_seal, check_sha256, require_file, seal
+from transferkit.report import finite, write_json
 
 if TYPE_CHECKING:
     from transferkit.model.wrapper import SourceHead
@@ -46,11 +47,12 @@ def read_interference(folder: Path | str) -> Interference | None:
     """
     folder = Path(folder)
     path = folder / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         _refuse_half(folder)
         return None
+    require_file(path)
+    try:
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not JSON: {error}; {AGAIN}") from error
     except OSError as error:
@@ -59,6 +61,8 @@ def read_interference(folder: Path | str) -> Interference | None:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}; {AGAIN}") from error
+    if isinstance(content, dict):
+        check_seal(content, path, AGAIN)
     found = parse_interference(content, str(path))
     if found.head_file is not None:
         check_head(folder, found.head_file, len(found.source_classes))
@@ -84,11 +88,11 @@ def write_interference(
     else:
         _write_head(folder, interference, head)
     hashes = {name: sha256(folder / name) for name in _files(interference)}
-    content = finite(interference.to_json() | {"files": hashes})
+    content = seal(finite(interference.to_json() | {"files": hashes}))
     checked = parse_interference(content, str(folder / FILE))
     if checked.head_file is not None:
         check_head(folder, checked.head_file, len(checked.source_classes))
-    write_text(folder / FILE, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(folder / FILE, content)
     return folder / FILE
 
 

@@ -18,6 +18,7 @@ from transferkit.deploy.interference import (
     ScoreModel,
 )
 from transferkit.errors import InputError
+from transferkit.records import check_version
 
 
 def parse_interference(content: Any, where: str) -> Interference:
@@ -49,11 +50,7 @@ class _Reader:
             raise self.wrong("not a JSON object")
         version = self.get(content, "schema_version", _is_count, "a whole number")
         created_by = str(content.get("created_by", "?"))
-        if version > SCHEMA_VERSION:
-            raise InputError(
-                f"{self.where}: schema version {version}, written by transferkit {created_by}; this version reads "
-                f"up to {SCHEMA_VERSION}: upgrade transferkit"
-            )
+        check_version(version, SCHEMA_VERSION, created_by, self.where)
         classes = self.get(content, "source_classes", _is_names, "a list of names")
         return Interference(
             source_model=self.get(content, "source_model", _is_mapping, "a mapping"),

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import timm
 import torch
 from torch import nn
 
 from transferkit.errors import InputError, Problem, TransferkitError
 from transferkit.model import preprocessing as prep
 from transferkit.model.compatibility import check_forward, require_one_head
+from transferkit.model.factory import create_net
 from transferkit.model.filling import fill_from_file
-from transferkit.model.origin import Origin, hub_reachable, locate
+from transferkit.model.hub import pretrained_file
+from transferkit.model.origin import Origin, locate
 from transferkit.model.wrapper import SourceHead, TransferModel
+from transferkit.model_options import permitted
+from transferkit.safetensors_header import count_numbers
 from transferkit.suggest import closest
 
 if TYPE_CHECKING:
     from transferkit.recipe import schema
 
 Start = Literal["pretrained", "scratch"] | Path
-RESERVED = {
-    "checkpoint_path": "use model.weights",
-    "exportable": "the wrapper needs the plain model",
-    "features_only": "the wrapper needs the classifier",
-    "num_classes": "the number of classes comes from the data",
-    "pretrained": "use the stage's start: pretrained or scratch",
-    "pretrained_cfg": "use model.preprocessing",
-    "pretrained_cfg_overlay": "use model.preprocessing",
-    "scriptable": "the wrapper needs the plain model",
-}
+OPTIONS = "model.options"
 COMMON = ["in_chans", "img_size", "drop_rate", "drop_path_rate", "global_pool", "output_stride", "pad_type"]
 
 
@@ -53,8 +48,9 @@ def build(
     were understood. Raises InputError for unknown names, bad options, weights that do not fit or cannot be had,
     and models whose logits are not one linear layer over their pooled features.
     """
-    origin = locate(spec.name)
-    options = {**origin.args, **_allowed(spec.options)}
+    chosen = permitted(spec.options, OPTIONS)
+    origin = _located(spec.name)
+    options = {**origin.args, **chosen}
     net, options = _create(origin, spec, options, weights, source_classes)
     path = weights if isinstance(weights, Path) else origin.weights if weights == "pretrained" else None
     source_count = None if path is None else fill_from_file(net, path, origin.label, say)
@@ -72,13 +68,13 @@ def build(
     return model, source
 
 
-def _allowed(options: dict[str, Any]) -> dict[str, Any]:
-    problems = [
-        Problem(f"model.options.{name}", "not an option here", RESERVED[name]) for name in options if name in RESERVED
-    ]
-    if problems:
-        raise InputError(problems)
-    return dict(options)
+def _located(name: str) -> Origin:
+    try:
+        return locate(name)
+    except Exception as error:
+        if isinstance(error, TransferkitError) or not _is_network(error):
+            raise
+        raise _not_downloaded(name, error) from error
 
 
 def _create(
@@ -89,20 +85,30 @@ def _create(
     source_classes: Sequence[str] | None,
 ) -> tuple[Any, dict[str, Any]]:
     """The timm model with the source's classes, and the options it was really built with."""
-    download = weights == "pretrained" and origin.weights is None
-    arguments: dict[str, Any] = {"pretrained": download}
-    if origin.config is not None:
-        arguments["pretrained_cfg"] = dict(origin.config)
+    arguments: dict[str, Any] = {"pretrained_cfg": origin.config}
+    if weights == "pretrained" and origin.weights is None:
+        arguments["download"] = _downloaded(origin)
+    if origin.weights is not None and (weights == "pretrained" or os.path.lexists(origin.weights)):
+        arguments["file_numbers"] = count_numbers(origin.weights)
     if weights == "scratch" and source_classes:
         arguments["num_classes"] = len(source_classes)
     sized = _with_image_size(origin, spec, options)
     if sized != options:
         try:
-            return _call_timm(origin, {**arguments, **sized}, sized), sized
+            return _call_timm(origin, sized, arguments), sized
         except _UnknownOption as error:
             if error.option != "img_size":
                 raise
-    return _call_timm(origin, {**arguments, **options}, options), options
+    return _call_timm(origin, options, arguments), options
+
+
+def _downloaded(origin: Origin) -> Path:
+    try:
+        return pretrained_file(origin.label, origin.pretrained_cfg)
+    except Exception as error:
+        if isinstance(error, TransferkitError) or not _is_network(error):
+            raise
+        raise _not_downloaded(origin.label, error) from error
 
 
 class _UnknownOption(InputError):
@@ -120,34 +126,20 @@ class _UnknownOption(InputError):
         self.option = option
 
 
-def _call_timm(origin: Origin, arguments: dict[str, Any], options: dict[str, Any]) -> Any:
-    download = arguments["pretrained"] or origin.is_hub
+def _call_timm(origin: Origin, options: dict[str, Any], arguments: dict[str, Any]) -> Any:
     try:
-        with hub_reachable(download):
-            return timm.create_model(origin.name, **arguments)
+        net: Any = create_net(origin.architecture, options, where=OPTIONS, **arguments)
     except TypeError as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown and unknown[1] in options:
             raise _UnknownOption(origin.label, unknown[1]) from error
         raise _refused_options(origin, options, error) from error
-    except TransferkitError:
+    except (TransferkitError, OSError):
         raise
-    except OSError as error:
-        if not download:
-            raise
-        raise _not_downloaded(origin, error) from error
     except Exception as error:
-        if "No pretrained weights exist" in str(error):
-            raise InputError(
-                Problem(
-                    "model.name",
-                    f"timm has no pretrained weights for {origin.label}",
-                    "give a file with model.weights=FILE.safetensors, or start: scratch",
-                )
-            ) from error
-        if download and _is_network(error):
-            raise _not_downloaded(origin, error) from error
         raise _refused_options(origin, options, error) from error
+    net.pretrained_cfg.pop("file", None)  # where a download lies is no part of the model
+    return net
 
 
 def _is_network(error: BaseException | None) -> bool:
@@ -161,9 +153,9 @@ def _is_network(error: BaseException | None) -> bool:
     return False
 
 
-def _not_downloaded(origin: Origin, error: BaseException) -> InputError:
+def _not_downloaded(label: str, error: BaseException) -> InputError:
     return InputError(
-        f"the pretrained weights of {origin.label} could not be downloaded and are not in the local cache "
+        f"the pretrained weights of {label} could not be downloaded and are not in the local cache "
         f"({type(error).__name__}); check the name and the connection, or work offline with "
         "model.weights=FILE.safetensors"
     )
@@ -190,9 +182,9 @@ def _with_image_size(origin: Origin, spec: schema.Model, options: dict[str, Any]
                 )
             )
         return {**options, "img_size": _plain(wanted)}
-    config = origin.config or (vars(timm.get_pretrained_cfg(origin.name) or object) if not origin.is_hub else {})
+    config = origin.pretrained_cfg
     default = tuple(config.get("input_size") or ())[1:]
-    if origin.is_hub or (config.get("fixed_input_size") and default != wanted):
+    if config.get("fixed_input_size") and default != wanted:
         return {**options, "img_size": _plain(wanted)}
     return options
 

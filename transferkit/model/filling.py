@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from transferkit.torchvision_weights import translate
-from transferkit.weights import OPTIONAL_SUFFIX, fill, in_names_of, mismatches, read_weights
+from transferkit.weights import OPTIONAL_SUFFIX, fill, in_names_of, mismatches, read_weights, without_prefix
 
 
 def fill_from_file(net: Any, path: Path, label: str, say: Callable[[str], None] | None = None) -> int | None:
@@ -18,7 +18,10 @@ def fill_from_file(net: Any, path: Path, label: str, say: Callable[[str], None] 
     0 for a file that lacks exactly the classifier, None where the classifier is not known. `say` gets a
     sentence where weights of another library were understood. Raises InputError for what does not fit.
     """
-    state = in_names_of(net, read_weights(path))
+    state, prefix = without_prefix(net, read_weights(path), str(path), label)
+    if prefix is not None and say is not None:
+        say(prefix)
+    state = in_names_of(net, state)
     count = classes_in(net, state)
     translation = translate(net, state) if count is None and mismatches(net, state) else None
     if translation is not None:

@@ -2,57 +2,59 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import timm
-from timm.models import PretrainedCfg
 
 from transferkit.errors import InputError, Problem
 from transferkit.model.compatibility import TWO_HEADS, refused
+from transferkit.model.folder_config import CONFIG, read_config, read_config_file
+from transferkit.model.hub import fetch
 from transferkit.suggest import closest, did_you_mean
 
-CONFIG = "config.json"
 LOCAL = "local-dir:"
 HUB = ("hf-hub:", "hf_hub:")
 
 
 @dataclass
 class Origin:
-    """Where a model comes from: what timm is asked for, with which arguments, and its weights file if local."""
+    """Where a model comes from: what timm is asked for, with which arguments, and its weights file if local.
+
+    `config` is None where timm's registry has it; `repository` is the hub's, where the model is named by it.
+    """
 
     label: str
-    name: str
+    architecture: str
     args: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     weights: Path | None = None
+    repository: str | None = None
 
     @property
-    def is_hub(self) -> bool:
-        """Whether even the architecture has to be asked from the hub."""
-        return self.name.startswith(HUB)
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """timm's description of the model and, unless it is local, of where its weights lie."""
+        registered = None if self.config else timm.get_pretrained_cfg(self.architecture)
+        config = self.config or (vars(registered) if registered else {})
+        return {**config, "hf_hub_id": self.repository} if self.repository else dict(config)
 
 
 def locate(name: str) -> Origin:
-    """Read a model name. Raises InputError with a suggestion for a name that timm does not have."""
+    """Read a model name, and the configuration of a folder or repository.
+
+    Raises InputError with a suggestion for a name that timm does not have, and for a configuration that may not be.
+    """
     if name.startswith(LOCAL):
         folder = Path(name[len(LOCAL) :])
         config = read_config(folder)
-        weights = folder / "model.safetensors"
-        if not weights.exists() and (folder / "pytorch_model.bin").exists():
-            weights = folder / "pytorch_model.bin"
-        return Origin(name, config.architecture, config.model_args, config.pretrained_cfg, weights)
+        config.verify(folder)
+        return Origin(name, config.architecture, config.model_args, config.pretrained_cfg, weights_in(folder))
     if name.startswith(HUB):
-        return Origin(name, name)
+        repository = name.partition(":")[2]
+        config = read_config_file(fetch(repository, CONFIG))
+        return Origin(name, config.architecture, config.model_args, config.pretrained_cfg, repository=repository)
     if not timm.is_model(name):
         base = name.split(".")[0]
         hint = closest(base, timm.list_models())
@@ -66,6 +68,13 @@ def locate(name: str) -> Origin:
     return Origin(name, name)
 
 
+def weights_in(folder: Path) -> Path:
+    """The weights file of a model folder; a pickle only where there is nothing else, so that it is refused by name."""
+    weights = folder / "model.safetensors"
+    pickled = folder / "pytorch_model.bin"
+    return pickled if os.path.lexists(pickled) and not os.path.lexists(weights) else weights
+
+
 def _known_tag(name: str) -> None:
     base, _, tag = name.partition(".")
     if tag:
@@ -73,72 +82,3 @@ def _known_tag(name: str) -> None:
         if tag not in known:
             hint = did_you_mean(tag, known) or "it has no pretrained weights at all"
             raise InputError(Problem("model.name", f'{base} has no weights called "{tag}"', hint))
-
-
-@dataclass
-class FolderConfig:
-    """What a model folder's config.json says: how to create the model, and the raw content."""
-
-    architecture: str
-    model_args: dict[str, Any]
-    pretrained_cfg: dict[str, Any]
-    content: dict[str, Any]
-
-
-def read_config(folder: Path) -> FolderConfig:
-    """The config.json of a model folder. Raises InputError when it is missing or not timm's."""
-    path = folder / CONFIG
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        architecture = str(content["architecture"])
-        pretrained = dict(content["pretrained_cfg"])
-        model_args = dict(content.get("model_args") or {})
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder}: not a model folder: there is no {CONFIG} in it") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not the configuration of a timm model ({error})") from error
-    for key in ("num_classes", "label_names", "label_descriptions"):
-        if key in content:
-            pretrained[key] = content[key]
-    pretrained = known_fields(pretrained)
-    pretrained.setdefault("architecture", architecture)
-    return FolderConfig(architecture, model_args, pretrained, content)
-
-
-def known_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """The keys that this timm's PretrainedCfg has, lists as tuples; a later timm may have written more."""
-    known = {field.name for field in dataclasses.fields(PretrainedCfg)}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items() if key in known}
-
-
-@contextmanager
-def hub_reachable(needed: bool) -> Iterator[None]:
-    """Inside, the hub library goes straight to its local cache when the hub's address cannot be resolved.
-
-    Without this an offline start waits for most of a minute before it says so.
-    """
-    if not needed or _resolvable():
-        yield
-        return
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _resolvable() -> bool:
-    """False only when there is no proxy and the hub's host name has no address."""
-    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    if getproxies().get(address.scheme or "https") or getproxies().get("all"):
-        return True
-    try:
-        socket.getaddrinfo(address.hostname, address.port or 443)
-    except OSError:
-        return False
-    return True

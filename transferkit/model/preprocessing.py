@@ -71,11 +71,22 @@ class Preprocess:
         self.preprocessing = preprocessing
         self._pipeline = transforms(preprocessing, None)
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """A PIL image of any mode, size and EXIF orientation -> a normalised tensor (C, H, W)."""
-        from transferkit.data.images import to_rgb
+    def refuse(self, size: Size, limit: int | None = None) -> None:
+        """Raise Unfit for images of a (width, height) that is or becomes too large: see `refuse_pixels`."""
+        self._pipeline.refuse(size, limit)
 
-        return self._pipeline(to_rgb(image))
+    def __call__(self, image: Image.Image) -> Tensor:
+        """A PIL image of any mode and EXIF orientation -> a normalised tensor (C, H, W).
+
+        Raises BadImage for one that is or becomes too large.
+        """
+        from transferkit.data.images import BadImage, Unfit, to_rgb
+
+        try:
+            self.refuse(image.size)
+            return self._pipeline(to_rgb(image))
+        except Unfit as why:
+            raise BadImage(str(getattr(image, "filename", "") or "that was given"), str(why), kind=why.kind) from None
 
 
 def complete(net: nn.Module, options: Mapping[str, Any], wanted: schema.Preprocessing | None = None) -> Preprocessing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import SimpleNamespace
 
+from transferkit.contained import contained, told
 from transferkit.hooks import RunPlugins
 from transferkit.hookspecs import REFERENCE
 from transferkit.recipe import schema
@@ -236,10 +237,12 @@ def _ask_plugin(use: Use, stage: schema.Stage, findings: Findings) -> None:
     if use.plugin is None:
         return
     try:
-        for call in RunPlugins([use.plugin]).calls("check"):
-            sentences = call(SimpleNamespace(stage=stage)) or ()
-            for text in [sentences] if isinstance(sentences, str) else sentences:
-                findings.add((*use.path, "use"), text)
-    except Exception as error:  # a plugin's check that fails is reported like everything else
-        what = f"{type(error).__name__}: {error}"
-        findings.add((*use.path, "use"), f"its check failed with {what}", str(use.plugin.component.owner))
+        with contained():
+            for call in RunPlugins([use.plugin]).calls("check"):
+                sentences = call(SimpleNamespace(stage=stage)) or ()
+                for text in [sentences] if isinstance(sentences, str) else sentences:
+                    findings.add((*use.path, "use"), text)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin's check that fails is reported like everything else
+        findings.add((*use.path, "use"), f"its check failed with {told(error)}", str(use.plugin.component.owner))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from transferkit.data import folders
+from transferkit.data.archives import open_archive
+from transferkit.data.survey import Copies, Survey, copies, copies_line, left_out_line, survey, warnings
 from transferkit.recipe.schema import Dataset, World
 
 Counts = dict[str, dict[str, int]]
@@ -27,9 +29,9 @@ def every_class(name: str, datasets: Mapping[str, Dataset | None]) -> Counts | N
     dataset = resolved(name, datasets)
     if dataset is None:
         return None
-    if dataset.folder is not None:
-        scanned = images(dataset.folder, tuple(sorted(dataset.splits.items())))
-        return {split: {label: len(files) for label, files in found.items()} for split, found in scanned.items()}
+    found = surveyed(dataset)
+    if found is not None:
+        return {split: {name: len(files) for name, files in classes.items()} for split, classes in found.splits.items()}
     if dataset.npz is not None:
         return _npz_counts(dataset)
     if dataset.world is not None:
@@ -74,10 +76,43 @@ def resolved(name: str, datasets: Mapping[str, Dataset | None]) -> Dataset | Non
     return dataset.model_copy(update=said) if said else dataset
 
 
+def surveyed(dataset: Dataset) -> Survey | None:
+    """What lies in the folder or tar of a data set, looked through once; None for other sources. Raises InputError."""
+    if dataset.source not in folders.SOURCES:
+        return None
+    return _survey(*_key(dataset))
+
+
+def remarks(name: str, dataset: Dataset) -> list[str]:
+    """What was found in a folder or tar that is probably a mistake, and all that is left out, in lines for people."""
+    found = surveyed(dataset)
+    if found is None:
+        return []
+    said = [f"warning: {text}" for text in [*warnings(found, name), copies_line(_copies(*_key(dataset)), name)] if text]
+    rest = left_out_line(found)
+    return [*said, f"{name}: {rest}"] if rest else said
+
+
+def forget() -> None:
+    """Look anew from here on."""
+    _survey.cache_clear()
+    _copies.cache_clear()
+
+
+def _key(dataset: Dataset) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return dataset.source, str(dataset.folder or dataset.tar), tuple(sorted(dataset.splits.items()))
+
+
 @functools.lru_cache(maxsize=32)
-def images(folder: str, splits: tuple[tuple[str, str], ...] = ()) -> dict[str, dict[str, list[Path]]]:
-    """{split: {class: image files}} of an image folder. Raises InputError."""
-    return {split: folders.scan(path) for split, path in folders.find_splits(Path(folder), dict(splits)).items()}
+def _copies(source: str, place: str, splits: tuple[tuple[str, str], ...]) -> Copies:
+    found = _survey(source, place, splits)
+    return copies(found.tree, found.images())
+
+
+@functools.lru_cache(maxsize=32)
+def _survey(source: str, place: str, splits: tuple[tuple[str, str], ...]) -> Survey:
+    path = Path(place).expanduser()
+    return survey(folders.on_disk(path) if source == "folder" else open_archive(path), dict(splits))
 
 
 def _npz_counts(dataset: Dataset) -> Counts:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from transferkit.data.folders import read_labels
+from transferkit.data.folders import EXPECTED, read_labels
+from transferkit.data.survey import Survey, left_out_line
 from transferkit.errors import InputError
-from transferkit.recipe.counting import Counts, every_class, images, kept_counts
+from transferkit.model_options import refusals
+from transferkit.recipe.counting import Counts, every_class, forget, kept_counts, surveyed
 from transferkit.recipe.draft import Draft
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.paths import LOCAL, STARTS
@@ -19,13 +21,12 @@ from transferkit.safetensors_header import read_header
 from transferkit.suggest import closest
 
 MAX_CHECKED_FILES = 20_000
-DATA_FOLDER = "one sub-folder per class is expected, inside train/, val/, test/ or directly"
 
 
 def check_files(draft: Draft) -> None:
     """Missing, empty and wrong files; classes and counts that the stages cannot work with."""
     findings = draft.findings
-    images.cache_clear()
+    forget()
     if draft.model is not None:
         _check_model(draft.model, ("model",), findings)
     readable: dict[str, Counts | None] = {}
@@ -47,22 +48,24 @@ def _plain(error: InputError) -> tuple[str, str | None]:
     """Message and hint of another module's error, with paths as people know them."""
     here = str(Path.cwd()) + os.sep
     problem = error.problems[0]
-    return problem.message.replace(here, ""), problem.hint
+    return problem.message.replace(here, ""), problem.hint and problem.hint.replace(here, "")
 
 
 def _check_model(model: Model, path: Steps, findings: Findings) -> None:
     if model.weights is not None:
         _check_weights(Path(model.weights), (*path, "weights"), findings)
+    for keys, what, why in refusals(model.options):
+        findings.add((*path, "options", *keys), what, why)
     if model.name.startswith(LOCAL):
         folder = Path(model.name.removeprefix(LOCAL))
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             findings.add((*path, "name"), f"there is no folder {shown(folder)}")
-        elif not (folder / "config.json").is_file():
+        elif not os.path.isfile(folder / "config.json"):
             findings.add((*path, "name"), f"the folder {shown(folder)} has no config.json, so it is not a saved model")
 
 
 def _check_weights(file: Path, path: Steps, findings: Findings) -> None:
-    if not file.exists():
+    if not os.path.isfile(file):
         findings.add(path, f"there is no file {shown(file)}", _near(file))
         return
     try:
@@ -72,11 +75,11 @@ def _check_weights(file: Path, path: Steps, findings: Findings) -> None:
 
 
 def _check_start(folder: Path, path: Steps, findings: Findings) -> None:
-    if not folder.is_dir():
-        what = "is a file, not a model folder" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):
+        what = "is a file, not a model folder" if os.path.exists(folder) else "does not exist"
         findings.add(path, f"the folder {shown(folder)} {what}", "give a folder such as runs/…/stages/NAME/model")
         return
-    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
+    missing = [name for name in ("config.json", "model.safetensors") if not os.path.isfile(folder / name)]
     if missing:
         findings.add(path, f"the folder {shown(folder)} has no {' and no '.join(missing)}, so it is not a saved model")
     else:
@@ -86,7 +89,7 @@ def _check_start(folder: Path, path: Steps, findings: Findings) -> None:
 def _near(path: Path) -> str | None:
     """A hint when something beside it has almost that name, or when even its folder does not exist."""
     missing, parent = path, path.parent
-    while not parent.is_dir():
+    while not os.path.isdir(parent):
         missing, parent = parent, parent.parent
     match = closest(missing.name, [entry.name for entry in parent.iterdir() if not entry.name.startswith(".")])
     if match:
@@ -99,7 +102,8 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
     labels_fine = dataset.labels is None or _check_labels(Path(dataset.labels), (*path, "labels"), findings)
     for key in ("folder", "npz", "tar"):
         given = getattr(dataset, key)
-        if given is not None and not Path(given).exists():
+        there = os.path.exists if key == "folder" else os.path.isfile  # a pipe would never end
+        if given is not None and not there(given):
             what = "folder" if key == "folder" else "file"
             findings.add((*path, key), f"there is no {what} {shown(Path(given))}", _near(Path(given)))
             return
@@ -108,16 +112,21 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
     except InputError as error:
         findings.add((*path, dataset.source), *_plain(error))
         return
+    except OSError as error:
+        place = shown(Path(os.fsdecode(error.filename or ".")))
+        findings.add((*path, dataset.source), f"{place} cannot be read: {error.strerror}")
+        return
     if labels_fine:
         readable[name] = counts
-    if dataset.folder is None or counts is None:
+    found = surveyed(dataset)
+    if found is None or counts is None:
         return
     for split, classes in counts.items():
         if not any(classes.values()):
-            findings.add((*path, "folder"), f"the split {split} has no images at all", DATA_FOLDER)
+            findings.add((*path, dataset.source), f"the split {split} has no images at all", _why_none(found, split))
             readable.pop(name, None)
     if dataset.on_bad_image == "error":
-        _check_empty_files(dataset, (*path, "folder"), findings)
+        _check_empty_files(found, (*path, dataset.source), findings)
 
 
 def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Counts | None]:
@@ -153,7 +162,7 @@ def _made_from(name: str, dataset: Dataset, draft: Draft) -> Counts | None:
 
 
 def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:
-    if not file.is_file():
+    if not os.path.isfile(file):
         findings.add(path, f"there is no file {shown(file)}", _near(file))
         return False
     try:
@@ -164,20 +173,17 @@ def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:
     return True
 
 
-def _check_empty_files(dataset: Dataset, path: Steps, findings: Findings) -> None:
-    found = images(str(dataset.folder), tuple(sorted(dataset.splits.items())))
-    files = [file for classes in found.values() for members in classes.values() for file in members]
-    sizes = {file: _size(file) for file in files[:MAX_CHECKED_FILES]}
+def _why_none(found: Survey, split: str) -> str:
+    """What a split holds instead of images, or how it should look."""
+    here = any(one.folder.startswith(found.folders[split]) for one in found.left_out)
+    return f"{EXPECTED}; {left_out_line(found)}" if here else EXPECTED
+
+
+def _check_empty_files(found: Survey, path: Steps, findings: Findings) -> None:
+    files = [file for images in found.images().values() for file in images]
+    sizes = {file: found.tree.size(file) for file in files[:MAX_CHECKED_FILES]}
     for bad, what in ((0, "empty (0 bytes)"), (None, "not readable")):
-        names = [shown(file) for file, size in sizes.items() if size == bad]
+        names = [shown(Path(found.tree.name(file))) for file, size in sizes.items() if size == bad]
         if names:
             hint = "delete them, or leave them out with on_bad_image: skip"
             findings.add(path, f"{listed(names, 'image file', 'image files')} {is_are(names)} {what}", hint)
-
-
-def _size(file: Path) -> int | None:
-    """Bytes, or None for a broken link."""
-    try:
-        return os.stat(file).st_size
-    except OSError:
-        return None

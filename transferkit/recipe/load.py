@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ class Loaded:
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = (), registry: Registry | None = None) -> Loaded:
     """Read, extend, override and validate a recipe. Raises InputError with every problem at once."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     registry = registry if registry is not None else installed()
     try:
         root = read_extended(path)

@@ -5,9 +5,11 @@ A mapping given where the base has a list of named items (stages, plugins) chang
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
+from transferkit.names import plain_name
 from transferkit.recipe import yaml
 from transferkit.recipe.tree import Node, item_label, item_name, shown
 from transferkit.suggest import did_you_mean
@@ -36,13 +38,17 @@ def merge(base: Node, top: Node, problems: list[Problem]) -> Node:
 
 def find_item(items: list[Node], name: str) -> int:
     """The index of the list item with that `name` or `use`. Raises KeyError, or LookupError when two have it."""
-    for key in ("name", "use"):
-        found = [index for index, item in enumerate(items) if item.text(key) == name]
+    for known in (lambda item: item.text("name"), lambda item: item.text("use"), _plain_use):
+        found = [index for index, item in enumerate(items) if known(item) == name]
         if len(found) > 1:
             raise LookupError(name)
         if found:
             return found[0]
     raise KeyError(name)
+
+
+def _plain_use(item: Node) -> str | None:
+    return plain_name(use) if (use := item.text("use")) is not None else None
 
 
 def _named_items(node: Node) -> bool:
@@ -102,20 +108,20 @@ def _entries(extends: Node) -> list[Node]:
 
 
 def _parent(path: Path, entry: Node, chain: tuple[Path, ...]) -> Node:
-    target = path.parent / Path(entry.value).expanduser()
-    seen = [known.resolve() for known in chain]
-    if target.resolve() in seen:
-        names = " -> ".join(shown(link) for link in (*chain[seen.index(target.resolve()) :], target))
+    target = path.parent / os.path.expanduser(entry.value)
+    seen = [os.path.realpath(known) for known in chain]
+    if os.path.realpath(target) in seen:
+        names = " -> ".join(shown(link) for link in (*chain[seen.index(os.path.realpath(target)) :], target))
         raise InputError(Problem(str(entry.mark), f"extends goes round in a circle: {names}"))
     if len(chain) > MAX_EXTENDS:
         names = " -> ".join(shown(link) for link in (*chain, target))
         raise InputError(Problem(str(entry.mark), f"extends is more than {MAX_EXTENDS} deep: {names}"))
-    if not target.is_file():
+    if not os.path.isfile(target):
         raise InputError(Problem(str(entry.mark), f'extends: there is no file "{shown(target)}"', _near(target)))
     return _read(target, chain)
 
 
 def _near(target: Path) -> str | None:
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         return f"there is no folder {shown(target.parent)} either"
     return did_you_mean(target.name, [file.name for file in target.parent.glob("*.y*ml")])

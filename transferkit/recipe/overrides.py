@@ -16,6 +16,7 @@ from transferkit.recipe.tree import Key, Mark, Node, dotted, item_label
 from transferkit.suggest import did_you_mean
 
 LISTS = ("stages", "regularizers", "observers", "corruptions", "analyses")
+SHOWN = 200  # characters of an argument in messages about it
 USAGE = "write key=value, +list=item to append, or ~key to remove"
 
 
@@ -29,7 +30,7 @@ def apply_overrides(root: Node, overrides: Iterable[str]) -> list[Problem]:
     """Change the tree in place, argument by argument; what cannot be applied is returned as problems."""
     problems: list[Problem] = []
     for text in overrides:
-        mark = Mark(f"command line: {text}", folder=Path.cwd())
+        mark = Mark(f"command line: {text if len(text) <= SHOWN else text[:SHOWN] + '…'}", folder=Path.cwd())
         try:
             _apply(root, text, mark, problems)
         except _Refused as refused:
@@ -129,7 +130,7 @@ def _list_step(root: Node, node: Node, done: tuple[Key, ...], rest: list[str]) -
         except LookupError:
             hint = f"use the index: {dotted(root, done)}.0, .1, …, or give each a name"
             raise _Refused(f'{dotted(root, done)} has several items called "{rest[0]}"', hint) from None
-    if rest[0].isdigit() and int(rest[0]) < len(node.value):
+    if rest[0] in map(str, range(len(node.value))):
         return int(rest[0]), 1
     raise _Refused(f'{dotted(root, done)} has no item "{rest[0]}"', _known(node, rest[0]))
 

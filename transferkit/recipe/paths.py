@@ -15,7 +15,7 @@ DATASET_PATHS = ("folder", "npz", "tar", "labels", "root")
 
 def absolute(text: str, folder: Path) -> str:
     """An absolute path, `~` expanded and `..` removed; symbolic links stay."""
-    return os.path.normpath(os.path.abspath(folder) / Path(text).expanduser())
+    return os.path.normpath(os.path.join(os.path.abspath(folder), os.path.expanduser(text)))
 
 
 def resolve_paths(root: Node) -> None:
@@ -52,7 +52,7 @@ def _paths(root: Node) -> Iterator[Node | None]:
     for stage in stages:
         start = stage.child("start")
         if start is not None and isinstance(start.value, str) and start.value not in {*names, *STARTS}:
-            is_folder = Path(absolute(start.value, start.mark.folder)).is_dir()
+            is_folder = os.path.isdir(absolute(start.value, start.mark.folder))
             yield start if is_folder or looks_like_path(start.value) else None
     for dataset in _items(root.child("datasets")):
         yield from (dataset.child(key) for key in DATASET_PATHS)

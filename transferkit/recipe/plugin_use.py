@@ -9,8 +9,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from transferkit.contained import contained, said
 from transferkit.errors import InputError
-from transferkit.hooks import Plugin, RunPlugins, check_signatures
+from transferkit.hooks import Plugin, RunPlugins, refuse_broken
 from transferkit.recipe.findings import Findings
 from transferkit.recipe.paths import resolve
 from transferkit.recipe.schema import PluginUse
@@ -61,22 +62,15 @@ class UseReader:
         at = (*path, "use")
         try:
             component = self.registry.get(kind, name)
+            refuse_broken(component)
         except InputError as error:
-            for problem in error.problems:
-                self.findings.add(at, problem.message, problem.hint)
-            return None
-        try:
-            check_signatures(component.cls)
-            _ = component.options
-        except InputError as error:
-            for problem in error.problems:
-                self.findings.add(at, f"{component.owner}: {problem.message}", problem.hint)
-            return None
-        except Exception as error:  # whatever a stranger's module raises becomes one message
-            what = f"{type(error).__name__}: {error}"
-            self.findings.add(at, f'the {kind} "{name}" of {component.owner} could not be loaded: {what}')
+            self._refused(at, error)
             return None
         return component
+
+    def _refused(self, path: Steps, error: InputError) -> None:
+        for problem in error.problems:
+            self.findings.add(path, problem.message, problem.hint)
 
     def _options(self, use: Use, component: Component, model: type[PluginUse], node: Node) -> None:
         clash = sorted(set(component.options.model_fields) & set(keys_of(model)))
@@ -89,11 +83,15 @@ class UseReader:
         valid = self._valid_options(use, component, model, node)
         if valid is None:
             return
-        use.options = plain_options(valid)
+        at = (*use.path, "use")
         try:
+            use.options = plain_options(component, valid)
             instance = component.create(node.plain())
-        except Exception as error:  # a plugin's own __post_init__ may refuse a combination
-            self.findings.add((*use.path, "use"), f"{component.name}: {error}")
+        except ValueError as error:  # a plugin's own __post_init__ may refuse a combination
+            self.findings.add(at, f"{component.name}: {said(error) or type(error).__name__}")
+            return
+        except InputError as error:
+            self._refused(at, error)
             return
         name = use.core.instance_name if use.core else component.name
         use.plugin = Plugin(use.kind, name, instance, component)
@@ -101,9 +99,12 @@ class UseReader:
     def _valid_options(self, use: Use, component: Component, model: type[PluginUse], node: Node) -> BaseModel | None:
         errors = _booleans(component.options, node)
         try:
-            valid = component.options.model_validate(node.plain())
+            valid = component.validate(node.plain())
         except ValidationError as error:
             errors = [*error.errors(include_url=False), *errors]
+        except InputError as error:
+            self._refused((*use.path, "use"), error)
+            return None
         for below, group in one_per_place(errors, node):
             path, first = (*use.path, *below), group[0]
             if first["type"] == "extra_forbidden":
@@ -136,14 +137,15 @@ class UseReader:
 
     def _options_of(self, kind: Kind, name: str) -> list[str]:
         try:
-            return list(self.registry.components[kind, name].options.model_fields)
-        except Exception:  # another plugin that is broken has nothing to suggest
+            return list(self.registry.get(kind, name).options.model_fields)
+        except InputError:  # another plugin that is broken has nothing to suggest
             return []
 
 
-def plain_options(valid: BaseModel) -> dict[str, Any]:
-    """Every option with its value as plain data, defaults included."""
-    plain = valid.model_dump(mode="json", warnings=False)
+def plain_options(component: Component, valid: BaseModel) -> dict[str, Any]:
+    """Every option with its value as plain data, defaults included. Raises InputError for what is none."""
+    with contained(f"{component} has an option that no recipe could say; give it field(init=False)"):
+        plain = valid.model_dump(mode="json", warnings=False)
     return {name: plain[name] for name in type(valid).model_fields}
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from transferkit.names import plain_name
+
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
@@ -61,13 +63,13 @@ class PluginUse(Section):
 
     model_config = ConfigDict(extra="allow", validate_default=True, populate_by_name=True, frozen=True)
 
-    use: str = Field(description="the plugin's registered name")
+    use: str = Field(description="the plugin's registered name, or distribution:name where several offer it")
     name: Name | None = Field(None, description="the name in logs and state; needed for a second instance")
 
     @property
     def instance_name(self) -> str:
         """The name under which logs, state and overrides know this instance."""
-        return self.name or self.use
+        return self.name or plain_name(self.use)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit.names import plain_name
+
 Key = str | int
 Steps = tuple[Key, ...]
 
@@ -98,10 +100,12 @@ class Node:
 
 
 def item_name(item: Any) -> str | None:
-    """The name that a list item can be addressed by: its `name`, else its `use`."""
+    """The name that a list item can be addressed by: its `name`, else the plain name of its `use`."""
     get = item.text if isinstance(item, Node) else item.get if isinstance(item, dict) else lambda key: None
-    name = get("name") or get("use")
-    return name if isinstance(name, str) else None
+    name, use = get("name"), get("use")
+    if name:
+        return name if isinstance(name, str) else None
+    return plain_name(use) if isinstance(use, str) else None
 
 
 def item_label(items: list[Any], index: int) -> str:

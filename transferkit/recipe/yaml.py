@@ -5,7 +5,9 @@ PyYAML follows YAML 1.1, where `1e-3` is text, `no` is false, `010` is 8 and a d
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from transferkit.recipe.tree import Mark, Node, shown
 
 MAX_NODES = 20_000
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 100
+MAX_DIGITS = 100
+_NEVER_TEXT = re.compile(r"[\x00\ud800-\udfff]")  # no file name, and nothing that can be written as UTF-8, has these
 _TAG = "tag:yaml.org,2002:"
 _LEADING_ZERO = "!leading-zero"
 _SCALARS = [
@@ -61,16 +66,7 @@ def flow(data: Any) -> str:
 def read(path: Path) -> Node:
     """The tree of a recipe file. Raises InputError with every problem that was found."""
     where = shown(path)
-    try:
-        content = path.read_bytes()
-    except IsADirectoryError:
-        raise InputError(Problem(where, "is a folder; a recipe is a YAML file")) from None
-    except FileNotFoundError:
-        raise InputError(Problem(where, "there is no such file")) from None
-    except OSError as error:
-        raise InputError(Problem(where, f"cannot be read: {error.strerror}")) from None
-    if len(content) > MAX_BYTES:
-        raise InputError(Problem(where, f"is {len(content):,} bytes long, which is too much for a recipe"))
+    content = _content(path, where)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,6 +78,27 @@ def read(path: Path) -> Node:
     if not isinstance(root.value, dict):
         raise InputError(Problem(str(root.mark), "a recipe is a mapping of keys and values (name: …)"))
     return root
+
+
+def _content(path: Path, where: str) -> bytes:
+    """The bytes of a file, of a terminal or of a pipe that the shell opened; nothing waits, and nothing is endless."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(Problem(where, "is a folder; a recipe is a YAML file"))
+        if not stat.S_ISREG(mode) and not str(path).startswith(("/dev/", "/proc/")):
+            raise InputError(Problem(where, "is no file that could be read; a recipe is a YAML file"))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(Problem(where, "there is no such file")) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(Problem(where, f"cannot be read: {reason}")) from None
+    if len(content) > MAX_BYTES:
+        size = max(os.path.getsize(path), len(content))
+        raise InputError(Problem(where, f"is {size:,} bytes long, which is too much for a recipe"))
+    return content
 
 
 def parse(text: str, start: Mark) -> Node:
@@ -114,20 +131,49 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, start: Mark) -> Prob
     mark = error.problem_mark or error.context_mark
     if start.on_command_line or mark is None:
         return Problem(str(start), f"the value is not valid YAML: {error.problem}")
-    place = f"{start.source}:{mark.line + 1}:{mark.column + 1}"
-    line = (text.splitlines() or [""])[min(mark.line, text.count("\n"))]
-    if "'\\t'" in str(error.problem) or "\t" in line[: mark.column + 1]:
+    problem, context = str(error.problem), str(error.context or "")
+    place, opened = _place(start, mark), error.context_mark
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    if "'\\t'" in problem or "\t" in line[: mark.column + 1]:
         return Problem(
             place, "a tab stands here, where YAML allows only spaces", "replace the tabs in this file by spaces"
         )
-    if "single document" in str(error.context or ""):
+    if "quoted scalar" in context and "end of stream" in problem and opened is not None:
+        hint = "close it with the same quote, in the same line"
+        return Problem(_place(start, opened), "the quote that begins here is never closed", hint)
+    bracket = _open_bracket(text) if "<stream end>" in problem or "expected ',' or" in problem else None
+    if bracket is not None and ("<stream end>" in problem or bracket.start_mark.line < mark.line):
+        sign, end = ("[", "]") if isinstance(bracket, yaml.FlowSequenceStartToken) else ("{", "}")
+        until = "is never closed" if "<stream end>" in problem else f"is not closed where line {mark.line + 1} begins"
+        hint = f"a bracket or brace is not closed, or a comma is missing: write {end} behind the last item"
+        return Problem(_place(start, bracket.start_mark), f"the {sign} that begins here {until}", hint)
+    if "single document" in context:
         return Problem(place, "a second document starts here (---); a recipe is one document")
-    if "anchor" in str(error.problem) or "alias" in str(error.problem):
-        return Problem(place, f"not valid YAML: {error.problem}", "text that begins with * or & needs quotes")
+    if "anchor" in problem or "alias" in problem:
+        return Problem(place, f"not valid YAML: {problem}", "text that begins with * or & needs quotes")
     since = ""
-    if error.context and error.context_mark:
-        since = f" ({error.context} that begins at line {error.context_mark.line + 1})"
-    return Problem(place, f"not valid YAML: {error.problem}{since}", _syntax_hint(str(error.problem)))
+    if context and opened is not None:
+        since = f" ({context} that begins at line {opened.line + 1}, column {opened.column + 1})"
+    return Problem(place, f"not valid YAML: {problem}{since}", _syntax_hint(problem))
+
+
+def _place(start: Mark, at: yaml.Mark) -> str:
+    return f"{start.source}:{at.line + 1}:{at.column + 1}"
+
+
+def _open_bracket(text: str) -> yaml.Token | None:
+    """The innermost bracket or brace that is still open where the text ends or stops making sense."""
+    opened: list[yaml.Token] = []
+    try:
+        for token in yaml.scan(text, Loader=_Loader):
+            if isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken):
+                opened.append(token)
+            elif isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken) and opened:
+                opened.pop()
+    except yaml.YAMLError:
+        pass
+    return opened[-1] if opened else None
 
 
 def _syntax_hint(problem: str) -> str | None:
@@ -152,6 +198,8 @@ class _Builder:
     def build(self, node: yaml.Node, key: Mark | None = None) -> Node:
         mark = self._mark(node)
         self._count += 1
+        if len(self._open) > MAX_DEPTH:
+            raise InputError(Problem(str(mark), "the values are nested too deeply"))
         if self._count > MAX_NODES:
             raise InputError(Problem(str(mark), f"the aliases (*name) unfold to more than {MAX_NODES:,} values"))
         if id(node) in self._open:
@@ -181,6 +229,12 @@ class _Builder:
         if node.tag != f"{_TAG}{expected}":
             self._problem(mark, f'the tag "{node.tag.replace(_TAG, "!!")}" is not allowed', "a recipe is plain data")
 
+    def _is_no_text(self, text: str, mark: Mark) -> bool:
+        found = _NEVER_TEXT.search(text)
+        if found:
+            self._problem(mark, f"the character U+{ord(found[0]):04X} is not allowed")
+        return found is not None
+
     def _mapping(self, node: yaml.MappingNode) -> dict[str, Node]:
         self._plain_tag(node, "map", self._mark(node))
         items: dict[str, Node] = {}
@@ -190,6 +244,8 @@ class _Builder:
                 self._problem(mark, "a key must be a single word or text")
                 continue
             name = str(key_node.value)
+            if self._is_no_text(name, mark):
+                continue
             if name == "<<" and key_node.style is None:
                 self._problem(mark, '"<<" is not part of YAML 1.2', "use extends: to build on another recipe")
                 continue
@@ -204,6 +260,10 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, mark: Mark) -> Any:
         text, tag = str(node.value), str(node.tag)
+        if self._is_no_text(text, mark):
+            return None
+        if tag in (_LEADING_ZERO, f"{_TAG}int", f"{_TAG}float") and len(text) > MAX_DIGITS:
+            return self._problem(mark, f"{text[:40]}… is not a number that can be read")
         if tag == _LEADING_ZERO:
             number = str(int(text))
             hint = f'write {number} for the number, or "{text}" in quotes for text'

@@ -1,6 +1,7 @@
-"""From a request's body to images the model takes: nothing is decoded before its format and size are allowed.
+"""From a request's body to images the model takes.
 
-Pixels are made as in training (`transferkit.data.images`): EXIF orientation, CMYK, palettes, 16-bit grey, transparency.
+Formats, pixels and refusals are those of `transferkit.data.images`, for files and requests alike. What only a server
+has are limits: bytes of a body, images in it, pixels of one (lower than elsewhere, `max_pixels`), seconds to decode.
 Runs in a thread; knows nothing of the web but content types.
 """
 
@@ -8,35 +9,38 @@ from __future__ import annotations
 
 import base64
 import binascii
-import warnings
-from collections.abc import Callable
 from email.message import Message
 from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from transferkit.data.image_formats import FORMATS
+from transferkit.data.images import BadImage, Kind, Size, open_image
 from transferkit.serving.multipart import files
 from transferkit.serving.refusals import Refused
+from transferkit.text import encodable, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-JPEG = b"\xff\xd8\xff"
-PNG = b"\x89PNG\r\n\x1a\n"
-MOST_SCANS = 50
-"""Of a progressive JPEG. Encoders write about ten; a thousand make a small file take minutes."""
+    from transferkit.model.preprocessing import Preprocess
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit here is lower and refuses
+REASONS: dict[Kind, str] = {
+    "unreadable": "unreadable",
+    "unavailable": "unreadable",
+    "format": "format",
+    "too_many_pixels": "too_many_pixels",
+    "too_many_scans": "too_many_scans",
+}
+"""{how an image is bad: why the request is refused}."""
 
 
 class ImagesInJson(BaseModel):
     """The JSON form of a request: images as base64 texts."""
 
     model_config = ConfigDict(extra="forbid")
-    images: Annotated[list[str], Field(min_length=1, description="Images (JPEG, PNG, WebP or BMP), each as base64.")]
+    images: Annotated[list[str], Field(min_length=1, description=f"Images ({', '.join(FORMATS)}), each as base64.")]
 
 
 class Picture(NamedTuple):
@@ -47,18 +51,10 @@ class Picture(NamedTuple):
 
 
 class Intake:
-    """Turns bodies into pictures. `shorter_side` is the length in pixels to which the preprocessing resizes it."""
+    """Turns bodies into pictures."""
 
-    def __init__(
-        self,
-        preprocess: Callable[[Image.Image], Tensor],
-        *,
-        shorter_side: int,
-        max_pixels: int,
-        max_images: int,
-    ) -> None:
+    def __init__(self, preprocess: Preprocess, *, max_pixels: int, max_images: int) -> None:
         self._preprocess = preprocess
-        self._shorter_side = shorter_side
         self._max_pixels = max_pixels
         self._max_images = max_images
 
@@ -79,7 +75,7 @@ class Intake:
             boundary = header.get_boundary()
             if not boundary:
                 raise Refused("malformed", "the content type multipart/form-data has no boundary")
-            return [(name or None, data) for name, data in files(body, boundary, self._max_images)]
+            return [(encodable(name) or None, data) for name, data in files(body, boundary, self._max_images)]
         if kind == "application/json":
             return [(None, _from_base64(text, place)) for place, text in enumerate(_from_json(body))]
         raise Refused(
@@ -88,50 +84,16 @@ class Intake:
 
     def pixels(self, data: bytes, called: str) -> Tensor:
         """One image, decoded and preprocessed. Raises Refused."""
-        image = self._opened(data, called)
-        self._check_size(image.size, called)
-        if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
-            raise Refused("animated", f"{called} is animated; send the frame you mean")
         try:
-            image.load()
-            return self._preprocess(image)
+            return self._preprocess(open_image(BytesIO(data), called, fits=self._fits))
+        except BadImage as bad:
+            raise Refused(REASONS[bad.kind], f"{called}: {bad.reason}") from None
         except MemoryError:
             raise Refused("memory_full", "not enough memory for this image now", retry_after=1) from None
-        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError, IndexError, …
-            raise Refused("unreadable", f"{called} cannot be read: {_why(error)}") from None
-        finally:
-            image.close()
 
-    def _opened(self, data: bytes, called: str) -> Image.Image:
-        """The image with its header read and no pixel decoded."""
-        if not data:
-            raise Refused("unreadable", f"{called} is empty")
-        if data.startswith(JPEG) and data.count(b"\xff\xda") > MOST_SCANS:
-            raise Refused("too_many_scans", f"{called} is a JPEG of more than {MOST_SCANS} scans")
-        try:
-            return Image.open(BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError:
-            raise self._too_large(called) from None
-        except UnidentifiedImageError:
-            if data.startswith((JPEG, PNG)) or data[:4] + data[8:12] == b"RIFFWEBP":
-                raise Refused("unreadable", f"{called} cannot be read: damaged or truncated") from None
-            raise Refused("format", f"{called} is not a JPEG, PNG, WebP or BMP image") from None
-        except Exception as error:
-            raise Refused("unreadable", f"{called} cannot be read: {_why(error)}") from None
-
-    def _check_size(self, size: tuple[int, int], called: str) -> None:
-        """Against both: as sent, and as resized, where a strip of few pixels becomes one of many."""
-        width, height = size
-        if not width or not height:
-            raise Refused("unreadable", f"{called} has no pixels")
-        resized = max(size) / min(size) * self._shorter_side**2
-        if width * height > self._max_pixels or resized > self._max_pixels:
-            raise self._too_large(called)
-
-    def _too_large(self, called: str) -> Refused:
-        return Refused(
-            "too_many_pixels", f"{called} has more than {self._max_pixels:,} pixels, as sent or in the model's size"
-        )
+    def _fits(self, size: Size) -> None:
+        """Against this server's limit, both as sent and as resized, before a pixel is decoded."""
+        self._preprocess.refuse(size, self._max_pixels)
 
 
 def _from_json(body: bytes) -> list[str]:
@@ -151,9 +113,4 @@ def _from_base64(text: str, place: int) -> bytes:
 
 
 def _called(name: str | None, place: int) -> str:
-    return f"image {place + 1}" if name is None else f'"{name[:100]}"'
-
-
-def _why(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return "it is truncated" if "truncated" in text.lower() else text[:200]
+    return f"image {place + 1}" if name is None else f'"{one_line(name[:100])}"'

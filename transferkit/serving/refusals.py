@@ -10,7 +10,6 @@ STATUS = {
     "too_many_scans": 413,
     "content_type": 415,
     "format": 415,
-    "animated": 415,
     "malformed": 422,
     "no_image": 422,
     "parameter": 422,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from transferkit.errors import InputError
-from transferkit.report import finite
+from transferkit.report import json_text
 from transferkit.serving.predictor import Verdict
 
 
@@ -44,7 +43,7 @@ class RequestLog:
             "flag": verdict.flag,
             "source_class": verdict.source_class,
         }
-        self._lines.put(json.dumps(finite(entry), ensure_ascii=False) + "\n")
+        self._lines.put(json_text(entry) + "\n")
 
     def close(self) -> None:
         """Return when every line is in the file."""

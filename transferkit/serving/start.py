@@ -48,10 +48,4 @@ def metrics_of(predictor: Predictor, engine: str) -> Metrics:
 
 def intake_of(loaded: LoadedModel, settings: Settings) -> Intake:
     """Decoding with the model's own preprocessing."""
-    preprocessing = loaded.model.preprocessing
-    return Intake(
-        loaded.preprocess,
-        shorter_side=round(max(preprocessing.input_size) / preprocessing.crop_pct),
-        max_pixels=settings.max_pixels,
-        max_images=settings.max_images,
-    )
+    return Intake(loaded.preprocess, max_pixels=settings.max_pixels, max_images=settings.max_images)

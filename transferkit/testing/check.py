@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from transferkit.contained import told
 from transferkit.errors import InputError
 from transferkit.hooks import Plugin, RunPlugins, check_signatures
 from transferkit.registry import Component, Kind, Owner
@@ -47,7 +48,7 @@ def check_plugin(cls: type, **options: Any) -> None:
         check_forward_hooks(subject)
         _check_observers(subject)
         _check_analysis(subject)
-        _check_state(subject, _create(component, options))
+        _check_state(subject, Plugin(component.kind, component.name, _create(component, options), component))
         subject.run("teardown", subject.session_offer(error=None), guard=True)
 
 
@@ -170,8 +171,8 @@ def _check_analysis(subject: Subject) -> None:
             raise AssertionError(f"{subject.name}.analyze names figures it did not write into session.out: {missing}")
 
 
-def _check_state(subject: Subject, fresh: Any) -> None:
-    """State goes through JSON and safetensors and into a new instance."""
+def _check_state(subject: Subject, other: Plugin) -> None:
+    """State goes through JSON and safetensors and into another instance, which is set up first, as in a run."""
     instance = subject.plugin.instance
     has = [name for name in ("state_dict", "load_state_dict") if callable(getattr(instance, name, None))]
     if not has:
@@ -187,9 +188,17 @@ def _check_state(subject: Subject, fresh: Any) -> None:
         save_tree(path, snapshot(before))
     except (InputError, TypeError, ValueError) as error:
         raise AssertionError(f"{subject.name}.state_dict cannot be stored: {error}") from error
-    loaded = load_tree(path)
-    fresh.load_state_dict(loaded)
-    if not _same(fresh.state_dict(), loaded):
+    loaded, fresh = load_tree(path), other.instance
+    resumed = Subject(subject.name, RunPlugins([other]), subject.session)
+    resumed.run("setup", resumed.session_offer(), guard=True)
+    try:
+        fresh.load_state_dict(loaded)
+        again = fresh.state_dict()
+    except Exception as error:
+        raise AssertionError(
+            f"{subject.name}.load_state_dict raises {told(error)}: it is called after setup, as when a run is resumed"
+        ) from error
+    if not _same(again, loaded):
         raise AssertionError(f"{subject.name}: state_dict after load_state_dict is not what was loaded")
 
 

@@ -34,7 +34,8 @@ def remember(
 
 
 def better(new: Mapping[str, Any], old: Mapping[str, Any], metric: str) -> bool:
-    """Whether a result beats another."""
+    """Whether a result beats another. A loss that is no number is worse than any, and beaten by any."""
+    loss, before = (math.inf if math.isnan(item["loss"]) else item["loss"] for item in (new, old))
     if metric == "loss" or new["top1"] is None or old["top1"] is None:
-        return bool(new["loss"] < old["loss"])
-    return bool((new["top1"], -new["loss"]) > (old["top1"], -old["loss"]))
+        return bool(loss < before)
+    return bool((new["top1"], -loss) > (old["top1"], -before))

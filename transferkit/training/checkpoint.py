@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import fsync, read_json, sealed, sha256, storing, unbroken, write_text
+from transferkit.atomic import fsync, read_json, sha256, storing, write_text
 from transferkit.errors import InputError, StorageError, TransferkitError
+from transferkit.records import check_seal, seal
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -49,8 +50,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{MANIFEST} is missing or unreadable") from None
     if isinstance(manifest.get("format"), int) and manifest["format"] != FORMAT:
         raise InputError(f"it has format {manifest['format']}, this version of transferkit reads {FORMAT}")
-    if not unbroken(manifest) or step_of(folder) != manifest["step"]:
-        raise InputError(f"{MANIFEST} does not match its checksum")
+    if not check_seal(manifest, folder / MANIFEST, "") or step_of(folder) != manifest["step"]:
+        raise InputError(f"{MANIFEST} is not one that was written here")
     return manifest
 
 
@@ -81,11 +82,12 @@ class Checkpoints:
     _waiting: list[_Waiting] = field(default_factory=list, init=False, repr=False)
     _writing: Future[None] | None = field(default=None, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        """Make the folder, remove what a crash left half-written, put back what it left half-replaced."""
+    def open(self) -> Checkpoints:
+        """For the stage that writes here: remove what a crash left half-written, put back what it half-replaced."""
         with storing(str(self.folder)):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
+        return self
 
     def _tidy(self) -> None:
         for replaced in self.folder.glob(f"{OLD}*"):
@@ -139,6 +141,7 @@ class Checkpoints:
         temporary = self.folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
         try:
             with storing(f"the checkpoint {final}"):
+                self.folder.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(temporary, ignore_errors=True)
                 temporary.mkdir()
                 write(temporary)
@@ -147,7 +150,7 @@ class Checkpoints:
                     fsync(path)
                     name = path.relative_to(temporary).as_posix()
                     entries[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-                manifest = sealed({"format": FORMAT, "step": step, "best": best, "files": entries})
+                manifest = seal({"format": FORMAT, "step": step, "best": best, "files": entries})
                 (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
                 fsync(temporary / MANIFEST)
                 fsync(temporary)
@@ -195,11 +198,16 @@ class Checkpoints:
             raise TransferkitError(f"the best checkpoint {folder} is damaged: {problem}")
         return folder
 
-    def newest(self) -> Path | None:
-        """The newest valid checkpoint; a broken one is named, with what is used instead. Raises InputError."""
+    def newest(self, at_most: int | None = None) -> Path | None:
+        """The newest valid checkpoint, of at most so many steps; a broken one is named, with what is used instead.
+
+        Raises InputError where all are broken.
+        """
         self.close()
         broken: list[tuple[str, str]] = []
         for folder in self.folders():
+            if at_most is not None and (step_of(folder) or 0) > at_most:
+                continue
             problem = verify(folder)
             if problem is None:
                 for name, reason in broken:

@@ -6,8 +6,7 @@ training opens its data through it, and so does whatever looks at a stage's imag
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferkit.atomic import write_bytes
 from transferkit.data.images import BadImage
 from transferkit.data.planting import planted_in
 from transferkit.data.samples import Samples
-from transferkit.data.sources import Source, open_split
+from transferkit.data.sources import Source, open_split, refuse_one_class
 from transferkit.data.subsets import carve_validation, per_class_fraction
 from transferkit.data.tables import TableSamples, TableSource, refuse_other_kind, strata
 from transferkit.data.transforms import Pipeline, transforms
@@ -26,6 +26,7 @@ from transferkit.errors import InputError, Problem
 from transferkit.folder import cache_folder
 from transferkit.hooks import RunPlugins
 from transferkit.recipe import schema
+from transferkit.report import Table, csv_bytes
 
 if TYPE_CHECKING:
     from transferkit.model import Preprocessing
@@ -209,24 +210,24 @@ def open_sources(plan: StagePlan) -> StageSources:
     images = StageImages(stage, plan.recipe.datasets, plan.seed, plan.corruptions.get)
     train = images.part(stage.dataset, "train")
     assert train is not None
+    refuse_one_class(train.source, stage.dataset, plan.recipe.datasets)
     validation, test = images.part(stage.dataset, "val"), images.part(stage.dataset, "test")
     others = {} if test is None else {"test": (stage.dataset, "test", test)}
     for name in stage.evaluate:
         others[name] = (name, *_evaluation_split(name, images))
         refuse_other_kind(train.source, stage.dataset, others[name][2].source, name)
-    _report_bad_images(plan, {id(part.source): part.source for part in (train, validation, test) if part}.values())
     return StageSources(images, train, validation, others)
 
 
-def _report_bad_images(plan: StagePlan, sources: Iterable[Source]) -> None:
+def _report_bad_images(plan: StagePlan, samples: Sequence[Samples | None]) -> None:
     """What `on_bad_image: skip` left out, by name: in a warning, and in bad_images.csv of the stage."""
-    bad = [image for source in sources for image in source.bad_images]
+    found = [one for one in samples if one is not None]
+    sources = {id(one.source): one.source for one in found}.values()
+    bad = [image for one in sources for image in one.bad_images] + [image for one in found for image in one.left_out]
     if bad:
         path = plan.out / "bad_images.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["path", "class", "reason"])
-            rows.writerows([image.path, image.class_name, image.reason] for image in bad)
+        rows = [[image.path, image.class_name, image.reason] for image in bad]
+        write_bytes(path, csv_bytes(Table(["path", "class", "reason"], rows)))
         plan.display.warn(f"{len(bad)} images cannot be read and are left out; they are listed in {path}")
 
 
@@ -256,6 +257,7 @@ def stage_data(plan: StagePlan, sources: StageSources, preprocessing: Preprocess
     if sources.validation is not None:
         given["val"] = (name, "val", sources.validation)
     made = {key: _samples(plan, sources.images, preprocessing, *one) for key, one in given.items()}
+    _report_bad_images(plan, list(made.values()))
     return StageData(made["train"], made.get("val"), {key: made[key] for key in sources.others})
 
 

@@ -186,8 +186,7 @@ def evaluate(
     tally: _Answers | _Errors = _Answers(num_classes, accelerator.device)
     with evaluating(model):
         for batch in loader:
-            images = batch.images["target"].to(accelerator.device, non_blocking=True)
-            labels = batch.labels["target"].to(accelerator.device, non_blocking=True)
+            images, labels = (part["target"] for part in batch.on(accelerator.device))
             if labels.is_floating_point() and isinstance(tally, _Answers):
                 tally = _Errors(accelerator.device)
             if channels_last:

@@ -101,6 +101,7 @@ def eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> 
         workers=_workers(plan.stage),
         rank=accelerator.process_index,
         world=accelerator.num_processes,
+        pin_memory=accelerator.device.type == "cuda",
     )
 
 

@@ -13,19 +13,20 @@ from transferkit.training.session import Session
 def train(session: Session) -> None:
     """Train one stage to its end, from wherever its state stands.
 
-    Raises NonFiniteError before a loss that is no number touches the weights, and Interrupted after a signal,
-    when the state is safe on disk.
+    Raises NonFiniteError before a loss or a gradient that is no number touches the weights, and Interrupted after a
+    signal; in both cases the state is safe on disk.
     """
     accelerator, optimizer, state = session.accelerator, session.optimizer, session.state
 
     evaluate_start(session)  # where the start is a result already, training has to beat it
+    session.analyze()  # what a signal ended after the checkpoint was written
 
     while not session.finished:
         model = session.begin_epoch()  # gradual unfreezing, train mode
 
         for batches in session.steps():  # the micro-batches of one optimizer step
             session.schedule.step_update(state.steps_before + state.step)  # the learning rates of this step
-            session.seed_step()  # dropout and its like: a function of (seed, step)
+            session.begin_step()  # dropout and its like: a function of (seed, step)
             losses: list[Losses] = []
             for batch in batches:
                 given = place(session, batch)  # on the device; mixup, transform_batch, combine
@@ -37,10 +38,10 @@ def train(session: Session) -> None:
                     accelerator.backward(loss.total)
                 losses.append(loss)
 
-            session.check(losses, batches)  # finite on every process
             accelerator.unscale_gradients(optimizer)
             pull_all(session.anchors, session.epochs_done)  # L2-SP and its like, once per step
-            clip_gradients(session.model.parameters(), session.stage.clip)
+            size = clip_gradients(session.model.parameters(), session.stage.clip)
+            session.check(losses, batches, size)  # losses and gradients are finite, on every process
             optimizer.step()
             session.keep_pruned()
             optimizer.zero_grad(set_to_none=True)
@@ -54,3 +55,4 @@ def train(session: Session) -> None:
         metrics = session.evaluate()
         session.end_epoch(metrics)  # plugins' epoch_end, metrics.jsonl, best so far
         session.save()
+        session.analyze()  # those on a schedule, on a copy of the model

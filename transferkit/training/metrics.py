@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transferkit.atomic import append_text, write_bytes
 from transferkit.errors import StorageError
-from transferkit.report import finite
+from transferkit.report import json_text
 from transferkit.training.objective import Losses
 from transferkit.training.pictures import log_confusion
 
@@ -216,7 +216,7 @@ class MetricsLog:
             del self._unwritten[path]
 
     def _append(self, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-        lines = "".join(json.dumps(finite(record), ensure_ascii=False) + "\n" for record in records)
+        lines = "".join(json_text(record) + "\n" for record in records)
         self._unwritten[path] = self._unwritten.get(path, "") + lines
         try:
             self.flush()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transferkit.errors import InputError, NonFiniteError
+from transferkit.errors import InputError
 from transferkit.hooks import Call
 from transferkit.recipe import schema
 from transferkit.training.term_weights import WeightFunction, check_terms, weight_of
@@ -221,19 +219,3 @@ class Objective:
             parts.append(part * weights[stream] if stream in weights else part)
         total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
         return total * (self.world / step_total)
-
-
-def refuse_non_finite(
-    losses: Sequence[Losses], *, step: int, lr: float, ids: Sequence[str], last: Sequence[float], where: Path
-) -> NoReturn:
-    """Stop before a loss that is no number ruins the weights. Raises NonFiniteError naming the culprit."""
-    culprits = ["the task loss"] if any(not math.isfinite(item.task.item()) for item in losses) else []
-    for name, term in {key for item in losses for key, v in item.raw.items() if not math.isfinite(float(v))}:
-        culprits.append(f"the penalty {name}" + (f" ({term})" if term else ""))
-    history = ", ".join(f"{value:.4g}" for value in last) or "none"
-    shown = ", ".join(ids[:8]) + (", …" if len(ids) > 8 else "")
-    raise NonFiniteError(
-        f"{' and '.join(culprits) or 'the loss'} is not finite at step {step} (learning rate {lr:.3g}). "
-        f"Last losses: {history}. Images of this step: {shown}. The weights were not changed; checkpoints are in "
-        f"{where}. Try a smaller learning rate, warm-up or `clip: {{norm: 1}}`."
-    )

@@ -29,11 +29,16 @@ def log_batch(accelerator: Accelerator, samples: Samples, preprocessing: Preproc
         return
     chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int)
     images = torch.stack([samples.get(int(index), 0)[0] for index in chosen])
+    for writer in _writers(accelerator):
+        writer.add_image("training images", grid_of(images, preprocessing), 0)
+
+
+def grid_of(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """One picture (3, H, W), values 0 to 1, of images (n, 3, h, w) as the model gets them, four in a row."""
     mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
-    grid = make_grid((images * std + mean).clamp(0, 1), nrow=4)
-    for writer in _writers(accelerator):
-        writer.add_image("training images", grid, 0)
+    grid: Tensor = make_grid((images * std + mean).clamp(0, 1), nrow=4)
+    return grid
 
 
 def corruption_pairs(samples: Samples) -> Image.Image:

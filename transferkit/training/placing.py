@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor
 
 from transferkit.data.randomness import seeded
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
 def place(session: Session, batch: Batch) -> Combined:
     """Images and labels by stream. All that is random here is keyed by the step and the process."""
-    images = send_to_device(batch.images, session.device, non_blocking=True)
-    labels = send_to_device(batch.labels, session.device, non_blocking=True)
+    images, labels = batch.on(session.device)
     if session.stage.channels_last:
         images = {name: x.contiguous(memory_format=torch.channels_last) for name, x in images.items()}
     state = session.state

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from transferkit.contained import told
 from transferkit.data.randomness import seeded
 from transferkit.folder import cache_folder
 from transferkit.freezing import Freezing
@@ -115,7 +117,7 @@ def prepare(plan: StagePlan) -> Session:
         anchors=(),
         freezing=freezing,
         plugins=plan.plugins,
-        checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn),
+        checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn).open(),
         log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator, plan.display.warn),
         stop=plan.stop,
         total_steps=total_steps,
@@ -158,10 +160,21 @@ def opened(plan: StagePlan) -> Iterator[Session]:
             error = caught
             raise
         finally:
-            plan.display.end()
-            for call in plan.plugins.calls("teardown"):
-                call(TeardownOffer(session, error))
-            session.close()
+            with plan.stop.held(), closing(session):
+                plan.display.end()
+                _tear_down(plan, session, error)
+
+
+def _tear_down(plan: StagePlan, session: Session, error: BaseException | None) -> None:
+    """Every plugin's `teardown`. What was trained is finished by then: one that fails is a warning."""
+    for call in plan.plugins.calls("teardown"):
+        try:
+            call(TeardownOffer(session, error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as broken:
+            session.warn(f"teardown of the {call.plugin} failed: {told(broken)}")
+            plan.display.record("".join(traceback.format_exception(broken)))
 
 
 def short_of_memory(plan: StagePlan, session: Session | None) -> str:

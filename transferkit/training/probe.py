@@ -16,7 +16,7 @@ from transferkit.recipe import Loaded
 from transferkit.training.loop import train
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
-from transferkit.training.signals import StopSignal
+from transferkit.training.signals import watching
 from transferkit.training.stage_plan import StagePlan
 
 STEPS = 3
@@ -25,10 +25,11 @@ STEPS = 3
 def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
     """Train a stage for three steps and throw the result away.
 
-    Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb` and `loss`.
+    Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb` and `loss`, and the model's
+    `preprocessing`.
     """
     stage = loaded.recipe.stage(name)
-    with tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
+    with watching() as stop, tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
         folder = RunFolder(Path(place))
         plan = StagePlan(
             recipe=loaded.recipe,
@@ -39,7 +40,7 @@ def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
             out=folder.stage(stage.name),
             start=None if stage.start in ("pretrained", "scratch") else Path(stage.start),
             display=Display(quiet=True),
-            stop=StopSignal(),
+            stop=stop,
         )
         with opened(plan) as session:
             session.validation, session.others = None, {}
@@ -50,6 +51,7 @@ def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
         "images_per_second": record["images_per_second"],
         "peak_memory_mb": _peak_memory(session.device),
         "loss": record["loss"],
+        "preprocessing": session.model.preprocessing.to_json(),
     }
 
 

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from transferkit.formats import duration
+from transferkit.text import one_line, printable
+from transferkit.training import signals
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
@@ -30,7 +32,7 @@ class Bar(Protocol):
     """A piece of work under way."""
 
     def advance(self, amount: int = 1) -> None:
-        """So much more is done."""
+        """So much more is done. Raises Stopped after a signal, except where a training step has to end first."""
 
 
 class Display:
@@ -50,7 +52,8 @@ class Display:
     # -- lines ------------------------------------------------------------------------------------------------
 
     def line(self, text: str, *, style: str | None = None) -> None:
-        """One permanent line."""
+        """One permanent line, with nothing in it that a terminal would obey."""
+        text = printable(text)
         if not self.quiet:
             self.console.print(text, style=style, markup=False, soft_wrap=True)
         self.record(text)
@@ -61,6 +64,7 @@ class Display:
 
     def record(self, text: str) -> None:
         """To run.log only."""
+        text = printable(text)
         if self._log is not None:
             stamp = time.strftime("%H:%M:%S", time.gmtime())
             with suppress(OSError), self._log.open("a", encoding="utf-8") as file:  # a full disk is said elsewhere
@@ -176,7 +180,7 @@ class Display:
     @contextmanager
     def task(self, total: int, description: str) -> Iterator[Bar]:
         """A bar for any other work; it appears only when the work takes more than two seconds."""
-        bar = _Work(self, total, description)
+        bar = _Work(self, total, one_line(description))
         try:
             yield bar
         finally:
@@ -203,6 +207,7 @@ def _contents(samples: Samples) -> str:
 
 def shortened(name: str, width: int = 24) -> str:
     """A class name that fits a line: ImageNet's are lists of synonyms."""
+    name = one_line(name)
     return name if len(name) <= width else name[: width - 1].rstrip(", ") + "…"
 
 
@@ -219,6 +224,7 @@ class _Work:
 
     def advance(self, amount: int = 1) -> None:
         """So much more is done."""
+        signals.check()
         self.done += amount
         now = time.monotonic()
         if not self._foretold and now - self._began > PATIENCE:

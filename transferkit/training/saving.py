@@ -13,7 +13,8 @@ from transferkit.errors import InputError, StorageError
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.fingerprint import differences, recipe_facts, refuse, refuse_other_classes, version_facts
 from transferkit.training.metrics import Totals
-from transferkit.training.state import all_finite, load_tree, save_tree, snapshot
+from transferkit.training.non_finite import refuse_state
+from transferkit.training.state import load_tree, save_tree, snapshot
 
 if TYPE_CHECKING:
     from transferkit.training.session import Session
@@ -22,23 +23,22 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint"
 
 
-def save(session: Session) -> None:
-    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch.
+def save(session: Session, *, always: bool = False) -> None:
+    """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch; or `always`.
 
-    What is written is copied first, and training goes on while it is written.
+    What is written is copied first, and training goes on while it is written. Raises NonFiniteError instead, on every
+    process, where something in it is not finite.
     """
     state = session.state
     within_epoch = state.batch > 0
     best = not within_epoch and state.best is not None and state.best["epoch"] == state.epoch - 1
-    due = within_epoch or session.finished or state.epoch % session.stage.checkpoints.every == 0
+    due = always or within_epoch or session.finished or state.epoch % session.stage.checkpoints.every == 0
     if not (best or due):
         return
+    refuse_state(session)
     totals = session.totals.state(session.accelerator)
     if session.accelerator.is_main_process:
-        if all_finite(session.model.state_dict()):
-            _begin(session, totals, best=best)
-        else:
-            session.warn(f"step {state.step}: the weights are not finite; no checkpoint was written")
+        _begin(session, totals, best=best)
     session.saved()
     session.accelerator.wait_for_everyone()
 
@@ -97,8 +97,10 @@ def restore(session: Session, folder: Path) -> None:
             plugin.instance.load_state_dict(plugins[plugin.name])
     if session.plan.extended:
         _extend(session)
-    session.schedule.step_update(session.state.steps_before + session.state.step)
+    # the rates of the last step done: an epoch whose evaluation was interrupted reports them
+    session.schedule.step_update(max(session.state.steps_before + session.state.step - 1, 0))
     session.log.rewind(session.stage.name, session.state.step)
+    session.saved()
     for sentence in accepted:
         session.warn(f"stage {session.stage.name} goes on with a difference: {sentence}")
 

@@ -23,9 +23,11 @@ from transferkit.training.anchors import WeightedAnchor
 from transferkit.training.best import remember
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.evaluation import Evaluation, evaluate
+from transferkit.training.examine import broken_anchors
 from transferkit.training.fingerprint import Facts, fingerprint
 from transferkit.training.metrics import MetricsLog, Totals
-from transferkit.training.objective import Losses, Objective, Offers, refuse_non_finite
+from transferkit.training.non_finite import Buffers, refuse_step
+from transferkit.training.objective import Losses, Objective, Offers
 from transferkit.training.offers import EpochOffer, StepOffer
 from transferkit.training.optimization import learning_rates
 from transferkit.training.pictures import log_batch
@@ -33,6 +35,7 @@ from transferkit.training.planted import record_corruptions
 from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
 from transferkit.training.stage_plan import StagePlan
+from transferkit.training.watching import ask, look
 from transferkit.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from transferkit.report import Report
     from transferkit.training.pruning import Pruning
 
-MAX_SKIPPED = 10  # consecutive non-finite fp16 losses that the loss scaler may still recover from
+MAX_SKIPPED = 10  # consecutive steps with non-finite numbers that, in fp16, the loss scaler may still recover from
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Scheduled:
 
     name: str
     every: int
-    analyze: Callable[..., Report]
+    analyze: Callable[..., Report | None]  # None where its report is there already
 
 
 @dataclass
@@ -95,7 +98,13 @@ class Session(Workspace):
         self._trained_for = 0.0  # seconds of this epoch without evaluation
         self._waited_for_data = 0.0
         self._features: Tensor | None = None
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), 0
+        self.buffers = Buffers(self.model)
+        self._answers: list[tuple[Tensor, Tensor]] = []  # logits and labels of this step
+        loaders = (self.loader, self.validation, *self.others.values(), *self.early.values())
+        self._loaders = [loader for loader in loaders if loader is not None]
+        for loader in self._loaders:
+            loader.feed.waiting = self.save_or_stop_alone
 
     @cached_property
     def fingerprint(self) -> Facts:
@@ -124,8 +133,8 @@ class Session(Workspace):
 
     @property
     def finished(self) -> bool:
-        """Whether the last step is done, or patience ran out."""
-        return self.state.step >= self.total_steps or self.state.stopped_early
+        """Whether the last step is done and its epoch ended, or patience ran out."""
+        return (self.state.step >= self.total_steps and not self.state.batch) or self.state.stopped_early
 
     def begin_epoch(self) -> nn.Module:
         """Open what gradual unfreezing opens, put every module in the mode it trains in; the module to call."""
@@ -164,8 +173,13 @@ class Session(Workspace):
                 yield group
                 group = []
 
-    def seed_step(self) -> None:
-        """Key torch's global generators to the step: what dropout draws does not depend on what came before."""
+    def begin_step(self) -> None:
+        """Key torch's global generators to the step: what dropout draws does not depend on what came before.
+
+        Running statistics are kept, so that a step that is refused can give them back.
+        """
+        self.buffers.keep()
+        self._answers = []
         value = key(self.seed, self.stage.name, "step", self.state.step, self.accelerator.process_index)
         # torch.manual_seed would also format a stack trace for every kind of device that is not in use: 0.1 ms
         torch.default_generator.manual_seed(value)
@@ -204,7 +218,7 @@ class Session(Workspace):
             return offered[stream]
 
         if "target" in outputs:
-            self.totals.count(outputs["target"].logits, labels["target"])
+            self._answers.append((outputs["target"].logits.detach(), labels["target"]))
             if self._features is None or len(labels["target"]) >= len(self._features):  # not a short last batch
                 self._features = outputs["target"].features.detach()
         return self.objective(
@@ -222,29 +236,24 @@ class Session(Workspace):
         """Look at the first loss before it is used, and say what will not work."""
         diagnostics.inspect_first_loss(self, loss, next(iter(outputs.values())))
 
-    def check(self, losses: Sequence[Losses], batches: Sequence[Batch]) -> None:
-        """Refuse a loss that is no number, on every process at once."""
-        finite = all(math.isfinite(loss.total.item()) for loss in losses)
-        if self.accelerator.num_processes > 1:
-            flag = torch.tensor([0.0 if finite else 1.0], device=self.device)
-            finite = not float(self.accelerator.reduce(flag, "sum"))
-        if finite:
+    def check(self, losses: Sequence[Losses], batches: Sequence[Batch], size: Tensor) -> None:
+        """Refuse a loss or a gradient (`size` is theirs) that is no number, on every process at once.
+
+        Everything is looked at in one transfer from the device, after anchors and before the weights change.
+        """
+        numbers = torch.stack([size.float(), *(loss.total.detach().float() for loss in losses)])
+        if self.accelerator.num_processes > 1:  # what is not finite on one process is not in the sum
+            numbers = self.accelerator.reduce(numbers, "sum")
+        known, *of_losses = numbers.tolist()
+        if math.isfinite(known) and all(map(math.isfinite, of_losses)):
             self._skipped = 0
             return
         self._skipped += 1
-        if self.stage.precision == "fp16" and self._skipped <= MAX_SKIPPED:
-            return  # the scaler finds the gradients infinite, skips the step and lowers the scale
-        known = self.train_samples.ids
-        ids = [known[int(index)] for batch in batches for index in batch.indices.get("target", ())]
-        rates = learning_rates(self.optimizer)
-        refuse_non_finite(
-            losses,
-            step=self.state.step,
-            lr=rates[0],
-            ids=ids,
-            last=self.state.last_losses,
-            where=self.checkpoints.folder,
-        )
+        if self.stage.precision == "fp16" and self._skipped <= MAX_SKIPPED and not broken_anchors(self):
+            if not all(map(math.isfinite, of_losses)):
+                self.buffers.give_back()  # the forward pass has overflowed, and with it the running statistics
+            return  # the scaler has found the gradients infinite, skips the step and lowers the scale
+        refuse_step(self, losses, batches)
 
     def keep_pruned(self) -> None:
         """Pruned weights stay zero, whatever the optimizer did."""
@@ -262,14 +271,15 @@ class Session(Workspace):
         state.batch += len(batches)
         for name, count in (item for batch in batches for item in batch.totals.items()):
             state.seen[name] = state.seen.get(name, 0) + count
+        for logits, labels in self._answers:
+            self.totals.count(logits, labels)
         self.totals.add(losses, images)
         if self._step_end:
             offer = StepOffer(self, state.step, self.totals.newest())
             for call in self._step_end:
-                self.log.scalars(call(offer), state.step, prefix=f"{call.plugin.name}/")
+                ask(self, call, offer)
         if self.display.due():
             self.totals.settle()
-            state.last_losses = self.totals.recent
             running = self.totals.running()
             self.log.scalars(running, state.step, prefix="step/")
             self.display.step(
@@ -288,11 +298,16 @@ class Session(Workspace):
         if self.accelerator.num_processes > 1:
             flags = self.accelerator.gather(torch.tensor([[float(asked), float(late)]], device=self.device))
             asked, late = int(flags[:, 0].max()), bool(flags[:, 1].max())
-        if (asked or late) and self.state.batch:  # otherwise the last epoch's end is on disk already
-            self.save()
+        if (asked or late) and (self.state.batch or self.state.step != self._saved_step):
+            self.save(always=True)
         if asked:
             self.checkpoints.settle()
             raise Interrupted(f"stopped at step {self.state.step} of stage {self.stage.name}", asked)
+
+    def save_or_stop_alone(self) -> None:
+        """The same where a process waits for data or evaluates; of several, none can leave the others there."""
+        if self.accelerator.num_processes == 1:
+            self.save_or_stop()
 
     def evaluate(self) -> dict[str, Evaluation]:
         """Evaluate on validation and on what `evaluate` names, never on test; empty between evaluations."""
@@ -321,10 +336,9 @@ class Session(Workspace):
         return found
 
     def _evaluated(self, bar: Bar, images: int) -> None:
-        """After each batch of an evaluation. One process can leave here; several leave together, between steps."""
+        """After each batch of an evaluation."""
         bar.advance(images)
-        if self.accelerator.num_processes == 1:
-            self.save_or_stop()
+        self.save_or_stop_alone()
 
     def end_epoch(self, found: Mapping[str, Evaluation]) -> None:
         """Write the epoch's records, remember the best, let plugins look, see whether patience ran out."""
@@ -335,18 +349,22 @@ class Session(Workspace):
         diagnostics.watch(self, found.get("val"), self._features)
         offer = EpochOffer(self, state.epoch, {record["split"]: record for record in records})
         for call in self._epoch_end:
-            extra = call(offer)
-            self.log.scalars(extra, state.step, prefix=f"{call.plugin.name}/")
-            if extra:
-                records[0].setdefault("plugins", {})[call.plugin.name] = dict(extra)
-        for analysis in self.scheduled:
-            if (state.epoch + 1) % analysis.every == 0:
-                report = analysis.analyze(live=(self.best_model(), self.source_head), epoch=state.epoch + 1)
-                self.log.scalars(report.metrics, state.step, prefix=f"{analysis.name}/")
+            if extra := ask(self, call, offer):
+                records[0].setdefault("plugins", {})[call.plugin.name] = extra
         self.log.epoch(records, found, self.classes)
         self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
+        state.last_losses = self.totals.recent
         self.totals, self._features = Totals(), None
         state.epoch, state.batch = state.epoch + 1, 0
+
+    def analyze(self) -> None:
+        """The analyses that are due at the end of this epoch and not done yet; they may be interrupted at once."""
+        epoch = self.state.epoch
+        for analysis in self.scheduled if epoch > 0 and self.state.batch == 0 else ():
+            if epoch % analysis.every:
+                continue
+            with self.stop.phase(f"analysis {analysis.name} looked at epoch {epoch}"), self.stop.released():
+                look(self, analysis, epoch)
 
     def _records(self, found: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl for this epoch: train first, then what was evaluated."""
@@ -391,17 +409,16 @@ class Session(Workspace):
 
     def close(self) -> None:
         """End worker processes and trackers."""
-        for loader in (self.loader, self.validation, *self.others.values(), *self.early.values()):
-            if loader is not None:
-                loader.close()
+        for loader in self._loaders:
+            loader.close()
         self.checkpoints.close()
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
-    def save(self) -> None:
+    def save(self, *, always: bool = False) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""
-        saving.save(self)
+        saving.save(self, always=always)
 
     def saved(self) -> None:
         """A checkpoint has begun: the next one by time is due so many minutes from now."""
-        self._saved = time.monotonic()
+        self._saved, self._saved_step = time.monotonic(), self.state.step

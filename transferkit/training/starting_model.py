@@ -27,7 +27,7 @@ def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, 
         model, _ = build(spec, weights="scratch", source_classes=None, classes=classes)
         return model, None
     weights = Path(spec.weights) if spec.weights else "pretrained"
-    return build(spec, weights=weights, source_classes=None, classes=classes)  # type: ignore[arg-type]
+    return build(spec, weights=weights, source_classes=None, classes=classes, say=plan.display.line)  # type: ignore[arg-type]
 
 
 def initialise_head(

@@ -79,13 +79,3 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_restore(item, tensors) for item in value]
     return value
-
-
-def all_finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether every floating-point tensor holds numbers only."""
-    return all(_is_finite(tensor.detach()) for tensor in tensors.values() if tensor.is_floating_point())
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # a sum is ten times cheaper, and a number only if every term is; it may overflow where all of them are
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())

@@ -37,6 +37,7 @@ class State:
     stopped_early: bool = False
     last_losses: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    failed_analyses: dict[str, list[int]] = field(default_factory=dict)  # after which epochs, counted from 1
     seen: dict[str, int] = field(default_factory=dict)  # images of each stream trained on, over all processes
 
 

@@ -1,0 +1,76 @@
+"""The verbs of plugins, each added so that a broken one costs only itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from typer.main import get_command_name, get_group
+
+from transferkit.contained import contained
+from transferkit.errors import InputError
+from transferkit.registry import Failure, Owner, Registry
+
+ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def add_verbs(app: typer.Typer, registry: Registry) -> None:
+    """Add what plugins offer in `transferkit_commands`; what goes wrong is recorded in `registry.failures`.
+
+    A verb keeps the name of a built-in one from no plugin; one that two plugins offer is refused where it is used.
+    """
+    taken = {get_command_name(one.callback.__name__) for one in app.registered_commands if one.callback is not None}
+    taken |= {str(one.name) for one in app.registered_groups}
+    offered: dict[str, list[tuple[Owner, typer.Typer]]] = {}
+    for name, module in registry.manager.list_name_plugin():
+        owner, given = registry.owners[name], typer.Typer()
+        others = {other for _, other in registry.manager.list_name_plugin() if other is not module}
+        with _recorded(registry, owner):
+            registry.manager.subset_hook_caller("transferkit_commands", others)(cli=given)
+        for own in _single(given):
+            with _recorded(registry, owner):
+                (verb,) = get_group(own).commands  # made once here: a function that Typer cannot read is found out
+                if verb in taken:
+                    raise InputError(f'its verb "{verb}" is left out: transferkit has one of that name')
+                offered.setdefault(verb, []).append((owner, own))
+    for verb, found in offered.items():
+        if len(found) > 1:
+            app.command(verb, context_settings=ANYTHING)(_ambiguous(verb, [owner for owner, _ in found]))
+            continue
+        own = found[0][1]
+        app.registered_commands += own.registered_commands
+        app.registered_groups += own.registered_groups
+
+
+@contextmanager
+def _recorded(registry: Registry, owner: Owner) -> Iterator[None]:
+    try:
+        with contained():
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's function raises must not stop the command line
+        registry.failures.append(Failure(owner, error))
+
+
+def _single(given: typer.Typer) -> Iterator[typer.Typer]:
+    """Each verb, and each group of verbs, in a command line of its own."""
+    for kind in ("registered_commands", "registered_groups"):
+        for info in getattr(given, kind):
+            own = typer.Typer()
+            getattr(own, kind).append(info)
+            yield own
+
+
+def _ambiguous(verb: str, owners: list[Owner]) -> Callable[[], None]:
+    named = " and ".join(map(str, owners))
+
+    def refuse() -> None:
+        raise InputError(
+            f'{len(owners)} installed distributions offer the verb "{verb}": {named}; '
+            f"leave one out with TRANSFERKIT_DISABLE_PLUGINS={owners[-1].distribution}"
+        )
+
+    refuse.__doc__ = f"Offered by {named}: refused until one of them is left out."
+    return refuse
