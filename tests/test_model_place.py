@@ -59,7 +59,7 @@ def test_a_model_that_is_gone_is_not_replaced_by_another_stages(run):
     config = run / "stages" / "second" / "model" / "config.json"
     config.unlink()
     for stage in (None, "second"):
-        with pytest.raises(InputError, match='the model of the stage "second" is not in .*second/model any more'):
+        with pytest.raises(InputError, match=r'the model of the stage "second" is not in .*second/model any more'):
             find_model(str(run), stage)
     assert find_model(str(run), "first") == run / "stages" / "first" / "model"
 

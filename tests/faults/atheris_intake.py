@@ -39,7 +39,13 @@ def fuzz(target: str, corpus: str, seconds: int) -> None:
         with contextlib.suppress(InputError):
             load_recipe(made_up)
 
-    options = [f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=4096", f"-artifact_prefix={corpus}/"]
+    options = [
+        f"-max_total_time={seconds}",
+        "-timeout=20",
+        "-rss_limit_mb=4096",
+        "-verbosity=0",
+        f"-artifact_prefix={corpus}/",
+    ]
     atheris.Setup([sys.argv[0], *options, corpus], {"image": image, "recipe": recipe}[target])
     atheris.Fuzz()
 
