@@ -196,7 +196,7 @@ def test_an_attempt_that_came_to_no_checkpoint_leaves_no_lines(early, registry, 
 def loaders(count: int | None, seed: int = 0, at: tuple[int, ...] = (1,), **samples: Samples) -> dict[str, list[str]]:
     stage = SimpleNamespace(evaluate_at=list(at), evaluate_images=count, batch_size=4, workers=0)
     plan: Any = SimpleNamespace(stage=stage, seed=seed)
-    one: Any = SimpleNamespace(process_index=0, num_processes=1)
+    one: Any = SimpleNamespace(process_index=0, num_processes=1, device=torch.device("cpu"))
     return {name: loader.samples.ids for name, loader in early_loaders(plan, samples, one).items()}
 
 

@@ -143,7 +143,7 @@ def test_a_signal_in_any_phase(execute, tmp_path, whole_run, phase: str, words: 
     assert stopped.value.__notes__ == [f"go on with: transferkit resume {path}"]
     assert went_on == ([phase] if phase in HELD else [])
     assert folder.result["status"] == "stopped"
-    assert [left for left in path.rglob("*") if left.name.startswith(".") or left.name == "half"] == []
+    assert [left for left in path.rglob("*") if left.name.startswith(".tmp") or left.name == "half"] == []
 
     done = len(analysed)
     result = execute(folder)

@@ -37,9 +37,9 @@ def replay(
 
     from transferkit.training.progress import Display
     from transferkit.training.replay import replay as compute
-    from transferkit.training.signals import StopSignal
+    from transferkit.training.signals import watching
 
-    with StopSignal().watching() as stop:
+    with watching() as stop:
         found = compute(run_dir, stage=stage, step=step, display=Display(quiet=json), stop=stop)
     if out is not None:
         found.write(out)

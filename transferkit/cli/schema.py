@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.output import note, print_json
-from transferkit.errors import InputError
+from transferkit.errors import InputError, StorageError
 from transferkit.registry import installed
 from transferkit.report import write_json
 
@@ -25,6 +25,6 @@ def schema(
         return
     try:
         write_json(out, content)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from None
+    except StorageError as error:
+        raise InputError(f"cannot write {out}: {error}") from None
     note(f"{out} written; begin a recipe with: # yaml-language-server: $schema={out}")
