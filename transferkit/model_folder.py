@@ -21,7 +21,7 @@ from torch import Tensor
 
 import transferkit
 from transferkit.atomic import fsync, sha256
-from transferkit.errors import InputError, TransferkitError
+from transferkit.errors import InputError, NonFiniteError, TransferkitError
 from transferkit.model.compatibility import check_forward, evaluating, probe_batch, require_one_head
 from transferkit.model.factory import create_net
 from transferkit.model.folder_config import CONFIG, FORMAT, KEY, FolderConfig, OwnFields, read_config, timm_fields
@@ -30,7 +30,7 @@ from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.records import seal
 from transferkit.safetensors_header import count_numbers
-from transferkit.weights import load_weights, read_weights
+from transferkit.weights import load_weights, read_weights, refuse_non_finite
 
 WEIGHTS = "model.safetensors"
 SOURCE_HEAD = "source_head.safetensors"
@@ -45,14 +45,19 @@ def save_model(
     `info` is kept under config.json's `transferkit` key (where the weights came from, stage, recipe, …), beside the
     SHA-256 of every file. A folder of that name is replaced. Pass the plain model: not a compiled, wrapped or
     averaged one. Raises TransferkitError for a model that its folder does not give back: what timm's constructor
-    does not make (layers put in place of others, hooks) is in no file.
+    does not make (layers put in place of others, hooks) is in no file. Raises NonFiniteError for NaN and infinity.
     """
     folder = Path(folder)
+    state = _plain(model.net.state_dict())
+    try:
+        refuse_non_finite(state, f"{folder}: not saved")
+    except InputError as error:
+        raise NonFiniteError(str(error)) from None
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         work.chmod(0o755)
-        _write(_plain(model.net.state_dict()), work / WEIGHTS)
+        _write(state, work / WEIGHTS)
         if source_head is not None:
             _write(_head_tensors(source_head), work / SOURCE_HEAD)
         sums = {path.name: sha256(path) for path in sorted(work.iterdir())}
@@ -133,8 +138,7 @@ def _see_it_open(work: Path, model: TransferModel, folder: Path) -> None:
         problems = "; ".join(problem.message for problem in error.problems)
         raise TransferkitError(
             f"{folder}: not saved, because it could not be opened again: timm's {model.architecture} with the options "
-            f"{model.options} is not the model that was trained ({problems}). Has a plugin put other layers into it? "
-            "A module with `merged()`, returned by the hook `adapt`, becomes a plain layer when it is saved"
+            f"{model.options} is not the model that was trained ({problems}); a plugin may have put other layers in it"
         ) from error
     like = model.head.weight
     images = probe_batch(opened, 1).to(like)

@@ -96,9 +96,13 @@ class ExportRecord(_Part):
         """What also goes into the exported files themselves, as JSON: everything but `exports`."""
         return json.dumps(self.model_dump(exclude={"exports", SEAL}), ensure_ascii=False)
 
+    def content(self) -> dict[str, Any]:
+        """What the file holds, with the SHA-256 of all the rest of it."""
+        return seal(self.model_dump())
+
     def text(self) -> str:
-        """The content of the file."""
-        return json.dumps(seal(self.model_dump()), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        """The same as the file's text."""
+        return json.dumps(self.content(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_record(folder: Path | str) -> ExportRecord | None:
