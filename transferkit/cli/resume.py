@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.output import answers_only
 from transferkit.cli.summary import present
 
 
@@ -22,5 +23,6 @@ def resume(
 
     from transferkit.api import resume as go_on
 
-    result = go_on(run_dir, quiet=quiet)
+    with answers_only():
+        result = go_on(run_dir, quiet=quiet)
     present(result, as_json=json, quiet=quiet)
