@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ESCAPES)
-    with watching(to_the_end=arguments is None):
-        sys.exit(_run(arguments))
+    sys.exit(_run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
+        with watching(to_the_end=arguments is None):
+            code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
     except TransferkitError as error:
         _explain(error)
         return error.exit_code

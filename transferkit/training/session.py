@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -385,7 +385,8 @@ class Session(Workspace):
             loader.close()
         self.checkpoints.close()
         for tracker in self.accelerator.trackers:
-            tracker.finish()
+            with suppress(OSError):  # the curves end where the disk did not take more, which was said then
+                tracker.finish()
 
     def save(self, *, always: bool = False) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""
