@@ -58,7 +58,7 @@ def test_findings_are_near_the_top(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [("failed", "The audit failed"), ("running", "The audit had not finished")]
+    ("status", "words"), [("failed", "The audit failed"), ("running", "The audit was killed")]
 )
 def test_an_unfinished_audit_says_so(tmp_path, status, words):
     text = audit_page(tmp_path, status=status, error="boom <b>").all_text

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.audit import present_audit
+from transferkit.cli.output import answers_only
 from transferkit.cli.summary import present
 
 
@@ -41,7 +42,8 @@ def resume(
 
     from transferkit.api import go_on
 
-    result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
+    with answers_only():
+        result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
     if isinstance(result, AuditResult):
         present_audit(result, json)
     else:

@@ -42,7 +42,7 @@ class Normalise:
         made = torch.empty(pixels.shape, dtype=torch.float32)
         step = max(1, CHUNK // max(1, pixels[:1].numel()))
         part = torch.empty((min(step, len(pixels)), *pixels.shape[1:]), dtype=torch.float32)
-        for given, place in zip(pixels.split(step), made.split(step), strict=True):
+        for given, place in zip(torch.split(pixels, step), torch.split(made, step), strict=True):
             floats = part[: len(given)].copy_(given)
             torch.div(floats.div_(most).sub_(mean), std, out=place)
         return made
