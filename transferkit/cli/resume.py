@@ -20,7 +20,7 @@ def resume(
     ] = None,
     accept: Annotated[
         list[str] | None,
-        typer.Option(help="Differences that are meant: recipe, data, versions, machine (repeatable, or with commas)."),
+        typer.Option(help="Differences that are meant, with commas: recipe, data, versions, machine, records."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train a finished stage on, to so many epochs in all.")
@@ -31,7 +31,7 @@ def resume(
 ) -> None:
     """Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint.
 
-    What is not as the run left it (recipe, data, versions, machine) is named and refused, unless accepted.
+    What is not as the run left it (recipe, data, versions, machine, records) is named and refused, unless accepted.
     """
     from transferkit.analysis.audit import AuditResult
     from transferkit.analysis.audit_record import is_audit
