@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,7 +47,8 @@ class TableContents(Contents):
         """From the numbers themselves."""
         numbers = blake2b(np.ascontiguousarray(rows, "<f4").tobytes(), digest_size=16)
         numbers.update(np.ascontiguousarray(outputs, "<f4").tobytes())
-        return cls([OUTPUT], np.zeros(len(ids), np.int64), ids, _no_image, numbers.digest, rows=rows, outputs=outputs)
+        content = partial(bytes, numbers.digest())  # can travel to a process, which a hash that is not done cannot
+        return cls([OUTPUT], np.zeros(len(ids), np.int64), ids, _no_image, content, rows=rows, outputs=outputs)
 
 
 @dataclass
