@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# how many of the faults of tests/faults are tried: sample or all
+FAULTS ?= sample
+OUTCOMES := $(VENV)/.outcomes.jsonl
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test faults lint docs clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,7 +20,14 @@ quickstart: $(READY)
 	$(BIN)/transferkit run recipes/quickstart.yaml
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults
+
+# Kills, full disks, damage, made-up input: what comes of it is the table of docs/reliability.md, written in any case.
+faults: $(READY)
+	rm -f $(OUTCOMES)
+	$(BIN)/python -m pytest tests/faults -n 2 --faults $(FAULTS) --outcomes $(OUTCOMES); tests=$$?; \
+	  if [ $(FAULTS) = all ]; then $(BIN)/python -m tests.faults.atheris_intake --outcomes $(OUTCOMES) || tests=1; fi; \
+	  $(BIN)/python -m tests.faults.table $(OUTCOMES) docs/reliability.md && exit $$tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

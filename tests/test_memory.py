@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -36,7 +37,22 @@ def too_much_cuda():
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-SHORT = [too_much_torch, too_much_numpy, too_much_python, too_much_cuda]
+def too_much_for_a_thread():
+    raise RuntimeError("can't start new thread")
+
+
+def too_much_for_a_library():
+    raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+
+def too_much_for_a_fork():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+SHORT = [
+    *(too_much_torch, too_much_numpy, too_much_python, too_much_cuda),
+    *(too_much_for_a_thread, too_much_for_a_library, too_much_for_a_fork),
+]
 
 
 @pytest.mark.parametrize("ask", SHORT)

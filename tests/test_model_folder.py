@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import transferkit.model_folder as model_folder
-from transferkit.errors import InputError, TransferkitError
+from transferkit.errors import InputError, NonFiniteError, TransferkitError
 from transferkit.loaded import load
 from transferkit.model import build
 from transferkit.model.compatibility import probe_batch
@@ -251,7 +251,7 @@ def test_a_model_that_its_folder_would_not_give_back_is_not_saved(built, folder)
 
 
 def test_what_stands_in_place_of_a_file_is_said(folder, tmp_path):
-    for name, reason in {"config.json": "not a file", "model.safetensors": "not a file"}.items():
+    for name, reason in {"config.json": "not a file", "model.safetensors": "not a file|a folder"}.items():
         for make in (os.mkdir, os.mkfifo):
             place = shutil.copytree(folder, tmp_path / f"{name}-{make.__name__}")
             (place / name).unlink()
@@ -273,3 +273,13 @@ def test_a_folder_of_links_opens(folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / "links" / path.name).symlink_to(path)
     assert open_model(tmp_path / "links")[0].classes == ["ants", "bées"]
+
+
+def test_a_model_that_is_no_numbers_is_not_saved(built, folder):
+    model, source = built
+    before = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        model.net.patch_embed.proj.bias[0] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"is not written to .*: it is not finite in patch_embed\.proj\.bias"):
+        save_model(folder, model, source)
+    assert (folder / "model.safetensors").read_bytes() == before

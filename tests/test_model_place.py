@@ -24,7 +24,7 @@ def run(tmp_path, model_folder):
     run = tmp_path / "run"
     for stage in ("first", "second"):
         shutil.copytree(model_folder, run / "stages" / stage / "model")
-    stages = {name: {"model": f"stages/{name}/model"} for name in ("first", "second", "third")}
+    stages: dict = {name: {"model": f"stages/{name}/model"} for name in ("first", "second")} | {"third": {}}
     (run / "result.json").write_text(json.dumps({"status": "stopped", "stages": stages}))
     return run
 
@@ -50,9 +50,18 @@ def test_refusals(run, model_folder, tmp_path):
     ]:
         with pytest.raises(InputError, match=words):
             find_model(str(given), stage)
-    shutil.rmtree(run / "stages")
+    (run / "result.json").write_text(json.dumps({"status": "stopped", "stages": {"first": {}}}))
     with pytest.raises(InputError, match="no stage of"):
         find_model(str(run))
+
+
+def test_a_model_that_is_gone_is_not_replaced_by_another_stages(run):
+    config = run / "stages" / "second" / "model" / "config.json"
+    config.unlink()
+    for stage in (None, "second"):
+        with pytest.raises(InputError, match=r'the model of the stage "second" is not in .*second/model any more'):
+            find_model(str(run), stage)
+    assert find_model(str(run), "first") == run / "stages" / "first" / "model"
 
 
 def test_the_run_and_the_stage_of_a_model(run, model_folder):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -214,8 +215,11 @@ def test_a_damaged_result_is_a_sentence(place: Path, content: str) -> None:
 
 def test_records_of_others_and_torn_lines(place: Path, begun: Path) -> None:
     path = place / "stopped-run/metrics.jsonl"
-    path.write_bytes(b'{"stage": "other", "epoch": 0}\n7\nnot ours\n' + path.read_bytes() + b'{"stage": "tar')
-    run_dir = go_on(place)
+    before = path.read_bytes()
+    path.write_bytes(b'{"stage": "other", "epoch": 0}\n7\nnot ours\n' + before + b'{"stage": "tar')
+    with pytest.raises(InputError, match=r"metrics\.jsonl is not what was recorded up to then"):
+        go_on(place)
+    run_dir = go_on(place, accept=["records"])
     *foreign, _, _, _, _, _, _ = path.read_bytes().splitlines()
     assert foreign == [b'{"stage": "other", "epoch": 0}', b"7", b"not ours"]
     path.write_bytes(b"\n".join(path.read_bytes().splitlines()[3:]))
@@ -252,3 +256,17 @@ def test_an_owner_on_another_host_shows_by_its_heartbeat(tmp_path: Path) -> None
     with owned(tmp_path):
         assert owner_of(tmp_path)["pid"] == os.getpid()
     assert not (tmp_path / OWNER).exists()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: bytes([b[0] ^ 4]) + b[1:]])
+def test_records_that_are_damaged_are_noticed(place: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = place / "stopped-run/metrics.jsonl"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match="--accept records"):
+        go_on(place)
+
+
+def test_a_line_that_a_crash_cut_short_goes(place: Path, begun: Path) -> None:
+    path = place / "stopped-run/metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"stage": "tar')
+    assert without_time(records(go_on(place))) == without_time(records(begun / "whole-run"))

@@ -209,7 +209,8 @@ def test_what_is_no_file(tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
     for name, reason in {
-        "folder": "a folder, not a file", "pipe": "a pipe, socket or device, not a file", "socket": "a pipe, socket",
+        "folder": "a folder; give the .safetensors file itself",
+        "pipe": "a pipe, socket or device, not a file", "socket": "a pipe, socket",
         "dangling": "a link to a file that does not exist", "loop": "cannot be read: Too many levels",
         "x" * 300: "cannot be read: File name too long", "a\0b": "cannot be read: embedded null",
     }.items():  # fmt: skip

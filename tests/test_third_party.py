@@ -22,6 +22,7 @@ class Spread:
     floor: float = 0.0
 
     def penalty(self, features):
+        print("left in by its author")
         return -features.var(dim=0, unbiased=False).clamp(min=self.floor).mean()
 
 @transferkit.hookimpl
@@ -86,6 +87,7 @@ def test_it_works_in_a_recipe(site: Path, recipe: Path, tmp_path: Path) -> None:
     done = transferkit(site, "run", recipe, "--out", tmp_path / "runs", "--json")
     assert done.returncode == 0, done.stderr
     run_dir = Path(json.loads(done.stdout)["run_dir"])
+    assert "left in by its author" in done.stderr
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     terms = lines[0]["terms"]["spread"]
     assert terms["raw"] < 0

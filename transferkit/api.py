@@ -62,9 +62,9 @@ def resume(
     """Go on with a run that was stopped: finished stages and analyses are kept, and a stage that was not finished
     starts from its newest checkpoint. Of an audit, finished analyses are kept.
 
-    `accept` names kinds of differences that are meant: recipe, data, versions, machine. With `epochs`, a finished
-    stage (`stage`, or the last one) is trained on to so many epochs in all. Overrides are dotted keys, such as where
-    the data lie now: `resume(run, **{"datasets.flowers.folder": "elsewhere"})`.
+    `accept` names kinds of differences that are meant: recipe, data, versions, machine, records. With `epochs`, a
+    finished stage (`stage`, or the last one) is trained on to so many epochs in all. Overrides are dotted keys, such as
+    where the data lie now: `resume(run, **{"datasets.flowers.folder": "elsewhere"})`.
 
     Raises InputError where something is not as the run left it and not accepted, and while another process works on
     the run; otherwise as `run`.

@@ -26,6 +26,8 @@ def read_json(path: Path, kind: type = dict, *, what: str | None = None) -> Any:
     """
     hint = f"; {what}" if what else ""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise InputError(f"{path} is not a file{hint}")
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing{hint}") from None

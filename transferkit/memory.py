@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from transferkit.errors import OutOfMemory
 
-SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "not enough memory")
+SIGNS = (
+    *("can't allocate memory", "out of memory", "ALLOC_FAILED", "not enough memory"),
+    *("can't start new thread", "failed to map segment"),  # a thread has a stack; a library's code lies in memory
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it is one of the ways in which Python, NumPy, torch and CUDA say that memory is short."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in SIGNS)
 
 
 @contextmanager

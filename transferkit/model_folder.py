@@ -138,8 +138,7 @@ def _see_it_open(work: Path, model: TransferModel, folder: Path) -> None:
         problems = "; ".join(problem.message for problem in error.problems)
         raise TransferkitError(
             f"{folder}: not saved, because it could not be opened again: timm's {model.architecture} with the options "
-            f"{model.options} is not the model that was trained ({problems}). Has a plugin put other layers into it? "
-            "A module with `merged()`, returned by the hook `adapt`, becomes a plain layer when it is saved"
+            f"{model.options} is not the model that was trained ({problems}); a plugin may have put other layers in it"
         ) from error
     like = model.head.weight
     images = probe_batch(opened, 1).to(like)

@@ -65,10 +65,16 @@ def _of_run(path: Path, stage: str | None) -> Path:
         name: path / str((entry.get("model") if isinstance(entry, dict) else None) or "")
         for name, entry in run.stages.items()
     }
-    finished = [name for name, folder in folders.items() if os.path.isfile(folder / "config.json")]
+    finished = [name for name, folder in folders.items() if folder != path]
     if stage is not None and stage not in finished:
         state = "has not finished, so it has no model" if stage in folders else "does not exist"
         raise InputError(Problem("", f'the stage "{stage}" of {path} {state}', did_you_mean(stage, finished)))
     if not finished:
         raise InputError(f"no stage of {path} has a finished model")
-    return folders[stage or finished[-1]]
+    chosen = stage or finished[-1]
+    if not os.path.isfile(folders[chosen] / "config.json"):
+        raise InputError(
+            f'the model of the stage "{chosen}" is not in {folders[chosen]} any more: it has no config.json; '
+            "bring it back, or choose another stage with --stage"
+        )
+    return folders[chosen]

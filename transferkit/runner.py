@@ -25,8 +25,8 @@ from transferkit.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
     from transferkit.analysis.of_run import Live, RunModels
-    from transferkit.training.session import Scheduled
     from transferkit.training.stage_plan import StagePlan
+    from transferkit.training.watching import Scheduled
 
 Result = dict[str, Any]
 
@@ -262,7 +262,7 @@ class Runner:
 
     def _scheduled(self, stage: schema.Stage) -> list[Scheduled]:
         """The analyses that also look at this stage's model while it trains."""
-        from transferkit.training.session import Scheduled
+        from transferkit.training.watching import Scheduled
 
         return [
             Scheduled(use.instance_name, use.every, partial(self._analyze, use, plugin))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import struct
 import sys
@@ -103,6 +104,8 @@ def _entry(path: Path, name: str, value: Any) -> tuple[TensorInfo, tuple[int, in
 
 def _read_json(path: Path) -> tuple[dict[str, Any], int]:
     """The header as parsed JSON, and the number of bytes after it."""
+    if os.path.isdir(path):
+        raise InputError(f"{path}: a folder; give the .safetensors file itself")
     require_file(path, "there is no such weights file")
     try:
         with path.open("rb") as file:

@@ -57,9 +57,7 @@ def test_findings_are_near_the_top(tmp_path):
     assert "Findings" not in audit_page(tmp_path / "c").all_text
 
 
-@pytest.mark.parametrize(
-    ("status", "words"), [("failed", "The audit failed"), ("running", "The audit had not finished")]
-)
+@pytest.mark.parametrize(("status", "words"), [("failed", "The audit failed"), ("running", "The audit was killed")])
 def test_an_unfinished_audit_says_so(tmp_path, status, words):
     text = audit_page(tmp_path, status=status, error="boom <b>").all_text
     in_order(text, words, "boom <b>", "What was audited")

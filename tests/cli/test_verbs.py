@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 import transferkit
-from transferkit.cli.verbs import add_verbs
+from transferkit.cli.verbs import add_verbs, verbs_of
 from transferkit.errors import InputError
 from transferkit.registry import Owner, Registry
 
@@ -34,7 +34,7 @@ def complete(**hooks: Callable[[typer.Typer], object]) -> tuple[typer.Typer, Reg
         module.transferkit_commands = _implementation(hook)  # type: ignore[attr-defined]
         registry.load(module, Owner(name, f"{name}-dist", "1"))
     app = built_in()
-    add_verbs(app, registry)
+    add_verbs(app, registry, verbs_of(app))
     return app, registry
 
 

@@ -42,6 +42,13 @@ class Boundary:
         return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.root)  # type: ignore[arg-type]
 
 
+class Publishing(Boundary):
+    """Counts the target stage's checkpoints that get their names."""
+
+    def _is_change(self, event: str, arguments: tuple[Any, ...]) -> bool:
+        return event == "os.rename" and "stages/target/checkpoints/step-" in os.fspath(arguments[1])
+
+
 def die() -> None:
     """As a machine that loses power."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.attacks import counted
+from tests.faults.attacks import Publishing, counted, die
 from tests.faults.world import forked, outcome, run_folder, write_recipe
 
 FOUND: Counter[tuple[str, str]] = Counter()
@@ -54,10 +54,28 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> World:
+def everything(request: pytest.FixtureRequest) -> bool:
+    """Whether all faults are tried: `--faults all`, which exists only where tests/faults was asked for by name."""
+    return request.config.getoption("--faults", "sample") == "all"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, everything: bool) -> World:
     """Made once per process."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    return World(tmp_path_factory.mktemp("world"), request.config.getoption("--faults") == "all")
+    return World(tmp_path_factory.mktemp("world"), everything)
+
+
+@pytest.fixture(scope="session")
+def stopped(world: World) -> Path:
+    """A run killed in the middle of its second stage, with two checkpoints."""
+    out = world.folder / "stopped"
+    command = ["run", str(world.recipe), "--out", str(out), "--quiet"]
+    ended = forked(command, world.log, Publishing(out, 3, die).install)
+    run = run_folder(out)
+    assert ended.code == -9 and run is not None, ended.said
+    assert len(list(run.glob("stages/target/checkpoints/step-*"))) == 2
+    return run
 
 
 @pytest.fixture
@@ -73,7 +91,7 @@ def note() -> Callable[[str, str], None]:
 @pytest.fixture(scope="session", autouse=True)
 def _written(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    path = request.config.getoption("--outcomes")
+    path = request.config.getoption("--outcomes", None)
     if path is not None and FOUND:
         with path.open("a") as file:
             for (fault, came_of_it), times in sorted(FOUND.items()):

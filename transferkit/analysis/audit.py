@@ -14,6 +14,7 @@ from transferkit.analysis.fail_on import Finding, parse
 from transferkit.errors import InputError
 from transferkit.folder import RunFolder
 from transferkit.registry import installed
+from transferkit.run_lock import owned
 from transferkit.training.signals import watching
 
 
@@ -103,7 +104,8 @@ def _perform(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bo
         folder = known or RunFolder.create(out, "audit")
         try:
             auditing = Auditing(folder, arguments, chosen, conditions, stop=stop, quiet=quiet)
-            auditing.run(left_out)
+            with owned(folder.path):
+                auditing.run(left_out)
         except InputError:
             if known is None:
                 remove_empty(folder, out)

@@ -14,7 +14,7 @@ from typing import Any
 from transferkit.analysis.measured import STAGE_METRICS, Measured, measured, stage_values
 from transferkit.analysis.run_folder import RunFolder, is_run, read_run, sample_sd
 from transferkit.errors import InputError
-from transferkit.recipe.tree import item_name
+from transferkit.names import plain_name
 from transferkit.suggest import did_you_mean
 
 NAMED_LISTS = {"stages", "regularizers", "corruptions", "observers", "analyses"}
@@ -125,7 +125,7 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """A recipe as (dotted key, plain value); list items go by name: `stages.target.regularizers.bss.k`."""
     key = prefix.rpartition(".")[2]
     if isinstance(value, list) and key in NAMED_LISTS and all(isinstance(item, Mapping) for item in value):
-        value = {item_name(item) or str(i): item for i, item in enumerate(value)}
+        value = {str(item.get("name") or plain_name(str(item.get("use") or i))): item for i, item in enumerate(value)}
     if isinstance(value, Mapping) and (value or key in NAMED_LISTS):
         for name, inner in value.items():
             yield from flatten(inner, f"{prefix}.{name}" if prefix else str(name))

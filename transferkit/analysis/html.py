@@ -91,7 +91,7 @@ def _facts(run: RunFolder) -> Iterator[str]:
 
 def _stage_table(run: RunFolder) -> str:
     if not run.stages:  # a finished folder without stages is of analyses alone
-        return "" if run.result.get("status") == "done" else page.paragraph("No stage has been recorded yet.")
+        return "" if run.status == "done" else page.paragraph("No stage has been recorded yet.")
     parts = [_stage_row(run, name, stage) for name, stage in run.stages.items()]
     left_out = ("epoch", "model") if run.repeats else ()  # means of seeds are wide, and of epochs not telling
     columns = [column for column in parts[0] if column not in left_out]

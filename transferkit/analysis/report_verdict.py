@@ -18,15 +18,16 @@ ENDINGS = {
     "done": "The {kind} finished.",
     "stopped": "The {kind} was stopped before its end; what follows is what it had recorded by then.",
     "failed": "The {kind} failed; what follows is what it had recorded by then.",
+    "killed": "The {kind} was killed; what follows is what it had recorded by then.",
     "running": "The {kind} had not finished when this page was written.",
 }
 
 
 def verdict(run: RunFolder, analyses: Sequence[Analysis]) -> Iterator[str]:
     """What was found by training and by every analysis; conditions that were asked for; warnings; what is missing."""
-    status = str(run.result.get("status", ""))
+    status = run.status
     if status != "done":
-        text = ENDINGS.get(status, f"The {{kind}}'s status is “{status or 'unknown'}”.")
+        text = ENDINGS.get(status, f"The {{kind}}'s status is “{status}”.")
         yield page.paragraph(text.replace("{kind}", run.kind))
     if run.result.get("error"):
         yield page.warning("Error", [str(run.result["error"])])

@@ -16,6 +16,7 @@ from typing import Any
 from transferkit.analysis.shape import AUDIT, LINE, RECIPE, REPORT, RESULT, fitting, read_shaped
 from transferkit.atomic import read_json
 from transferkit.errors import InputError
+from transferkit.run_lock import owner_of
 
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
@@ -37,6 +38,12 @@ class RunFolder:
     def kind(self) -> str:
         """What people call it: run, or audit."""
         return "audit" if (self.path / "audit.json").is_file() else "run"
+
+    @property
+    def status(self) -> str:
+        """How it stands or ended: what result.json says, and "killed" for one that could not come to say how."""
+        status = str(self.result.get("status") or "unknown")
+        return "killed" if status == "running" and owner_of(self.path) is None else status
 
     @property
     def stages(self) -> Mapping[str, Any]:

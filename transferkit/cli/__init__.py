@@ -28,7 +28,7 @@ from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
-from transferkit.cli.verbs import add_verbs
+from transferkit.cli.verbs import add_verbs, verbs_of
 from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.memory import is_out_of_memory
 from transferkit.registry import installed
@@ -46,12 +46,13 @@ app = typer.Typer(
 for verb in (run, plan, resume, replay, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
+BUILT_IN = verbs_of(app)
 
 
 @functools.cache
 def complete() -> typer.Typer:
     """The command line with the verbs of the installed plugins."""
-    add_verbs(app, installed())
+    add_verbs(app, installed(), BUILT_IN)
     return app
 
 
@@ -60,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ESCAPES)
-    with watching(to_the_end=arguments is None):
-        sys.exit(_run(arguments))
+    sys.exit(_run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
+        with watching(to_the_end=arguments is None):
+            code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
     except TransferkitError as error:
         _explain(error)
         return error.exit_code
@@ -105,8 +106,7 @@ def _say_what_failed(error: str) -> None:
 def _explain(error: TransferkitError) -> None:
     if not (speaks() or getattr(error, "speaks", False)):
         return
-    for line in (error, *getattr(error, "__notes__", ())):
-        print(printable(str(line)), file=sys.stderr)
+    print(printable("\n".join([str(error), *getattr(error, "__notes__", ())])), file=sys.stderr)
     if os.environ.get("TRANSFERKIT_DEBUG"):
         sys.stderr.write(printable(traceback.format_exc()))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.output import print_json, say, table
+from transferkit.cli.output import answers_only, print_json, say, table
 from transferkit.errors import FINDINGS, InputError
 from transferkit.formats import number
 
@@ -61,23 +61,24 @@ def audit(
 
     from transferkit.analysis.audit import audit as run_audit
 
-    result = run_audit(
-        target,
-        source=source,
-        target_data=target_data,
-        source_data=source_data,
-        baseline=baseline,
-        source_labels=source_labels,
-        analyses=chosen,
-        options=settings,
-        fail_on=fail_on or (),
-        seed=seed,
-        device=device,
-        threads=threads,
-        out=out,
-        on_bad_image="skip" if skip_bad_images else "error",
-        quiet=quiet,
-    )
+    with answers_only():
+        result = run_audit(
+            target,
+            source=source,
+            target_data=target_data,
+            source_data=source_data,
+            baseline=baseline,
+            source_labels=source_labels,
+            analyses=chosen,
+            options=settings,
+            fail_on=fail_on or (),
+            seed=seed,
+            device=device,
+            threads=threads,
+            out=out,
+            on_bad_image="skip" if skip_bad_images else "error",
+            quiet=quiet,
+        )
     present_audit(result, json)
 
 

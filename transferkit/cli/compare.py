@@ -48,12 +48,12 @@ def compare(
 def _print_rows(found: Comparison, names: Mapping[str, str]) -> None:
     by_stage = found.metric in STAGE_METRICS
     measured = ["best", "epoch", "last", "time"] if by_stage else ["value", "time"]
-    unfinished = any(row.run.result.get("status") != "done" for row in found.rows)
+    unfinished = any(row.run.status != "done" for row in found.rows)
     columns = ["run", *(names[key] for key in found.keys), *measured, *(["status"] if unfinished else [])]
     rows = []
     for row in found.rows:
         cells = [row.label, *(_cell(row.settings[key]) for key in found.keys), *_measured(row, found.metric)]
-        rows.append([*cells, str(row.run.result.get("status", "unknown"))] if unfinished else cells)
+        rows.append([*cells, row.run.status] if unfinished else cells)
     table(columns, rows, right={*measured, *_numeric(found.keys, names, [row.settings for row in found.rows])})
 
 
@@ -113,7 +113,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "runs": [
             {
                 "run_dir": str(row.run.path),
-                "status": row.run.result.get("status"),
+                "status": row.run.status,
                 "settings": dict(row.settings),
                 "best": row.best,
                 "last": row.last,

@@ -61,7 +61,7 @@ def export(
     if not record.guarded:
         note("the model has no interference detector, so logits are the only output")
     if json:
-        print_json(record.model_dump())
+        print_json(record.content())
         return
     for name, entry in record.exports.items():
         if form in (None, name):

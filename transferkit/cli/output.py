@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +36,11 @@ def _escapes(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(ESCAPES, _escapes)
+
+
+def answers_only() -> AbstractContextManager[object]:
+    """While work is done inside, what a plugin prints goes to standard error: standard output is for answers."""
+    return redirect_stdout(sys.stderr)
 
 
 def speaks() -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.audit import present_audit
+from transferkit.cli.output import answers_only
 from transferkit.cli.summary import present
 
 
@@ -19,7 +20,7 @@ def resume(
     ] = None,
     accept: Annotated[
         list[str] | None,
-        typer.Option(help="Differences that are meant: recipe, data, versions, machine (repeatable, or with commas)."),
+        typer.Option(help="Differences that are meant, with commas: recipe, data, versions, machine, records."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train a finished stage on, to so many epochs in all.")
@@ -30,7 +31,7 @@ def resume(
 ) -> None:
     """Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint.
 
-    What is not as the run left it (recipe, data, versions, machine) is named and refused, unless accepted.
+    What is not as the run left it (recipe, data, versions, machine, records) is named and refused, unless accepted.
     """
     from transferkit.analysis.audit import AuditResult
     from transferkit.analysis.audit_record import is_audit
@@ -41,7 +42,8 @@ def resume(
 
     from transferkit.api import go_on
 
-    result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
+    with answers_only():
+        result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
     if isinstance(result, AuditResult):
         present_audit(result, json)
     else:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.output import answers_only
 from transferkit.cli.summary import present
 
 
@@ -30,5 +31,6 @@ def run(
     from transferkit.api import execute
 
     names = [name for given in stages or () for name in given.split(",") if name]
-    result = execute(loaded, out=out, stages=names, quiet=quiet)
+    with answers_only():
+        result = execute(loaded, out=out, stages=names, quiet=quiet)
     present(result, as_json=json, quiet=quiet)

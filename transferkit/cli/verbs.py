@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
 import typer
@@ -15,13 +15,17 @@ from transferkit.registry import Failure, Owner, Registry
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-def add_verbs(app: typer.Typer, registry: Registry) -> None:
+def verbs_of(app: typer.Typer) -> set[str]:
+    """The names of its verbs and groups of verbs."""
+    named = {one.name or get_command_name(one.callback.__name__) for one in app.registered_commands if one.callback}
+    return named | {str(one.name) for one in app.registered_groups}
+
+
+def add_verbs(app: typer.Typer, registry: Registry, built_in: Set[str]) -> None:
     """Add what plugins offer in `transferkit_commands`; what goes wrong is recorded in `registry.failures`.
 
-    A verb keeps the name of a built-in one from no plugin; one that two plugins offer is refused where it is used.
+    No plugin takes the name of a verb in `built_in`; one that two plugins offer is refused where it is used.
     """
-    taken = {get_command_name(one.callback.__name__) for one in app.registered_commands if one.callback is not None}
-    taken |= {str(one.name) for one in app.registered_groups}
     offered: dict[str, list[tuple[Owner, typer.Typer]]] = {}
     for name, module in registry.manager.list_name_plugin():
         owner, given = registry.owners[name], typer.Typer()
@@ -31,7 +35,7 @@ def add_verbs(app: typer.Typer, registry: Registry) -> None:
         for own in _single(given):
             with _recorded(registry, owner):
                 (verb,) = get_group(own).commands  # made once here: a function that Typer cannot read is found out
-                if verb in taken:
+                if verb in built_in:
                     raise InputError(f'its verb "{verb}" is left out: transferkit has one of that name')
                 offered.setdefault(verb, []).append((owner, own))
     for verb, found in offered.items():

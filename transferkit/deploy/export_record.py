@@ -96,9 +96,13 @@ class ExportRecord(_Part):
         """What also goes into the exported files themselves, as JSON: everything but `exports`."""
         return json_text(self.model_dump(exclude={"exports", SEAL}))
 
+    def content(self) -> dict[str, Any]:
+        """What the file holds, with the SHA-256 of all the rest of it."""
+        return seal(finite(self.model_dump()))
+
     def text(self) -> str:
-        """The content of the file."""
-        return json_text(seal(finite(self.model_dump())), indent=1) + "\n"
+        """The same as the file's text."""
+        return json_text(self.content(), indent=1) + "\n"
 
 
 def read_record(folder: Path | str) -> ExportRecord | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transferkit.training.session import Session
     from transferkit.training.stage_plan import StagePlan
 
-Kind = Literal["recipe", "data", "versions", "machine"]
+Kind = Literal["recipe", "data", "versions", "machine", "records"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "safetensors")
 Facts = dict[str, Any]
@@ -126,8 +126,7 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[Kind, 
     found: dict[Kind, list[str]] = {}
     for kind in KINDS:
         if kind in saved and kind in now:
-            compare = _data if kind == "data" else _values
-            sentences = compare(saved[kind], now[kind])
+            sentences = COMPARE.get(kind, _values)(saved[kind], now[kind])
             if sentences:
                 found[kind] = sentences
     return found
@@ -154,6 +153,11 @@ def _values(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return named + ([f"… and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])
 
 
+def _records(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    changed = [name for name in saved if saved[name] != now.get(name)]
+    return [f"{name} is not what was recorded up to then: it was edited, or damaged" for name in changed]
+
+
 def _shown(value: Any) -> str:
     return "not there" if value is None else str(value)
 
@@ -169,6 +173,9 @@ def _data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if saved["start"] != now["start"] and not found:  # other classes make another head
         found.append("the model that the stage starts from has other weights")
     return found
+
+
+COMPARE = {"data": _data, "records": _records}
 
 
 def _images(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

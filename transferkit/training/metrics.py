@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -208,6 +209,16 @@ class MetricsLog:
                 kept = [line for line in lines if not _later(line, stage, step)]
                 if torn or len(kept) < len(lines):
                     write_bytes(path, b"".join(line + b"\n" for line in kept))
+
+    def written(self, up_to: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+        """{file: bytes and SHA-256} of what is recorded; with an earlier answer, of as many bytes as it speaks of."""
+        found = {}
+        for path in (self.path, self.early_path):
+            content = path.read_bytes() if path.is_file() else b""
+            if up_to is not None:
+                content = content[: up_to.get(path.name, {}).get("bytes", 0)]
+            found[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        return found
 
     def flush(self) -> None:
         """Write what the disk did not take before. Raises StorageError."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from transferkit.training.objective import Offers
+
 if TYPE_CHECKING:
-    from transferkit.model import TransferModel
+    from transferkit.data.streams import Combined
+    from transferkit.model import Output, TransferModel
     from transferkit.training.session import Session
     from transferkit.training.workspace import Workspace
 
@@ -106,3 +110,24 @@ class TeardownOffer:
 
     session: Workspace
     error: BaseException | None
+
+
+def offers_by_stream(session: Session, given: Combined, outputs: Mapping[str, Output]) -> Callable[[str], Offers]:
+    """What penalties may ask for in a micro-batch, by stream; made when first asked for, then shared."""
+
+    @cache
+    def offers(stream: str) -> Offers:
+        return Offers(
+            images=given.images[stream],
+            labels=given.labels[stream],
+            output=outputs[stream],
+            model=session.model,
+            head=session.model.head_of(stream),
+            reference=session.reference,
+            step=session.state.step,
+            epoch=session.state.epoch,
+            progress=session.progress_made,
+            autocast=session.accelerator.autocast,
+        )
+
+    return offers

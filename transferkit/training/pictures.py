@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
     from transferkit.data.samples import Samples
     from transferkit.model import Preprocessing
 
+_tell = threading.excepthook
+
+
+def _tell_once(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread gives its error to whoever writes next, where it becomes a sentence: no traceback before."""
+    if not type(failed.thread).__module__.startswith("tensorboard."):
+        _tell(failed)
+
+
+threading.excepthook = _tell_once
 SHOWN = 16
 PAIRS = 8
 PAIR_SIDE = 80  # pixels, about: a picture of eight pairs then stays below 300 kB
@@ -29,8 +42,8 @@ def log_batch(accelerator: Accelerator, samples: Samples, preprocessing: Preproc
         return
     chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int)
     images = torch.stack([samples.get(int(index), 0)[0] for index in chosen])
-    for writer in _writers(accelerator):
-        writer.add_image("training images", grid_of(images, preprocessing), 0)
+    grid = grid_of(images, preprocessing)
+    _show(accelerator, lambda board: board.add_image("training images", grid, 0))
 
 
 def grid_of(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -70,18 +83,21 @@ def _shown(picture: Image.Image) -> Image.Image:
 
 def log_corruptions(accelerator: Accelerator, name: str, pairs: Image.Image) -> None:
     """What `corruption_pairs` drew of that data set."""
-    for writer in _writers(accelerator):
-        writer.add_image(f"corruptions/{name}", np.asarray(pairs), 0, dataformats="HWC")
+    _show(accelerator, lambda board: board.add_image(f"corruptions/{name}", np.asarray(pairs), 0, dataformats="HWC"))
 
 
 def log_confusion(accelerator: Accelerator, split: str, confusion: Tensor, classes: list[str], step: int) -> None:
     """A confusion matrix: rows are true classes, shades are shares of the row."""
-    for writer in _writers(accelerator):
-        writer.add_figure(f"confusion/{split}", confusion_figure(confusion.numpy(), classes), step)
+    tag = f"confusion/{split}"
+    _show(accelerator, lambda board: board.add_figure(tag, confusion_figure(confusion.numpy(), classes), step))
 
 
-def _writers(accelerator: Accelerator) -> list[Any]:
-    return [tracker.writer for tracker in accelerator.trackers if tracker.name == "tensorboard"]
+def _show(accelerator: Accelerator, send: Callable[[Any], None]) -> None:
+    """Give it to TensorBoard. A picture that the disk does not take is lost; the next numbers fail as well and tell."""
+    for tracker in accelerator.trackers:
+        if tracker.name == "tensorboard":
+            with suppress(OSError):
+                send(tracker.writer)
 
 
 def confusion_figure(confusion: NDArray[np.int64], classes: list[str]) -> Any:

@@ -60,7 +60,7 @@ def _content(session: Session, totals: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer": session.optimizer.state_dict(),
         "state": asdict(session.state) | {"totals": totals},
         "plugins": {p.name: p.instance.state_dict() for p in session.plugins if hasattr(p.instance, "state_dict")},
-        FINGERPRINT: session.fingerprint,
+        FINGERPRINT: session.fingerprint | {"records": session.log.written()},
     }
     if session.ema is not None:
         content["ema"] = session.ema.module.state_dict()
@@ -110,6 +110,8 @@ def _accepted(session: Session, folder: Path) -> list[str]:
     saved, where = load_tree(folder / FINGERPRINT), f"the checkpoint {folder.name} of stage {session.stage.name}"
     refuse_other_classes(saved, session.fingerprint, where)
     now = {kind: session.fingerprint[kind] for kind in ("data", "machine")}
+    if session.log.path.parent == folder.parents[3] and "records" in saved:  # a replay writes elsewhere
+        now["records"] = session.log.written(saved["records"])
     return refuse(differences(saved, now), session.plan.accept, where)
 
 

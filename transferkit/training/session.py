@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -27,15 +27,15 @@ from transferkit.training.examine import broken_anchors
 from transferkit.training.fingerprint import Facts, fingerprint
 from transferkit.training.metrics import MetricsLog, Totals
 from transferkit.training.non_finite import Buffers, refuse_step
-from transferkit.training.objective import Losses, Objective, Offers
-from transferkit.training.offers import EpochOffer, StepOffer
+from transferkit.training.objective import Losses, Objective
+from transferkit.training.offers import EpochOffer, StepOffer, offers_by_stream
 from transferkit.training.optimization import learning_rates
 from transferkit.training.pictures import log_batch
 from transferkit.training.planted import record_corruptions
 from transferkit.training.progress import Bar
 from transferkit.training.signals import StopSignal
 from transferkit.training.stage_plan import StagePlan
-from transferkit.training.watching import ask, look
+from transferkit.training.watching import Scheduled, ask, look
 from transferkit.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,19 +46,9 @@ if TYPE_CHECKING:
     from transferkit.data.batches import Batch, EvalLoader, TrainLoader
     from transferkit.freezing import Freezing
     from transferkit.model import Output, TransferModel
-    from transferkit.report import Report
     from transferkit.training.pruning import Pruning
 
 MAX_SKIPPED = 10  # consecutive steps with non-finite numbers that, in fp16, the loss scaler may still recover from
-
-
-@dataclass(frozen=True)
-class Scheduled:
-    """An analysis that looks at a copy of the model every so many epochs."""
-
-    name: str
-    every: int
-    analyze: Callable[..., Report | None]  # None where its report is there already
 
 
 @dataclass
@@ -198,33 +188,15 @@ class Session(Workspace):
         batches: Sequence[Batch],
     ) -> Losses:
         """The loss of one micro-batch: the task's, plus every penalty with its weight."""
-        offered: dict[str, Offers] = {}
-        images, labels = given.images, given.labels
-
-        def offers(stream: str) -> Offers:
-            if stream not in offered:
-                offered[stream] = Offers(
-                    images=images[stream],
-                    labels=labels[stream],
-                    output=outputs[stream],
-                    model=self.model,
-                    head=self.model.head_of(stream),
-                    reference=self.reference,
-                    step=self.state.step,
-                    epoch=self.state.epoch,
-                    progress=self.progress_made,
-                    autocast=self.accelerator.autocast,
-                )
-            return offered[stream]
-
         if "target" in outputs:
-            self._answers.append((outputs["target"].logits.detach(), labels["target"]))
-            if self._features is None or len(labels["target"]) >= len(self._features):  # not a short last batch
+            labels = given.labels["target"]
+            self._answers.append((outputs["target"].logits.detach(), labels))
+            if self._features is None or len(labels) >= len(self._features):  # not a short last batch
                 self._features = outputs["target"].features.detach()
         return self.objective(
             outputs,
-            labels,
-            offers,
+            given.labels,
+            offers_by_stream(self, given, outputs),
             step_total=sum(item.total for item in batches),
             batch_total=batch.total,
             epoch=self.epochs_done,
@@ -413,7 +385,8 @@ class Session(Workspace):
             loader.close()
         self.checkpoints.close()
         for tracker in self.accelerator.trackers:
-            tracker.finish()
+            with suppress(OSError):  # the curves end where the disk did not take more, which was said then
+                tracker.finish()
 
     def save(self, *, always: bool = False) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""

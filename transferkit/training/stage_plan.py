@@ -13,7 +13,7 @@ from transferkit.training.progress import Display
 from transferkit.training.signals import StopSignal
 
 if TYPE_CHECKING:
-    from transferkit.training.session import Scheduled
+    from transferkit.training.watching import Scheduled
 
 
 @dataclass

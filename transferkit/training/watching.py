@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferkit.contained import told
@@ -11,7 +13,17 @@ from transferkit.hooks import Call
 from transferkit.training.signals import Stopped
 
 if TYPE_CHECKING:
-    from transferkit.training.session import Scheduled, Session
+    from transferkit.report import Report
+    from transferkit.training.session import Session
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """An analysis that looks at a copy of the model every so many epochs."""
+
+    name: str
+    every: int
+    analyze: Callable[..., Report | None]  # None where its report is there already
 
 
 def ask(session: Session, call: Call, offer: object) -> dict[str, Any]:
