@@ -45,7 +45,7 @@ f + ".safetensors"); print(f"{n} tensors{at and f' of {at[1:]}'} are in {f}.safe
 
 def conversion(path: Path | str) -> str:
     """What to do with a file of torch.save: a command that writes its tensors to FILE.safetensors."""
-    code = _CONVERSION.replace("FILE", json.dumps(str(path), ensure_ascii=False), 1)
+    code = _CONVERSION.replace("FILE", json.dumps(str(path)), 1)
     return f"convert it once, where you trust it: {shlex.quote(sys.executable or 'python')} -c {shlex.quote(code)}"
 
 

@@ -38,7 +38,7 @@ def test_the_folder_and_the_answer(audit, world, tmp_path):
     folder = result.run_dir
     assert folder.parent == tmp_path / "out" / "audit"
     found = {path.name for path in folder.iterdir()}
-    assert found == {"analyses", "audit.json", "env.json", "report.html", "result.json", "run.log", "tb"}
+    assert found - {".lock"} == {"analyses", "audit.json", "env.json", "report.html", "result.json", "run.log", "tb"}
     assert (folder / "analyses" / "counting" / "all.csv").is_file()
     content = json.loads((folder / "result.json").read_text())
     assert content["status"] == "done" and content["run_dir"] == str(folder)

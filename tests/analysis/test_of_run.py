@@ -132,14 +132,15 @@ def test_what_follows_from_the_models_is_not_handed_on(run, world):
 
 
 def test_the_class_list_decodes_no_image(run, monkeypatch):
-    monkeypatch.setattr("transferkit.data.sources.find_bad_images", None)
+    monkeypatch.setattr("transferkit.data.sources.check_images", None)
     assert run.workbench(PLAIN).class_list.names == SOURCE
 
 
 def test_the_check_of_images_is_remembered(run, monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(
-        "transferkit.data.sources.find_bad_images", lambda paths, workers, cache=None: seen.append(cache) or []
+        "transferkit.data.sources.check_images",
+        lambda paths, workers, cache=None: seen.append(cache) or [(32, 32)] * len(paths),
     )
     AnalysisSession(run.workbench(PLAIN), tmp_path).samples("source")
     assert seen and None not in seen

@@ -191,7 +191,7 @@ def test_a_separate_model_must_see_the_same_pixels(session):
 
 
 def test_only_training_images_cannot_calibrate(session):
-    session.workbench._sources[("target", "val")] = session.workbench._sources[("target", "test")] = None
+    session.workbench._parts[("target", "val")] = session.workbench._parts[("target", "test")] = None
     with pytest.raises(InputError, match="val split"):
         InterferenceDetector(**SMALL).analyze(session)
 

@@ -183,7 +183,7 @@ def test_truncated_weights(load, refused, place):
 def test_missing_weights(refused, place):
     safetensors(place / "w.safetensors")
     assert 'there is no file w.safetensor\n    did you mean "w.safetensors"?' in refused("model.weights=w.safetensor")
-    assert "pets: a folder, not a file" in refused("model.weights=pets")
+    assert "pets: a folder; give the .safetensors file itself" in refused("model.weights=pets")
 
 
 def test_model_folders(load, refused, place):

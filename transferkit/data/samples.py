@@ -208,6 +208,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         self.chosen = self.chosen[[one is None for one in why]]
 
     def _refusal(self, size: Size) -> Unfit | None:
+        if not all(size):  # it could not be read, which is somebody else's to say
+            return None
         try:
             self.evaluation.refuse(size)
         except Unfit as why:
