@@ -76,7 +76,11 @@ def _clear(out: Path) -> None:
     for path in out.glob("*"):
         if path.is_dir() and path.name.startswith(EPOCH):
             continue
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # a disk that takes no changes: what stopped the analysis is told
+                path.unlink()
     with suppress(OSError):
         out.rmdir()
 

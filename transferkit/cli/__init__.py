@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -91,6 +92,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         if is_out_of_memory(error):
             _explain(OutOfMemory("out of memory: give the machine more, or this command smaller batches or images"))
             return OutOfMemory.exit_code
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            _explain(TransferkitError("too many open files: raise the limit (ulimit -n), or use fewer workers"))
+            return TransferkitError.exit_code
         sys.stderr.write(printable(traceback.format_exc()))
         return 1
     return code if isinstance(code, int) else 0
