@@ -16,20 +16,22 @@ from PIL import Image
 from transferkit.data import digits, drawing
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.sources import Contents
+from transferkit.data.world_classes import (
+    CLASSES,
+    SHAPES,
+    SHARED,
+    SOURCE_CLASSES,
+    SOURCE_ONLY,
+    TARGET_CLASSES,
+    TEXTURES,
+)
+
+__all__ = ["CLASSES", "SHAPES", "SHARED", "SOURCE_CLASSES", "SOURCE_ONLY", "TARGET_CLASSES", "TEXTURES", "read"]
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
 
 WORLD_SEED = 2024
-SHAPES = ("cross", "disc", "ring", "square", "triangle")
-TEXTURES = ("checker", "dots", "grid", "rays", "spiral", "stripes", "waves")
-SOURCE_CLASSES = tuple(sorted(SHAPES + TEXTURES))
-TARGET_CLASSES = ("sign", "wheel")
-SHARED = ("disc", "ring", "square", "triangle")
-"""Source classes that occur in pictures of the target task."""
-SOURCE_ONLY = tuple(name for name in SOURCE_CLASSES if name not in SHARED)
-"""Source classes that never occur there: the planted answer of an audit."""
-CLASSES = {"source": SOURCE_CLASSES, "target": TARGET_CLASSES, "digits": digits.CLASSES}
 
 
 def draw(kind: str, split: str, name: str, index: int, size: int) -> NDArray[np.uint8]:

@@ -124,7 +124,7 @@ def _npz_counts(dataset: Dataset) -> Counts:
 
 
 def _world_counts(world: World) -> Counts:
-    from transferkit.data.world import CLASSES
+    from transferkit.data.world_classes import CLASSES
 
     classes = CLASSES[world.kind]
     return {"train": dict.fromkeys(classes, world.train), "val": dict.fromkeys(classes, world.val)}
