@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # how many of the faults of tests/faults are tried: sample or all
 FAULTS ?= sample
+# the folder of images and weights of `make reproduce`
+DATA ?= ../shared/data
 OUTCOMES := $(VENV)/.outcomes.jsonl
 
-.PHONY: quickstart test faults lint docs clean
+.PHONY: quickstart test faults lint docs reproduce clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,6 +38,10 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/sphinx-build -W -b html docs docs/_build
+
+# Rows of docs/reproduction.md: ROW=000-F3a for one, all that fit two cores without it; DATA is where images and weights lie.
+reproduce: $(READY)
+	$(BIN)/python -m evidence run $(ROW) --data $(DATA)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build

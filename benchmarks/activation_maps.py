@@ -1,21 +1,20 @@
 """GradCAM: ours against the package grad-cam used plainly, on the layers its users name, in forward passes.
 
-Random weights. Exits with 1 when a target is missed. Run: python benchmarks/activation_maps.py [rounds] [--only NAME]
+Random weights. Run: python benchmarks/activation_maps.py [rounds] [--only NAME] [--check]
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-import timm
 import torch
-from interleaved import measure, ratio, table
+from interleaved import measure, options, ratio, table, verdict
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from step import model_of
 
 from transferkit.analysis.maps import ActivationMaps, Wanted, upsample
-from transferkit.model import Preprocessing, SourceHead, TransferModel
+from transferkit.model import SourceHead
 
 BATCH, CLASSES, SOURCE_CLASSES = 4, 10, 1000
 DEAREST, LARGEST_DIFFERENCE = 1.5, 1e-4
@@ -39,26 +38,16 @@ PLACES = {
 }
 
 
-def model_of(name):
-    torch.manual_seed(0)
-    net = timm.create_model(name, num_classes=CLASSES).eval()
-    preprocessing = Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3, 1.0, "center", "bicubic")
-    model = TransferModel(net, classes=[str(i) for i in range(CLASSES)], preprocessing=preprocessing, architecture=name)
-    return model.eval()
-
-
 def scaled(maps):
     maps = maps - maps.amin(dim=(1, 2), keepdim=True)
     return maps / (1e-7 + maps.amax(dim=(1, 2), keepdim=True))
 
 
 def run(name, rounds):
-    """Whether the targets hold for one model."""
-    model = model_of(name)
+    """{target: whether it holds} of one model."""
+    model = model_of(name, CLASSES)
     images, classes = torch.randn(BATCH, 3, 224, 224), torch.arange(BATCH) % CLASSES
-    head = SourceHead(
-        torch.randn(SOURCE_CLASSES, model.num_features) / 30, None, [str(i) for i in range(SOURCE_CLASSES)]
-    )
+    head = SourceHead(torch.randn(SOURCE_CLASSES, model.num_features) / 30, None, list(map(str, range(SOURCE_CLASSES))))
     place, reshape = PLACES[name]
     theirs = GradCAM(model.net, [place(model.net)], reshape_transform=reshape)
     targets = [ClassifierOutputTarget(int(c)) for c in classes]
@@ -84,28 +73,19 @@ def run(name, rounds):
         "grad-cam, a batch": lambda: theirs(images, targets),
         "grad-cam, one by one": one_by_one,
     }
-    print(
-        f"{name}, {BATCH} images: at {ours.layer}, {'closed form' if ours.closed_form else 'backward from there'}; ",
-        end="",
-    )
-    print(f"normalised maps differ by {difference:.1e}, {int(output.empty[0].sum())} of {BATCH} are empty")
+    how, empty = "closed form" if ours.closed_form else "backward from there", int(output.empty[0].sum())
+    print(f"{name}, {BATCH} images: at {ours.layer}, {how}; {empty} of {BATCH} normalised maps are empty")
     times = measure(variants, rounds, warmup=1)
     table(times, "forward pass")
-    return difference <= LARGEST_DIFFERENCE and ratio(times, "ours", "forward pass") <= DEAREST
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", nargs="?", type=int, default=10)
-    parser.add_argument("--only", choices=list(PLACES))
-    given = parser.parse_args()
-    held = {name: run(name, given.rounds) for name in ([given.only] if given.only else PLACES)}
-    missed = [name for name, good in held.items() if not good]
-    target = f"at most {DEAREST} forward passes and {LARGEST_DIFFERENCE:.0e} apart"
-    print(f"target, {target}: " + (f"missed by {', '.join(missed)}" if missed else "holds"))
-    return int(bool(missed))
+    cost = ratio(times, "ours", "forward pass")
+    return {
+        f"{name}: {cost:.3f} <= {DEAREST} forward passes": cost <= DEAREST,
+        f"{name}: normalised maps {difference:.1e} <= {LARGEST_DIFFERENCE:.0e} apart": difference <= LARGEST_DIFFERENCE,
+    }
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    sys.exit(main())
+    given = options(__doc__, 10, PLACES).parse_args()
+    sys.exit(
+        verdict({key: holds for name in given.only for key, holds in run(name, given.rounds).items()}, given.check)
+    )

@@ -9,50 +9,22 @@ Run: python benchmarks/checkpoint.py [rounds] [--model resnet18] [--check]
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-import yaml
+from interleaved import interleaved, options, ratio, table, verdict
 from safetensors.torch import save_file
+from stage import noise, plan
 
-from transferkit.atomic import fsync
-from transferkit.folder import RunFolder
-from transferkit.recipe import load_recipe
+from transferkit.system.atomic import fsync
 from transferkit.training.loop import train
 from transferkit.training.prepare import opened
-from transferkit.training.progress import Display
 from transferkit.training.saving import save
-from transferkit.training.signals import StopSignal
-from transferkit.training.stage_plan import StagePlan
 
 TARGET = 1.1
-
-
-def plan(folder, model):
-    """One stage of one step: what matters is the state after it."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
-    np.savez(folder / "d.npz", x_train=pixels, y_train=np.arange(16) % 2)
-    stage = {
-        "name": "target", "start": "scratch", "dataset": "d", "validation": 0, "steps": 1, "batch_size": 8,
-        "workers": 0, "optimizer": {"name": "adamw", "lr": 1e-4},
-    }  # fmt: skip
-    recipe = {
-        "name": "stall", "device": "cpu", "threads": 1, "datasets": {"d": {"npz": "d.npz"}}, "stages": [stage],
-        "model": {"name": model, "preprocessing": {"input_size": 64}},
-    }  # fmt: skip
-    (folder / "r.yaml").write_text(yaml.safe_dump(recipe))
-    loaded = load_recipe(folder / "r.yaml")
-    return StagePlan(
-        recipe=loaded.recipe, stage=loaded.recipe.stages[0], plugins=loaded.plugins("target"),
-        corruptions={"d": loaded.corruptions("d")}, seed=0, out=RunFolder(folder / "run").stage("target"), start=None,
-        display=Display(quiet=True), stop=StopSignal(),
-    )  # fmt: skip
 
 
 def tensors_of(tree, at=""):
@@ -64,36 +36,39 @@ def tensors_of(tree, at=""):
 
 
 def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rounds", nargs="?", type=int, default=15)
+    parser = options(__doc__, 15)
     parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as place, opened(plan(Path(place), given.model)) as session:
-        train(session)
-        session.checkpoints.settle()
-        state = tensors_of({"model": session.model.state_dict(), "optimizer": session.optimizer.state_dict()})
-        size = sum(tensor.nbytes for tensor in state.values())
-        ours, plain = [], []
-        for _ in range(given.rounds):
-            began = time.perf_counter()
-            save(session)
-            ours.append(time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        datasets = {"images": noise(place / "images.npz", 16, 64, 2)}
+        # one step: what matters is the state after it
+        stage = {"steps": 1, "batch_size": 8, "optimizer": {"name": "adamw", "lr": 1e-4}}
+        with opened(plan(place / "run", given.model, 64, datasets, **stage)) as session:
+            train(session)
             session.checkpoints.settle()
-            began = time.perf_counter()
-            save_file(state, Path(place) / "plain.safetensors")
-            fsync(Path(place) / "plain.safetensors")
-            plain.append(time.perf_counter() - began)
-    ratio = statistics.median(a / b for a, b in zip(ours, plain, strict=True))
-    print(f"{given.model}, {size / 2**20:.0f} MB of state, {given.rounds} rounds")
-    print(f"training stands still   {1000 * statistics.median(ours):8.1f} ms")
-    print(f"a plain write           {1000 * statistics.median(plain):8.1f} ms")
-    print(f"ratio                   {ratio:8.3f}   (target {TARGET})")
-    if given.check and ratio > TARGET:
-        raise SystemExit(1)
+            state = tensors_of({"model": session.model.state_dict(), "optimizer": session.optimizer.state_dict()})
+
+            def stall():
+                began = time.perf_counter()
+                save(session)
+                took = time.perf_counter() - began
+                session.checkpoints.settle()
+                return 1e3 * took
+
+            def plain():
+                began = time.perf_counter()
+                save_file(state, place / "plain.safetensors")
+                fsync(place / "plain.safetensors")
+                return 1e3 * (time.perf_counter() - began)
+
+            times = interleaved({"training stands still": stall, "a plain write": plain}, given.rounds, warmup=0)
+    size = sum(tensor.nbytes for tensor in state.values())
+    print(f"{given.model}, {size / 2**20:.0f} MB of state, {given.rounds} rounds, wall time")
+    table(times, "a plain write")
+    found = ratio(times, *times)
+    return verdict({f"against a plain write {found:.3f} <= {TARGET}": found <= TARGET}, given.check)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

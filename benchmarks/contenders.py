@@ -12,24 +12,21 @@ import logging
 import time
 import types
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-import yaml
 from accelerate import Accelerator
+from stage import noise, plan
 from torch import nn
 
 from transferkit.data.batches import Batch
-from transferkit.folder import RunFolder
-from transferkit.recipe import load_recipe
 from transferkit.training.loop import train
 from transferkit.training.prepare import prepare
-from transferkit.training.progress import Display
-from transferkit.training.signals import StopSignal
-from transferkit.training.stage_plan import StagePlan
 
 LR, MOMENTUM, CLASSES = 1e-4, 0.9, 10
 
@@ -85,9 +82,13 @@ class TinyMlp(nn.Module):
 class Ours:
     """`training.loop.train` with a session from `prepare`, whose loader and checkpoints alone are replaced."""
 
-    def __init__(self, architecture, size, batch, folder):
-        self.session = _session(architecture, size, batch, folder)
-        self.session.save = lambda: None  # a checkpoint belongs to an epoch, not to a step
+    def __init__(self, architecture, size, batch, folder, **other):
+        place, optimizer = Path(folder), {"name": "momentum", "lr": LR, "momentum": MOMENTUM}
+        place.mkdir(exist_ok=True)
+        datasets = {"images": noise(place / "images.npz", 2 * batch, size, CLASSES)}
+        stage = {"steps": 1, "batch_size": batch, "optimizer": optimizer}
+        self.session = cast(Any, prepare(replace(plan(place, architecture, size, datasets, **stage), **other)))
+        self.session.save = lambda **_: None  # a checkpoint belongs to an epoch, not to a step
 
     @property
     def net(self):
@@ -109,39 +110,6 @@ class _Loader:
 
     def epoch(self, epoch, start=0):
         return iter(self.feed)
-
-
-def _session(architecture, size, batch, folder):
-    folder = Path(folder)
-    labels = np.arange(2 * batch) % CLASSES
-    images = np.zeros((len(labels), size, size, 3), np.uint8)
-    np.savez(folder / "images.npz", x_train=images, y_train=labels, classes=[*"abcdefghij"])
-    (folder / "recipe.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "name": "loop",
-                "model": {"name": architecture, "preprocessing": {"input_size": size}},
-                "datasets": {"images": {"npz": str(folder / "images.npz")}},
-                "device": "cpu",
-                "stages": [
-                    {
-                        "name": "target", "start": "scratch", "dataset": "images", "validation": 0, "steps": 1,
-                        "batch_size": batch, "workers": 0,
-                        "optimizer": {"name": "momentum", "lr": LR, "momentum": MOMENTUM},
-                    }
-                ],
-            }
-        )
-    )  # fmt: skip
-    loaded = load_recipe(folder / "recipe.yaml")
-    stage = loaded.recipe.stages[0]
-    return prepare(
-        StagePlan(
-            recipe=loaded.recipe, stage=stage, plugins=loaded.plugins(stage),
-            corruptions={"images": loaded.corruptions("images")}, seed=0, out=RunFolder(folder).stage(stage.name),
-            start=None, display=Display(quiet=True), stop=StopSignal(),
-        )
-    )  # fmt: skip
 
 
 class Bare:
@@ -216,7 +184,7 @@ class HuggingFace(Bare):
 class Lightning(Bare):
     """Lightning with `barebones=True`: its own mode for measuring overhead. It cannot log; it only trains."""
 
-    settings = types.MappingProxyType({"barebones": True})
+    settings: Mapping[str, bool] = types.MappingProxyType({"barebones": True})
     logs = False
 
     def __init__(self, net, folder):
@@ -254,7 +222,9 @@ class Lightning(Bare):
 class LightningWithLoss(Lightning):
     """Lightning that sums up the loss over the epoch, as ours does. No logger, bar, summary or checkpoint."""
 
-    settings = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    settings: Mapping[str, bool] = dict.fromkeys(
+        ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False
+    )
     logs = True
 
 
@@ -271,7 +241,8 @@ THEIRS = {
 def contenders(architecture, size, batch, folder):
     """{name: contender} with the same weights, ours first; and a line for each that is not installed."""
     ours = Ours(architecture, size, batch, folder)
-    found, missing = {"ours": ours}, []
+    found: dict[str, Any] = {"ours": ours}
+    missing = []
     for name, kind in THEIRS.items():
         try:
             importlib.import_module(NEEDS.get(name, "torch"))

@@ -1,17 +1,18 @@
 """DELTA: a training step against a peer's plain implementation, and its channel attention against whole passes.
 
-ResNet-18, 96 px, one thread. Run: python benchmarks/delta.py [rounds]
+ResNet-18, 96 px, one thread. Run: python benchmarks/delta.py [rounds] [--check]
 """
 
 from __future__ import annotations
 
 import sys
-import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from interleaved import measure, ratio, table
+from interleaved import measure, milliseconds, options, ratio, table, verdict
 from step import Step
+from torch import Tensor
 from transferkit_delta.attention import channel_attention_raw
 from transferkit_delta.forward import Whole
 from transferkit_delta.penalty import Delta
@@ -27,7 +28,8 @@ class Plain:
         self.net = net
 
     def __call__(self, images):
-        maps, handles = {}, []
+        maps: dict[str, Tensor] = {}
+        handles = []
         for name in LAYERS:
             layer = self.net.get_submodule(name)
             handles.append(layer.register_forward_hook(lambda m, i, o, name=name: maps.__setitem__(name, o)))
@@ -83,38 +85,39 @@ def variants(attention):
 
 
 def attention_speed(every=8):
-    """All filters our way; every eighth in whole passes, which all take the same time."""
+    """How many times longer whole passes take: all filters our way, every eighth in whole passes, each as long."""
     step = Step()
     net, images, labels = step.reference.net, step.images, step.labels
-    began = time.process_time()
-    ours = channel_attention_raw(net, net, LAYERS, [(images, labels)])
-    fast = time.process_time() - began
-    slow, same = 0.0, True
-    with torch.no_grad():
-        for name in LAYERS:
-            began = time.process_time()
-            whole = Whole(net, net.get_submodule(name))
-            loss = F.cross_entropy(whole.fill(images), labels)
-            picked = range(0, LAYERS[name], every)
-            increase = torch.stack([F.cross_entropy(whole.without(c, 1), labels) - loss for c in picked])
-            slow += every * (time.process_time() - began)
-            same = same and torch.equal(increase, ours[name][::every])
-    print(f"channel attention of {sum(LAYERS.values())} filters, one batch of 16, CPU time")
-    print(f"  ours {fast:.1f} s, one whole forward pass per filter {slow:.1f} s")
-    print(f"whole passes against ours: {slow / fast:.1f} (target >= 5), same values to the last bit: {same}")
-    assert same
+    readings, ours, increases = {name: step.reference.reading(name) for name in LAYERS}, {}, {}
+
+    @torch.no_grad()
+    def whole_passes(name):
+        whole = Whole(net, net.get_submodule(name))
+        loss = F.cross_entropy(whole.fill(images), labels)
+        picked = range(0, LAYERS[name], every)
+        increases[name] = torch.stack([F.cross_entropy(whole.without(c, 1), labels) - loss for c in picked])
+
+    fast = milliseconds(lambda: ours.update(channel_attention_raw(net, net, readings, [(images, labels)])))
+    slow = every * sum(milliseconds(partial(whole_passes, name)) for name in LAYERS)
+    assert all(torch.equal(increases[name], ours[name][::every]) for name in LAYERS), "values differ"
+    print(f"channel attention of {sum(LAYERS.values())} filters, one batch of 16, CPU time, equal to the last bit")
+    print(f"  ours {fast / 1e3:.1f} s, one whole forward pass per filter {slow / 1e3:.1f} s")
+    return slow / fast
 
 
-def main(rounds):
+def main():
+    given, targets = options(__doc__, 30).parse_args(), {}
     uniform = {name: torch.full((channels,), 1.0 / channels) for name, channels in LAYERS.items()}
     for title, attention in (("without attention", None), ("with attention", uniform)):
         print(f"a training step of ResNet-18, 96 px, batch 16, DELTA {title}")
-        times = measure(variants(attention), rounds)
+        times = measure(variants(attention), given.rounds)
         table(times, "no penalty")
-        print(f"DELTA {title}, ours against plain: {ratio(times, 'DELTA (ours)', 'DELTA (plain)'):.3f} (target <= 1)")
-    attention_speed()
+        found = ratio(times, "DELTA (ours)", "DELTA (plain)")
+        targets[f"{title}, ours against plain {found:.3f} <= 1"] = found <= 1
+    found = attention_speed()
+    targets[f"channel attention, whole passes against ours {found:.1f} >= 5"] = found >= 5
+    return verdict(targets, given.check)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    sys.exit(main())

@@ -6,97 +6,81 @@ The two take turns; ratios are medians over rounds. Run: python benchmarks/dista
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any, cast
 
-import timm
 import torch
-import torch.nn.functional as F
-from interleaved import measure, ratio, table
+from interleaved import measure, options, ratio, table, verdict
+from step import Step
 from transferkit_distance.observer import Distance
 
-import transferkit.model  # noqa: F401 - registers the CIFAR networks with timm
-
 TARGET = 1.03
-SETTINGS = {"ResNet-20": ("transferkit_resnet20", 32, 16), "ResNet-18": ("resnet18", 96, 32)}
+SETTINGS = {"transferkit_resnet20": (32, 16), "resnet18": (96, 32)}
 
 
-class Step:
-    """A plain step of a network, and the observer's part of it if wanted; always the same weights and images."""
+class Watched(Step):
+    """A step, and the observer's part of it."""
 
-    def __init__(self, name: str, size: int, batch: int, *, watched: bool) -> None:
-        torch.manual_seed(0)
-        self.net = timm.create_model(name, num_classes=10).train()
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=1e-3, momentum=0.9)
-        self.images, self.labels = torch.randn(batch, 3, size, size), torch.arange(batch) % 10
-        self.session = SimpleNamespace(
-            model=SimpleNamespace(named_backbone_parameters=self._backbone),
-            stage=SimpleNamespace(unfreeze=None),
-            state=SimpleNamespace(step=0, epoch=0),
-            warn=print,
-        )
-        self.observer = Distance() if watched else None
-        if self.observer is not None:
-            self.observer.setup(self.session)
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
+        stage, state = SimpleNamespace(unfreeze=None), SimpleNamespace(step=0, epoch=0)
+        self.session = cast(Any, SimpleNamespace(model=self.model, stage=stage, state=state, warn=print))
+        self.observer = Distance()
+        self.observer.setup(self.session)
 
-    def _backbone(self):
-        head = {id(parameter) for parameter in self.net.get_classifier().parameters()}
-        return ((name, p) for name, p in self.net.named_parameters() if id(p) not in head)
+    def alone(self):
+        self.observer.step_end(self.session, self.session.state.step)
 
-    def __call__(self) -> None:
-        loss = F.cross_entropy(self.net(self.images), self.labels)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    def __call__(self, penalty=None, after_backward=None):
+        super().__call__(penalty, after_backward)
         self.session.state.step += 1
-        if self.observer is not None:
-            self.observer.step_end(self.session, self.session.state.step)
+        self.alone()
 
 
-def check_same_weights(plain: Step, watched: Step) -> None:
+def copies(step):
+    return [parameter.detach().double().clone() for _, parameter in step.model.named_backbone_parameters()]
+
+
+def apart(ones, others):
+    return float(sum((a - b).square().sum() for a, b in zip(ones, others, strict=True)).sqrt())
+
+
+def check_same_weights(plain, watched):
     """The observer must see what happens and change nothing."""
-    starts = [p.detach().double().clone() for _, p in watched._backbone()]
-    expected = 0.0
+    weights = [copies(watched)]
     for _ in range(3):
-        before = [p.detach().double().clone() for _, p in watched._backbone()]
         plain()
         watched()
-        after = [p.detach().double() for _, p in watched._backbone()]
-        expected += float(sum((b - a).square().sum() for b, a in zip(before, after, strict=True)).sqrt())
+        weights.append(copies(watched))
     found = watched.observer.epoch_end(watched.session)
-    displacement = float(sum((b - a).square().sum() for b, a in zip(starts, after, strict=True)).sqrt())
-    assert all(torch.equal(p, q) for p, q in zip(plain.net.parameters(), watched.net.parameters(), strict=True))
-    error = max(abs(found["distance"] / expected - 1), abs(found["displacement"] / displacement - 1))
+    expected = sum(apart(a, b) for a, b in zip(weights[1:], weights, strict=False))
+    pairs = zip(plain.model.parameters(), watched.model.parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+    error = max(abs(found["distance"] / expected - 1), abs(found["displacement"] / apart(weights[-1], weights[0]) - 1))
     print(f"relative error against float64 copies of all weights: {error:.1e}")
     assert error < 1e-5
 
 
-def main(rounds: int, check: bool) -> None:
-    torch.set_num_threads(1)
-    missed = []
-    for title, setting in SETTINGS.items():
-        plain, watched = Step(*setting, watched=False), Step(*setting, watched=True)
-        print(f"{title}, {setting[1]} px, batch {setting[2]}")
+def main():
+    given = options(__doc__, 40).parse_args()
+    targets: dict[str, bool] = {}
+    for name, (size, batch) in SETTINGS.items():
+        plain, watched = Step(name, size=size, batch=batch), Watched(name, size=size, batch=batch)
+        print(f"{name}, {size} px, batch {batch}")
         check_same_weights(plain, watched)
-
-        def alone(watched: Step = watched) -> None:
-            watched.observer.step_end(watched.session, watched.session.state.step)
-
-        variants = {"plain step": plain, "with the observer distance": watched, "the observer's part alone": alone}
-        times = measure(variants, rounds)
+        variants: dict[str, Callable[[], object]] = {
+            "plain step": plain,
+            "with the observer": watched,
+            "the observer's part alone": watched.alone,
+        }
+        times = measure(variants, given.rounds)
         table(times, "plain step")
-        found = ratio(times, "with the observer distance", "plain step")
-        print(f"observer against none: {found:.3f} (target <= {TARGET})")
-        if found > TARGET:
-            missed.append(title)
-    if check and missed:
-        sys.exit(f"missed the target: {', '.join(missed)}")
+        found = ratio(times, "with the observer", "plain step")
+        targets[f"{name}: observer against none {found:.3f} <= {TARGET}"] = found <= TARGET
+    return verdict(targets, given.check)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("rounds", type=int, nargs="?", default=40)
-    parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    main(given.rounds, given.check)
+    sys.exit(main())

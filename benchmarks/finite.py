@@ -9,19 +9,17 @@ Run: python benchmarks/finite.py [rounds] [--check]
 
 from __future__ import annotations
 
-import argparse
 import math
-import random
 import statistics
 import sys
-import time
 
 import torch
+from interleaved import interleaved, milliseconds, options, verdict
 from step import Step
 
 from transferkit.recipe.schema import Clip
-from transferkit.training.non_finite import Buffers
 from transferkit.training.optimization import clip_gradients
+from transferkit.training.session import Buffers
 
 TARGET = 1.01
 
@@ -29,7 +27,8 @@ TARGET = 1.01
 def variants(step):
     """{name: what is done between backward pass and optimizer}"""
     parameters, buffers = list(step.model.parameters()), Buffers(step.model)
-    norm = Clip(norm=1e9)
+    limit = 1e9
+    norm = Clip(norm=limit)
 
     def check(clip=None):
         buffers.keep()
@@ -38,47 +37,29 @@ def variants(step):
     return {
         "nothing": lambda: None,
         "checked": check,
-        "clipped by torch": lambda: torch.nn.utils.clip_grad_norm_(parameters, norm.norm),
+        "clipped by torch": lambda: torch.nn.utils.clip_grad_norm_(parameters, limit),
         "clipped and checked": lambda: check(norm),
     }
 
 
-def measure(rounds, warmup=2):
-    """Milliseconds of the backward pass, and of each variant with the optimizer's step, by round."""
-    step, shuffle = Step(), random.Random(0).shuffle
-    sides = variants(step)
-    order, backward, after = list(sides), [], {name: [] for name in sides}
-    for turn in range(warmup + rounds):
-        shuffle(order)
-        for name in order:
-            began = time.process_time()
-            step.backward()
-            middle = time.process_time()
-            sides[name]()
-            step.optimizer.step()
-            ended = time.process_time()
-            if turn >= warmup:
-                backward.append(1e3 * (middle - began))
-                after[name].append(1e3 * (ended - middle))
-    return backward, after
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rounds", type=int, nargs="?", default=40)
-    parser.add_argument("--check", action="store_true", help="exit with 1 if the target is missed")
-    arguments = parser.parse_args()
-    backward, after = measure(arguments.rounds)
-    median = {name: statistics.median(times) for name, times in after.items()}
-    base = statistics.median(backward)
+    given, step = options(__doc__, 40).parse_args(), Step()
+
+    def timed(between):
+        """Milliseconds of the backward pass, and of what follows."""
+        return milliseconds(step.backward), milliseconds(lambda: (between(), step.optimizer.step()))
+
+    turns = {name: lambda between=between: timed(between) for name, between in variants(step).items()}
+    times = interleaved(turns, given.rounds, warmup=2)
+    base = statistics.median(backward for values in times.values() for backward, _ in values)
+    after = {name: statistics.median(later for _, later in values) for name, values in times.items()}
     print(f"  forward and backward {base:.1f} ms")
-    for name, ours in median.items():
-        print(f"  {name:<20} {ours:7.2f} ms with the optimizer   x {(base + ours) / (base + median['nothing']):.4f}")
-    reached = (base + median["checked"]) / (base + median["nothing"])
-    beyond = (base + median["clipped and checked"]) / (base + median["clipped by torch"])
-    holds = max(reached, beyond) <= TARGET
-    print(f"{'holds ' if holds else 'MISSED'}  checked {reached:.4f}, beyond clipping {beyond:.4f} <= {TARGET}")
-    return 1 if arguments.check and not holds else 0
+    for name, ours in after.items():
+        print(f"  {name:<20} {ours:7.2f} ms with the optimizer   x {(base + ours) / (base + after['nothing']):.4f}")
+    reached = (base + after["checked"]) / (base + after["nothing"])
+    beyond = (base + after["clipped and checked"]) / (base + after["clipped by torch"])
+    target = f"checked {reached:.4f}, beyond clipping {beyond:.4f} <= {TARGET}"
+    return verdict({target: max(reached, beyond) <= TARGET}, given.check)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What L2-SP costs per training step: our anchor, the same term through autograd, and no penalty at all.
 
-ResNet-18, 96 px, batch 16, SGD with momentum, one thread. Run: python benchmarks/l2_sp.py [rounds]
+ResNet-18, 96 px, batch 16, SGD with momentum, one thread. Run: python benchmarks/l2_sp.py [rounds] [--check]
 """
 
 from __future__ import annotations
@@ -8,15 +8,17 @@ from __future__ import annotations
 import sys
 
 import torch
-from interleaved import measure, ratio, table
+from interleaved import measure, options, ratio, table, verdict
 from step import Step
 from transferkit_l2_sp import l2_sp
 from transferkit_l2_sp.penalty import L2SP
 
 BETA = 0.01
+TARGETS = {"L2-SP": 1.05, "L2-SP + BSS": 1.08}
 
 
-def main(rounds):
+def main():
+    given = options(__doc__, 30).parse_args()
     plain, anchored, both, autograd = Step(), Step(), Step(bss=0.001), Step()
     anchors = L2SP().anchors(anchored.model, anchored.reference)
     anchors_both = L2SP().anchors(both.model, both.reference)
@@ -39,12 +41,13 @@ def main(rounds):
             "L2-SP + BSS (ours)": lambda: both(after_backward=pull(anchors_both)),
             "L2-SP through autograd": lambda: autograd(penalty=through_autograd),
         },
-        rounds,
+        given.rounds,
     )
     table(times, "no penalty")
-    print(f"L2-SP against no penalty: {ratio(times, 'L2-SP (ours)', 'no penalty'):.3f} (target <= 1.05)")
-    print(f"L2-SP + BSS against no penalty: {ratio(times, 'L2-SP + BSS (ours)', 'no penalty'):.3f} (target <= 1.08)")
     print(f"autograd against ours: {ratio(times, 'L2-SP through autograd', 'L2-SP (ours)'):.3f}")
+    found = {name: (ratio(times, f"{name} (ours)", "no penalty"), most) for name, most in TARGETS.items()}
+    targets = {f"{name} against none {one:.3f} <= {most}": one <= most for name, (one, most) in found.items()}
+    return verdict(targets, given.check)
 
 
 def check_same_gradients(anchored, anchors, autograd, through_autograd):
@@ -64,4 +67,4 @@ def check_same_gradients(anchored, anchors, autograd, through_autograd):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    sys.exit(main())

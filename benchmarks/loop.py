@@ -4,22 +4,21 @@ One thread, one process. The contenders take turns in rounds, in an order drawn 
 contender: medians over rounds of the time per step, wall and CPU of this process; the ratio to the bare loop, as the
 median of the rounds' ratios with the quartiles; and what it adds to a bare step. The targets are judged by CPU time.
 
-Run: python benchmarks/loop.py [--rounds N] [--only resnet18|tiny_mlp] [--check]
+Run: python benchmarks/loop.py [rounds] [--only resnet18|tiny_mlp] [--check]
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import os
-import random
 import statistics
 import sys
 import tempfile
 
 import torch
 from contenders import CLASSES, Feed, contenders
+from interleaved import interleaved, options, quartiles, ratio, verdict
 
 BASE = "bare PyTorch"
 WARM = 2  # steps of each turn that do not count: caches are someone else's
@@ -50,21 +49,15 @@ def turn(contender, items, steps):
 
 
 def measure(architecture, size, batch, steps, rounds):
-    """{name: [(wall, CPU) per round]}, microseconds per step."""
+    """{name: microseconds per step in each round}, by the clock on the wall and of CPU time."""
     with tempfile.TemporaryDirectory(prefix="transferkit-bench-") as folder:
         sides, missing = contenders(architecture, size, batch, folder)
         print(*missing, sep="\n", end="\n" if missing else "")
         items = {name: batches(side, size, batch) for name, side in sides.items()}
-        times = {name: [] for name in sides}
-        order, shuffle = list(sides), random.Random(0).shuffle
-        for number in range(rounds + 1):
-            shuffle(order)
-            for name in order:
-                spent = turn(sides[name], items[name], steps)
-                if number:
-                    times[name].append(spent)
+        turns = {name: lambda name=name: turn(sides[name], items[name], steps) for name in sides}
+        times = interleaved(turns, rounds)
         check_same_training(sides)
-    return times
+    return tuple({name: [value[clock] for value in values] for name, values in times.items()} for clock in (0, 1))
 
 
 def check_same_training(sides):
@@ -76,56 +69,46 @@ def check_same_training(sides):
             raise RuntimeError(f"{name} did not train the same way: its weights are not ours")
 
 
-def against_base(times, name, clock):
-    """The quartiles of the rounds' ratios to the bare loop, and the median of the microseconds added."""
-    pairs = [(mine[clock], base[clock]) for mine, base in zip(times[name], times[BASE], strict=True)]
-    low, middle, high = statistics.quantiles((a / b for a, b in pairs), n=4)
-    return low, middle, high, statistics.median(a - b for a, b in pairs)
+def added(times, name):
+    """The median of the microseconds that a step takes beyond a bare one."""
+    return statistics.median(mine - bare for mine, bare in zip(times[name], times[BASE], strict=True))
 
 
-def table(times):
+def table(walls, times):
     """One line per contender, wall time and CPU time."""
     print(f"  {'':<20} {'wall':>9} {'ratio':>7} {'CPU':>10} {'ratio':>7} {'quartiles':>15} {'added':>9}   [µs]")
-    for name, values in times.items():
-        wall, cpu = (statistics.median(value[clock] for value in values) for clock in (0, 1))
-        low, middle, high, added = against_base(times, name, 1)
+    for name in times:
+        wall, cpu = statistics.median(walls[name]), statistics.median(times[name])
+        low, middle, high = quartiles(times, name, BASE)
         print(
-            f"  {name:<20} {wall:9.0f} {against_base(times, name, 0)[1]:7.3f} {cpu:10.0f} {middle:7.3f} "
-            f"{low:7.3f}-{high:<7.3f} {added:9.0f}"
+            f"  {name:<20} {wall:9.0f} {ratio(walls, name, BASE):7.3f} {cpu:10.0f} {middle:7.3f} "
+            f"{low:7.3f}-{high:<7.3f} {added(times, name):9.0f}"
         )
 
 
-def verdicts(architecture, times):
-    """(target, whether it holds)."""
+def targets(architecture, times):
+    """{target: whether it holds}."""
     if architecture == "resnet18":
-        reached = against_base(times, "ours", 1)[1]
-        return [(f"resnet18: ours over bare {reached:.3f} <= {RESNET_TARGET}", reached <= RESNET_TARGET)]
-    added = {name: against_base(times, name, 1)[3] for name in times}
-    rivals = [name for name in added if name.startswith(("HF", "Lightning"))]
-    return [
-        (f"{architecture}: ours adds {added['ours']:.0f} µs < {name} {added[name]:.0f} µs", added["ours"] < added[name])
-        for name in rivals
-    ]
+        reached = ratio(times, "ours", BASE)
+        return {f"resnet18: ours over bare {reached:.3f} <= {RESNET_TARGET}": reached <= RESNET_TARGET}
+    ours = added(times, "ours")
+    rivals = {name: added(times, name) for name in times if name.startswith(("HF", "Lightning"))}
+    return {
+        f"{architecture}: ours adds {ours:.0f} µs < {name} {one:.0f} µs": ours < one for name, one in rivals.items()
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=16)
-    parser.add_argument("--only", choices=list(SETTINGS))
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    given = options(__doc__, 16, SETTINGS).parse_args()
+    judged: dict[str, bool] = {}
     torch.manual_seed(0)
-    judged = []
-    for architecture, setting in SETTINGS.items():
-        if arguments.only in (None, architecture):
-            print(f"{architecture}, {setting['size']} px, batch {setting['batch']}: a step")
-            times = measure(architecture, **setting, rounds=arguments.rounds)
-            table(times)
-            judged += verdicts(architecture, times)
-    for target, holds in judged:
-        print(f"{'holds ' if holds else 'MISSED'}  {target}")
-    return 1 if arguments.check and not all(holds for _, holds in judged) else 0
+    for architecture in given.only:
+        setting = SETTINGS[architecture]
+        print(f"{architecture}, {setting['size']} px, batch {setting['batch']}: a step")
+        walls, times = measure(architecture, **setting, rounds=given.rounds)
+        table(walls, times)
+        judged |= targets(architecture, times)
+    return verdict(judged, given.check)
 
 
 if __name__ == "__main__":

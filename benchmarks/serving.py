@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from fastapi import FastAPI, UploadFile  # annotations are looked up here
+from interleaved import interleaved, options, quartiles, ratio, verdict
 from PIL import Image
 
 BOUNDARY = "b"
@@ -32,16 +33,20 @@ def plain(folder: Path) -> None:
     import uvicorn
 
     from transferkit.data.images import open_image
+    from transferkit.serving.engine import choose
     from transferkit.serving.server import listen
+    from transferkit.serving.service import open_model
     from transferkit.serving.settings import Settings
-    from transferkit.serving.start import open_engine
 
-    loaded, _, engine = open_engine(folder, Settings(device="cpu"), print)
-    app = FastAPI()
+    loaded, parity = open_model(folder)
+    engine = choose(folder, loaded, parity, Settings(device="cpu"), print)
+    app, interference = FastAPI(), loaded.interference
+    assert interference is not None
 
     @app.post("/predict")
-    def predict(images: UploadFile) -> dict:
+    def predict(images: UploadFile) -> dict[str, object]:
         outputs = engine(loaded.preprocess(open_image(images.file))[None])
+        assert outputs.score is not None and outputs.source_class is not None
         logits = outputs.logits[0].astype(np.float64)
         probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         best = int(probabilities.argmax())
@@ -50,8 +55,8 @@ def plain(folder: Path) -> None:
             "class": loaded.classes[best],
             "probability": float(probabilities[best]),
             "score": score,
-            "p_value": loaded.interference.calibration.p_value(score),
-            "flag": score > loaded.interference.detect_p,
+            "p_value": interference.calibration.p_value(score),
+            "flag": score > interference.detect_p,
             "source_class": loaded.source_classes[int(outputs.source_class[0])],
         }
 
@@ -78,7 +83,7 @@ class Contender:
     def cpu(self) -> float:
         """Seconds of CPU time so far."""
         times = self.facts.cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
 
 def load(server: Contender, bodies: list[bytes], clients: int, seconds: float) -> tuple[float, float, list[float]]:
@@ -119,78 +124,66 @@ def photographs(count: int) -> list[bytes]:
     return bodies
 
 
-def model(folder: Path, name: str) -> None:
+def write_model(folder: Path, name: str) -> None:
     """A guarded model with random weights, and its graph."""
-    from transferkit.deploy.export import export_model
-    from transferkit.deploy.interference_file import Score, write_interference
-    from transferkit.model import Preprocessing
-    from transferkit.model_folder import save_model
-    from transferkit.testing.detector import tiny_detector, tiny_detector_head
-    from transferkit.testing.tiny import tiny_model
+    from step import model_of
 
-    made = tiny_model([f"class {number}" for number in range(37)], name=name)
-    made.preprocessing = Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3, 0.875, "center", "bicubic")
+    from transferkit.deploy.export import export_model
+    from transferkit.deploy.interference import Score, write_interference
+    from transferkit.model.folder import save_model
+    from transferkit.testing.detector import tiny_detector, tiny_detector_head
+
+    made = model_of(name, 37)
     save_model(folder, made, None, {})
     write_interference(folder, tiny_detector(made, Score("refitted", "sum")), tiny_detector_head(made.num_features))
     export_model(folder, "onnx")
 
 
-def main() -> None:
-    """Print both, and exit with 1 under --check when ours is slower."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", nargs="?", type=int, default=6)
-    parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.plain is not None:
-        plain(given.plain)
-        return
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "model"
-        model(folder, given.model)
-        ours = Contender("-m", "transferkit", "serve", str(folder), "--port", "0", "--device", "cpu")
-        theirs = Contender(__file__, "--plain", str(folder))
-        try:
-            ratio = compare({"transferkit serve": ours, "plain FastAPI": theirs}, given)
-        finally:
-            for one in (ours, theirs):
-                one.process.terminate()
-                one.process.wait(20)
-    sys.exit(1 if given.check and ratio < 1 else 0)
-
-
-def compare(servers: dict[str, Contender], given: argparse.Namespace) -> float:
-    """The median ratio of requests per second."""
+def compare(servers: dict[str, Contender], given: argparse.Namespace) -> int:
+    """Print both; the exit code."""
     bodies = photographs(32)
     for server in servers.values():
         load(server, bodies, given.clients, 1.0)
-    rates: dict[str, list[float]] = {name: [] for name in servers}
-    costs: dict[str, list[float]] = {name: [] for name in servers}
-    waits: dict[str, list[float]] = {name: [] for name in servers}
-    for turn in range(given.rounds):
-        for name in list(servers)[:: 1 if turn % 2 else -1]:
-            rate, cost, latencies = load(servers[name], bodies, given.clients, given.seconds)
-            rates[name].append(rate)
-            costs[name].append(cost)
-            waits[name] += latencies
+    turns = {
+        name: lambda server=server: load(server, bodies, given.clients, given.seconds)
+        for name, server in servers.items()
+    }
+    found = interleaved(turns, given.rounds, warmup=0)
+    rates = {name: [rate for rate, *_ in each] for name, each in found.items()}
+    costs = {name: [cost for _, cost, _ in each] for name, each in found.items()}
     for name, server in servers.items():
-        p50, p95 = np.percentile(waits[name], [50, 95])
+        p50, p95 = np.percentile([wait for *_, waits in found[name] for wait in waits], [50, 95])
         print(
             f"{name:20} {statistics.median(rates[name]):7.1f} requests/s   {statistics.median(costs[name]):6.1f} ms CPU"
             f"   p50 {p50:5.0f} ms   p95 {p95:5.0f} ms   ({server.engine})"
         )
-    ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
-    cpu = [ours / theirs for ours, theirs in zip(*costs.values(), strict=True)]
-    low, high = np.percentile(ratios, [25, 75])
-    print(
-        f"ratio of requests/s {statistics.median(ratios):.3f} ({low:.3f}-{high:.3f}), "
-        f"of CPU {statistics.median(cpu):.3f}"
-    )
-    return statistics.median(ratios)
+    low, reached, high = quartiles(rates, *servers)
+    print(f"ratio of requests/s {reached:.3f} ({low:.3f}-{high:.3f}), of CPU {ratio(costs, *servers):.3f}")
+    return verdict({f"requests per second, ours over plain {reached:.3f} >= 1": reached >= 1}, given.check)
+
+
+def main() -> int:
+    parser = options(__doc__, 6)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.plain is not None:
+        plain(given.plain)
+        return 0
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        write_model(folder, given.model)
+        ours = Contender("-m", "transferkit", "serve", str(folder), "--port", "0", "--device", "cpu")
+        theirs = Contender(__file__, "--plain", str(folder))
+        try:
+            return compare({"transferkit serve": ours, "plain FastAPI": theirs}, given)
+        finally:
+            for one in (ours, theirs):
+                one.process.terminate()
+                one.process.wait(20)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

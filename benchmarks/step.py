@@ -1,4 +1,4 @@
-"""One bare training step of the wrapped model: what the penalty benchmarks add to."""
+"""A model with random weights, and one bare training step of it: what the penalty benchmarks add to."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import torch
 import torch.nn.functional as F
 from transferkit_bss import bss as bss_penalty
 
-from transferkit.model import TransferModel, reference_of
-from transferkit.model.preprocessing import Preprocessing
+from transferkit.model import Preprocessing, TransferModel, reference_of
+
+
+def model_of(name, classes=10, size=224, **options):
+    """The same weights for the same arguments; in evaluation mode."""
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=classes, **options)
+    preprocessing = Preprocessing((size, size), (0.5,) * 3, (0.5,) * 3, 1.0, "center", "bicubic")
+    names = [f"class {index}" for index in range(classes)]
+    return TransferModel(net, classes=names, preprocessing=preprocessing, architecture=name).eval()
 
 
 class Step:
     """ResNet-18, 96 px, batch 16 unless told otherwise; always the same weights and images."""
 
-    def __init__(self, *, size=96, batch=16, bss=0.0, taps=()):
-        torch.set_num_threads(1)
-        torch.manual_seed(0)
-        preprocessing = Preprocessing(
-            input_size=(size, size), mean=(0.5,) * 3, std=(0.5,) * 3,
-            crop_pct=1.0, crop_mode="center", interpolation="bicubic",
-        )  # fmt: skip
-        net = timm.create_model("resnet18", num_classes=10, zero_init_last=False)
-        self.model = TransferModel(net, classes=[*"abcdefghij"], preprocessing=preprocessing, architecture="resnet18")
+    def __init__(self, name="resnet18", *, size=96, batch=16, bss=0.0, taps=()):
+        self.model = model_of(name, size=size, **({"zero_init_last": False} if name == "resnet18" else {}))
         self.model.tap(taps)
         self.reference = reference_of(self.model, self.model.source_head())
         self.model.train()

@@ -10,6 +10,12 @@ import pytest
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What tests/golden compares with is written anew only when that is asked for; ten quickstarts take a while."""
+    parser.addoption("--write-golden", action="store_true", help="store the reports of tests/golden as they are now")
+    parser.addoption("--quickstart-seeds", type=int, default=0, help="run the whole quickstart on so many seeds")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     import torch

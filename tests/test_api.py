@@ -95,7 +95,9 @@ def test_repeated_runs_summarise_their_analyses(
     block = out[out.index("retention over 3 seeds") :].split("\n\n")[0].splitlines()
     assert block[0] == "retention over 3 seeds: mean ± sd (95 % interval of the mean over seeds)"
     assert block[-1].endswith("more in report.html") and len(block) <= 10
-    assert block[1].split()[0] == "top1_source" and not [line for line in block if "_low" in line or "_high" in line]
+    assert block[1].strip().startswith("top-1 of the source model") and not [
+        line for line in block if "_low" in line or "_high" in line
+    ]
 
 
 def test_the_public_surface_is_what_it_says() -> None:

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.cli import detections, output, predictions
-from transferkit.cli.detections import Detection
-from transferkit.cli.predictions import Answer
+from transferkit.cli.detections import Detection, DetectionWriter
+from transferkit.cli.predictions import Answer, Writer
 from transferkit.report import Report, Table, csv_text, json_text, write_json
-from transferkit.text import encodable, one_line, printable, printable_json
+from transferkit.system import terminal as output
 from transferkit.training.progress import Display
+from transferkit.words.text import encodable, one_line, printable, printable_json
 
 ROOT = Path(__file__).parent.parent
 HIDDEN = re.compile(
@@ -93,12 +93,16 @@ def test_csv_and_reports(tmp_path):
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_predictions_and_detections(form):
     classes = NAMES[:40]
-    for module, rows in (
-        (predictions, [Answer(Path("a" + name), [(name, 0.5)]) for name in NAMES]),
-        (detections, [Detection(Path("a" + name), [(name, 0.5)], "model", True, 0.1, 0.2, name, 0) for name in NAMES]),
+    for kind, more, rows in (
+        (Writer, [], [Answer(Path("a" + name), [(name, 0.5)]) for name in NAMES]),
+        (
+            DetectionWriter,
+            [classes],
+            [Detection(Path("a" + name), [(name, 0.5)], "model", True, 0.1, 0.2, name, 0) for name in NAMES],
+        ),
     ):
         file = io.StringIO(newline="")
-        writer = module.WRITERS[form](file, 1, classes, *([classes] if module is detections else []))
+        writer = kind(form, file, 1, classes, *more)
         writer.write(rows)
         writer.close()
         text = shown(file.getvalue())
@@ -118,7 +122,7 @@ def test_lines_tables_and_the_log(tmp_path, capsys):
         display.warn(name)
         output.say(name)
         output.note(name)
-    output.table(NAMES[:2], [[name, "1"] for name in NAMES], right=NAMES[1:2])
+    output.print_table(NAMES[:2], [[name, "1"] for name in NAMES], right=NAMES[1:2])
     said = capsys.readouterr()
     shown(said.out)
     shown(said.err)
@@ -169,7 +173,7 @@ def test_every_door_reads_such_folders_by_the_same_names(hostile, tmp_path, caps
     from transferkit.cli.doctor_data import check_dataset
     from transferkit.cli.evaluate import as_json, measure, open_data
     from transferkit.data.sources import open_split
-    from transferkit.model_folder import open_model, save_model
+    from transferkit.model.folder import open_model, save_model
     from transferkit.recipe.counting import class_counts
     from transferkit.recipe.schema import Dataset
     from transferkit.testing import tiny_model
@@ -200,7 +204,7 @@ def test_there_is_one_writer_and_one_reader():
     """What is written for machines goes through report.py, what is opened as an image through images.py."""
     only = {
         r"csv\.(writer|DictWriter)|ensure_ascii=False|json\.dump\(": {"transferkit/report.py"},
-        r"Image\.open\(": {"transferkit/data/images.py", "plugins/transferkit_correlated_patch/sprites.py"},
+        r"Image\.open\(": {"transferkit/data/images.py", "transferkit/data/marks.py"},
     }
     for pattern, places in only.items():
         found = {

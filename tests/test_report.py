@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from transferkit.report import Report, Table, finite
+from transferkit.errors import InputError
+from transferkit.report import Report, Table, attempt, finite
+from transferkit.statistics import Estimate
 
 FACTS = {"name": "a", "plugin": "p", "version": "1", "parameters": {"k": 5}}
 
@@ -122,3 +124,39 @@ def test_the_same_report_gives_the_same_bytes(tmp_path):
 def test_finite_reaches_every_depth():
     value = {"a": [1, (float("nan"), {2: np.array([1.0, np.inf])})], "b": None, "c": True}
     assert finite(value) == {"a": [1, [None, {"2": [1.0, None]}]], "b": None, "c": True}
+
+
+def test_an_estimate_is_written_with_its_ends(tmp_path):
+    report = Report({"x": Estimate(0.5, 0.25, 0.75, 9), "y": 2, "z": Estimate(0.5)})
+    expected = {"x": 0.5, "x_low": 0.25, "x_high": 0.75, "y": 2, "z": 0.5, "z_low": None, "z_high": None}
+    content = written(report, tmp_path)
+    assert content["metrics"] == expected and list(content["metrics"]) == list(expected)
+    assert report.metrics["x_low"] == 0.25 and list(report.numbers) == list(expected)
+
+
+def test_figures_are_those_with_captions(tmp_path):
+    assert written(Report(captions={"b.svg": "B", "a.svg": "A"}), tmp_path)["figures"] == ["b.svg", "a.svg"]
+    assert written(Report(figures=["a.svg"], captions={"b.svg": "B"}), tmp_path)["figures"] == ["a.svg"]
+
+
+def test_a_table_of_rows_with_names():
+    table = Table.of([{"class": 0, "name": "ant"}, {"class": 1, "name": "bee"}], folded=True)
+    assert table == Table(["class", "name"], [[0, "ant"], [1, "bee"]], folded=True)
+    assert Table.of([], columns=["a", "b"]) == Table(["a", "b"], [])
+    for other in ({"class": 1}, {"name": "bee", "class": 1}, {"class": 1, "name": "bee", "more": 2}):
+        with pytest.raises(ValueError, match="a row has the columns"):
+            Table.of([{"class": 0, "name": "ant"}, other])
+
+
+def test_an_attempt_that_fails_is_a_gap():
+    def fails(text):
+        raise InputError(text)
+
+    gaps = ["before"]
+    assert attempt(gaps, "The baseline was not measured", lambda: 5) == 5 and gaps == ["before"]
+    assert attempt(gaps, "The baseline was not measured", lambda: fails("there is none;\n  bring one")) is None
+    attempt(gaps, "The baseline was not measured", lambda: fails("there is none; bring one"))
+    attempt(gaps, "", lambda: fails("nothing is there"))
+    assert gaps == ["before", "The baseline was not measured: there is none; bring one.", "Nothing is there."]
+    with pytest.raises(ZeroDivisionError):
+        attempt(gaps, "x", lambda: 1 / 0)

@@ -21,8 +21,8 @@ from PIL import Image
 from tests.training.test_loop import records, same, weights, without_time
 from transferkit.api import resume, run
 from transferkit.errors import InputError, Interrupted
-from transferkit.run_lock import OWNER, owned, owner_of
-from transferkit.training.session import Session
+from transferkit.system.run_lock import OWNER, owned, owner_of
+from transferkit.training.trainer import Trainer
 
 COLOURS = {"blue": 2, "green": 1, "red": 0}
 
@@ -53,15 +53,15 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (root / "r.yaml").write_text(yaml.safe_dump(recipe))
     run(root / "r.yaml", out=root / "whole", quiet=True)
-    before = Session.save_or_stop
+    before = Trainer.save_or_stop
 
-    def stop(self: Session) -> None:
+    def stop(self: Trainer) -> None:
         if self.state.step == 6:
             self.stop.number = signal.SIGTERM
         before(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "save_or_stop", stop)
+        patch.setattr(Trainer, "save_or_stop", stop)
         with pytest.raises(Interrupted):
             run(root / "r.yaml", out=root / "stopped", quiet=True)
     for name in ("whole", "stopped"):
@@ -211,6 +211,42 @@ def test_a_damaged_result_is_a_sentence(place: Path, content: str) -> None:
     (place / "stopped-run/result.json").write_text(content)
     with pytest.raises(InputError, match=r"result\.json"):
         go_on(place)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({}, 'data  train: "red" has files of other sizes|data  train: some files have the same size and other bytes'),
+        ({"fraction": 0.5}, "data  train of d has other images"),
+    ],
+    ids=["the same part", "another part"],
+)
+def test_images_that_changed_between_two_stages(place: Path, second: dict, words: str) -> None:
+    """The first is done and the second has no checkpoint yet: its images are those of the first, or it is said."""
+    recipe = yaml.safe_load((place / "r.yaml").read_text())
+    recipe["stages"][0]["epochs"] = 1
+    recipe["stages"].append({**recipe["stages"][0], "name": "second", "start": "target", **second})
+    (place / "r.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "evaluate_start", lambda self: _stop_in(self, "second"))
+        with pytest.raises(Interrupted):
+            run(place / "r.yaml", out=place / "two", quiet=True)
+    (run_dir,) = (place / "two" / "tiny").iterdir()
+    image = place / "data/train/red/0.bmp"
+    content, size = bytearray(image.read_bytes()), image.stat().st_size
+    image.write_bytes(bytes([*content[:-1], content[-1] ^ 1]) if not second else bytes(content) + b"\0")
+    assert second or image.stat().st_size == size
+    with pytest.raises(InputError, match=words) as refused:
+        resume(run_dir, quiet=True)
+    assert "--accept data" in str(refused.value) and 'the stage "target"' in str(refused.value)
+    resume(run_dir, quiet=True, accept=["data"])
+    warnings = json.loads((run_dir / "result.json").read_text())["stages"]["second"]["warnings"]
+    assert any("begins with a difference" in str(one) for one in warnings)
+
+
+def _stop_in(trainer: Trainer, stage: str) -> None:
+    if trainer.stage.name == stage:
+        raise Interrupted("stopped", signal.SIGTERM)
 
 
 def test_records_of_others_and_torn_lines(place: Path, begun: Path) -> None:

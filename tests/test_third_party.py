@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+ROOT = Path(__file__).resolve().parents[1]
 SPREAD = '''
 from dataclasses import dataclass
 import transferkit
@@ -34,10 +36,14 @@ def transferkit_register(register):
 def install(site: Path, name: str, code: str) -> None:
     """What pip leaves behind: a module, and metadata with an entry point."""
     (site / f"{name}.py").write_text(code)
-    info = site / f"{name}-0.1.dist-info"
+    describe(site, name, name.removeprefix("transferkit_"))
+
+
+def describe(site: Path, package: str, entry: str) -> None:
+    info = site / f"{package}-0.1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(f"[transferkit]\n{name.removeprefix('transferkit_')} = {name}\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[transferkit]\n{entry} = {package}\n")
 
 
 @pytest.fixture
@@ -144,3 +150,26 @@ def test_listing_and_planning_are_quick_and_leave_torch_alone(site: Path, recipe
         )
         assert done.returncode == 0, (arguments, done.stderr)
         assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("name", ["bias", "representation"])
+def test_an_analyzer_that_ships_is_what_a_stranger_could_have_written(name: str, tmp_path: Path) -> None:
+    """Moved to another folder under another name, with the one that ships switched off, it writes the same report."""
+    package, site = f"strangers_{name}", tmp_path / "site"
+    shutil.copytree(ROOT / "plugins" / f"transferkit_{name}", site / package)
+    for path in (site / package).glob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8").replace(f"transferkit_{name}", package), encoding="utf-8")
+    describe(site, package, name)
+    code = (
+        "import sys; from pathlib import Path; from tests.golden.test_golden import HERE, analysed\n"
+        f"found = analysed({name!r}, Path({str(tmp_path)!r}))\n"
+        f"stored = {{path.name: path.read_bytes().decode() for path in (HERE / {name!r}).iterdir()}}\n"
+        f"assert {package!r} in sys.modules and {f'transferkit_{name}'!r} not in sys.modules\n"
+        "from tests.golden.compare import differences\n"
+        "assert found.keys() == stored.keys()\n"
+        "assert not [wrong for file in stored for wrong in differences(file, stored[file], found[file])[0]]\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{site}:{ROOT}", "TRANSFERKIT_DISABLE_PLUGINS": f"transferkit:{name}"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=site, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -1,76 +1,40 @@
 """Fine-tune timm backbones, see what they still remember, deploy them with an interference detector.
 
-This is the whole public surface. Names are imported on first use, so that `import transferkit` stays
+What this module and report, statistics, errors, analysis, data, model and testing list in `__all__` is the
+whole public surface: plugins import nothing else. Names are imported on first use, so that `import transferkit` stays
 fast and never imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from transferkit.surface import API_VERSION as API_VERSION
+from transferkit.surface import __version__ as __version__
+from transferkit.surface import lazy as lazy
+from transferkit.surface import lazy_imports as lazy_imports
 
 if TYPE_CHECKING:
-    from transferkit import testing
-    from transferkit.analysis.audit import AuditResult, audit
-    from transferkit.api import RunResult, run
-    from transferkit.data.streams import Combined, Stream
-    from transferkit.hookspecs import hookimpl
-    from transferkit.loaded import LoadedModel, load
-    from transferkit.report import Report
-    from transferkit.training.anchors import Anchor
-
-__version__ = "0.1.0"
-API_VERSION = "1"
-
-_HOMES = {
-    "Anchor": "transferkit.training.anchors",
-    "AuditResult": "transferkit.analysis.audit",
-    "Combined": "transferkit.data.streams",
-    "LoadedModel": "transferkit.loaded",
-    "Report": "transferkit.report",
-    "RunResult": "transferkit.api",
-    "Stream": "transferkit.data.streams",
-    "audit": "transferkit.analysis.audit",
-    "hookimpl": "transferkit.hookspecs",
-    "load": "transferkit.loaded",
-    "run": "transferkit.api",
-    "testing": "transferkit.testing",
-}
-
-__all__ = [
-    "API_VERSION",
-    "Anchor",
-    "AuditResult",
-    "Combined",
-    "LoadedModel",
-    "Report",
-    "RunResult",
-    "Stream",
-    "__version__",
-    "audit",
-    "hookimpl",
-    "lazy",
-    "load",
-    "run",
-    "testing",
-]
-
-
-def lazy(package: str, homes: dict[str, str]) -> Callable[[str], Any]:
-    """A module `__getattr__` that imports names on first use.
-
-    Plugin packages export their pure functions with it, so that registering them does not import torch:
-    `__getattr__ = transferkit.lazy(__name__, {"bss": "transferkit_bss.penalty"})`.
-    """
-
-    def __getattr__(name: str) -> Any:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = import_module(homes[name])
-        return home if homes[name] == f"{package}.{name}" else getattr(home, name)
-
-    return __getattr__
-
-
-__getattr__ = lazy(__name__, _HOMES)
+    from transferkit import testing as testing
+    from transferkit.api import AuditResult as AuditResult
+    from transferkit.api import RunResult as RunResult
+    from transferkit.api import audit as audit
+    from transferkit.api import run as run
+    from transferkit.data.streams import Combined as Combined
+    from transferkit.data.streams import Partner as Partner
+    from transferkit.data.streams import Stream as Stream
+    from transferkit.deploy.loaded import LoadedModel as LoadedModel
+    from transferkit.deploy.loaded import load as load
+    from transferkit.hookspecs import hookimpl as hookimpl
+    from transferkit.plugins.registry import Register as Register
+    from transferkit.recipe.schema import Stage as Stage
+    from transferkit.report import Report as Report
+    from transferkit.reporting.html import write_findings as write_findings
+    from transferkit.training.anchors import Anchor as Anchor
+    from transferkit.training.anchors import counterpart as counterpart
+    from transferkit.training.edit_session import EditSession as EditSession
+    from transferkit.training.workspace import Session as Session
+    from transferkit.training.workspace import Workspace as Workspace
+else:
+    __getattr__, __all__ = lazy_imports(__name__)
+    __dir__ = __all__.copy

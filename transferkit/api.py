@@ -1,26 +1,28 @@
-"""`transferkit.run`: a recipe from Python or from the command line, with one seed or several."""
+"""`transferkit.run`, `resume` and `audit`: what people call, from Python or from the command line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError
-from transferkit.folder import RunFolder, environment_text, result_text
+from transferkit.plugins.registry import installed
 from transferkit.recipe import Loaded, load_recipe
+from transferkit.recipe.plugin_files import COPIES
 from transferkit.recipe.schema import Recipe
-from transferkit.run_lock import owned
-from transferkit.suggest import did_you_mean
+from transferkit.runs.folder import RunFolder, environment_text, remove_empty, result_text
+from transferkit.system.run_lock import owned
+from transferkit.system.signals import stoppable, watching
 from transferkit.training.fingerprint import KINDS
-from transferkit.training.signals import stoppable
+from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from transferkit.analysis.audit import AuditResult
+    from transferkit.analysis.audit_request import Arguments
+    from transferkit.analysis.fail_on import Finding
 
 
 @dataclass
@@ -39,14 +41,40 @@ class RunResult:
         return cls(Path(content["run_dir"]), content["status"], content["stages"], content["analyses"], content)
 
 
+@dataclass
+class AuditResult:
+    """How an audit ended: what its result.json says."""
+
+    run_dir: Path
+    analyses: dict[str, dict[str, float]]
+    """{analysis: {metric: value}}; NaN for what could not be measured."""
+    findings: list[Finding]
+    """One per `fail_on` condition."""
+    failed: bool
+    """Whether a condition holds or could not be checked."""
+    warnings: list[str]
+    errors: list[str]
+    """Analyses that broke, in sentences; the others are complete."""
+    verdicts: dict[str, str]
+    content: dict[str, Any] = field(repr=False, default_factory=dict)
+
+
 def run(
-    recipe: str | Path, *, out: str | Path = "runs", stages: Sequence[str] = (), quiet: bool = False, **overrides: Any
+    recipe: str | Path,
+    *,
+    out: str | Path = "runs",
+    stages: Sequence[str] = (),
+    quiet: bool = False,
+    allow_plugins: bool = False,
+    **overrides: Any,
 ) -> RunResult:
     """Run a recipe file. Overrides are dotted keys: `run("r.yaml", **{"stages.target.epochs": 3})`.
 
+    `allow_plugins`: code in plugin files that the recipe names may run.
     Raises InputError for wrong input (nothing is written), NonFiniteError, Interrupted, or what a plugin raises.
     """
-    loaded = load_recipe(recipe, [f"{key}={_text(value)}" for key, value in overrides.items()])
+    given = [f"{key}={_text(value)}" for key, value in overrides.items()]
+    loaded = load_recipe(recipe, given, allow_plugins=allow_plugins)
     return execute(loaded, out=Path(out), stages=stages, quiet=quiet)
 
 
@@ -57,6 +85,7 @@ def resume(
     epochs: int | None = None,
     stage: str | None = None,
     quiet: bool = False,
+    allow_plugins: bool = False,
     **overrides: Any,
 ) -> RunResult | AuditResult:
     """Go on with a run that was stopped: finished stages and analyses are kept, and a stage that was not finished
@@ -70,7 +99,7 @@ def resume(
     the run; otherwise as `run`.
     """
     given = [f"{key}={_text(value)}" for key, value in overrides.items()]
-    return go_on(run_dir, given, accept=accept, epochs=epochs, stage=stage, quiet=quiet)
+    return go_on(run_dir, given, accept=accept, epochs=epochs, stage=stage, quiet=quiet, allow_plugins=allow_plugins)
 
 
 def go_on(
@@ -81,26 +110,27 @@ def go_on(
     epochs: int | None,
     stage: str | None,
     quiet: bool,
+    allow_plugins: bool = False,
 ) -> RunResult | AuditResult:
     """`resume` with overrides as the command line has them: `key=value`."""
-    from transferkit.analysis.audit_record import is_audit
+    from transferkit.analysis.audit_request import is_audit, read_arguments
 
     if is_audit(Path(run_dir)):
         if given or accept or epochs is not None or stage is not None:
             raise InputError(f"{run_dir} is an audit: it goes on with what it was given, without options")
-        from transferkit.analysis.audit import resume_audit
-
-        return resume_audit(run_dir, quiet=quiet)
+        place = Path(run_dir)
+        return _audit(read_arguments(place), place.parent, RunFolder(place), quiet)
     folder, kinds = RunFolder.open(Path(run_dir)), check_kinds(accept)
     try:
-        loaded = load_recipe(folder.path / "recipe.yaml", given)
+        loaded = load_recipe(folder.path / "recipe.yaml", given, allow_plugins=allow_plugins)
     except InputError as error:
         error.add_note("    what has moved can be given: transferkit resume RUN datasets.NAME.folder=WHERE")
         raise
     extended = None
     if epochs is not None:
         extended = extendable(loaded.recipe, stage)
-        loaded = load_recipe(folder.path / "recipe.yaml", [*given, f"stages.{extended}.epochs={epochs}"])
+        longer = [*given, f"stages.{extended}.epochs={epochs}"]
+        loaded = load_recipe(folder.path / "recipe.yaml", longer, allow_plugins=allow_plugins)
     wanted = folder.result.get("wanted", ())
     return execute(loaded, folder=folder, stages=wanted, quiet=quiet, accept=kinds, extended=extended)
 
@@ -111,6 +141,8 @@ def extendable(recipe: Recipe, name: str | None) -> str:
     name = name or recipe.stages[-1].name
     if name not in stages:
         raise InputError(Problem("", f'there is no stage called "{name}"', did_you_mean(name, stages)))
+    if not stages[name].trains:
+        raise InputError(f'stage "{name}" only edits a model: it has no epochs')
     if stages[name].epochs is None:
         raise InputError(f'stage "{name}" is counted in steps: give stages.{name}.steps=N and --accept recipe instead')
     after = [stage.name for stage in recipe.stages if stage.start == name]
@@ -146,8 +178,10 @@ def execute(
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    from transferkit.repeats import Repeats
-    from transferkit.runner import Runner, remove_empty, wanted_stages
+    from transferkit.analysis.run_analyses import RunAnalyses
+    from transferkit.reporting.html import make_report
+    from transferkit.runs.runner import Repeats, Runner, wanted_stages
+    from transferkit.training.boards import failing_quietly
     from transferkit.training.peers import PATIENCE, LostProcess, watched
     from transferkit.training.progress import Display
 
@@ -161,16 +195,26 @@ def execute(
         folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
     processes.wait_for_everyone()
-    advice = f"go on with: transferkit resume {folder.path}"
+    advice = f"go on with: transferkit resume {folder.path}{' --allow-plugins' if loaded.files else ''}"
     try:
         with (
             owned(folder.path) if main else nullcontext(),
+            failing_quietly(),
             stoppable("going from one part to the next") as stop,
             watched(processes.num_processes, processes.process_index, stop, advice, display.warn),
         ):
-            one = partial(Runner, display=display, stop=stop, main=main, accept=accept, extended=extended)
-            repeated = loaded.recipe.repeat > 1
-            content = Repeats(loaded, folder, one).run(wanted) if repeated else one(loaded, folder).run(wanted)
+
+            def one(loaded: Loaded, folder: RunFolder) -> Runner:
+                return Runner(
+                    loaded, folder, display=display, stop=stop, main=main, accept=accept, extended=extended,
+                    analyses=RunAnalyses, report=make_report,
+                )  # fmt: skip
+
+            if loaded.recipe.repeat > 1:
+                whole = Repeats(loaded, folder, one, display=display, stop=stop, main=main, report=make_report)
+                content = whole.run(wanted)
+            else:
+                content = one(loaded, folder).run(wanted)
     except InputError:
         if new and main:
             remove_empty(folder, out)
@@ -186,9 +230,107 @@ def execute(
 
 def _new_folder(loaded: Loaded, out: Path, wanted: Sequence[str], facts: Mapping[str, Any]) -> RunFolder:
     """A run folder from which the run can be resumed from its first moment on."""
-    files = {
+    files: dict[str, str | bytes] = {f"{COPIES}/{file.path.name}": file.content for file in loaded.files} | {
         "recipe.yaml": loaded.dump(),
         "env.json": environment_text(seed=loaded.recipe.seed, **facts),
         "result.json": result_text({"status": "running", "stages": {}, "analyses": {}, "wanted": list(wanted)}),
     }
     return RunFolder.create(out, loaded.recipe.name, files)
+
+
+def audit(
+    target: str | Path,
+    *,
+    source: str | Path | None = None,
+    target_data: str | Path | None = None,
+    source_data: str | Path | None = None,
+    baseline: str | Path | None = None,
+    source_labels: str | Path | None = None,
+    analyses: Sequence[str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    fail_on: str | Sequence[str] = (),
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    out: str | Path = "runs",
+    on_bad_image: str = "error",
+    quiet: bool = False,
+) -> AuditResult:
+    """What does the fine-tuned model still remember of its source, and where does it hurt?
+
+    Models may be run or model folders, timm names, `hf-hub:owner/name`, `NAME@FILE.safetensors`,
+    `FILE.safetensors`, or a YAML file with a recipe's model section. Where the target is (a stage of) a run, its
+    recipe says what is not given. `options` are {analysis: {option: value}}; `fail_on` are conditions such as
+    "lingering > 20". Raises InputError for wrong input (nothing is written) and Interrupted after a signal (finished
+    analyses stay, and `resume` goes on).
+    """
+    from transferkit.analysis.audit_request import Arguments
+
+    given = {
+        "source": source, "baseline": baseline, "target_data": target_data, "source_data": source_data,
+        "source_labels": source_labels,
+    }  # fmt: skip
+    arguments = Arguments(
+        str(target),
+        **{name: None if value is None else str(value) for name, value in given.items()},
+        analyses=None if analyses is None else list(analyses),
+        options={name: dict(values) for name, values in (options or {}).items()},
+        fail_on=[fail_on] if isinstance(fail_on, str) else list(fail_on),
+        seed=seed,
+        device=device,
+        threads=threads,
+        on_bad_image=on_bad_image,
+        directory=str(Path.cwd()),
+    )
+    return _audit(arguments, Path(out), None, quiet)
+
+
+def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool) -> AuditResult:
+    from transferkit.analysis.audit_request import choose
+    from transferkit.analysis.fail_on import parse
+
+    conditions = [parse(text) for text in arguments.fail_on]
+    left_out: list[str] = []
+    chosen = choose(installed(), arguments.analyses, arguments.options, left_out.append)
+    for condition in conditions:
+        condition.check_names({one.plugin.name: one.plugin.component.declared.metric_keys or None for one in chosen})
+
+    from transferkit.analysis.auditing import Auditing
+    from transferkit.reporting.html import make_report
+
+    with _threads(arguments.threads), watching() as stop:
+        folder = known or RunFolder.create(out, "audit")
+        try:
+            auditing = Auditing(folder, arguments, chosen, conditions, report=make_report, stop=stop, quiet=quiet)
+            with owned(folder.path):
+                auditing.run(left_out)
+        except InputError:
+            if known is None:
+                remove_empty(folder, out)
+            raise
+    return AuditResult(
+        run_dir=folder.path,
+        analyses=auditing.result["metrics"],
+        findings=auditing.findings,
+        failed=any(finding.holds for finding in auditing.findings),
+        warnings=auditing.result["warnings"],
+        errors=auditing.errors,
+        verdicts={name: report.verdict for name, report in auditing.reports.items() if report.verdict},
+        content=auditing.result,
+    )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """So many CPU threads inside; afterwards as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        if count < 1:
+            raise InputError(f"threads must be at least 1, not {count}")
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -5,6 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from transferkit.words.suggest import did_you_mean
+
+__all__ = [
+    "FINDINGS",
+    "InputError",
+    "Interrupted",
+    "NonFiniteError",
+    "OutOfMemory",
+    "Problem",
+    "StorageError",
+    "TransferkitError",
+    "did_you_mean",
+]
+
 FINDINGS = 3
 """The exit code of a check that found what it was asked to look for: nothing went wrong, and nothing is raised."""
 

@@ -1,4 +1,4 @@
-"""What an analyzer returns: numbers, tables and pictures, as data."""
+"""What an analyzer returns: numbers, tables and pictures, as data; and what its numbers mean, declared once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self, TypeVar
 
-from transferkit.atomic import write_bytes, write_text
-from transferkit.text import encodable, printable, printable_json
+from transferkit.errors import InputError
+from transferkit.statistics import Estimate
+from transferkit.system.atomic import make_folder, write_bytes, write_text
+from transferkit.words.formats import count, first_name, hundredths, listing, number, percent, points
+from transferkit.words.text import encodable, printable, printable_json
+
+__all__ = [
+    "Metric",
+    "Report",
+    "Table",
+    "attempt",
+    "count",
+    "first_name",
+    "hundredths",
+    "listing",
+    "number",
+    "percent",
+    "points",
+]
 
 EXECUTED = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
@@ -25,27 +42,98 @@ class Table:
     rows: Sequence[Sequence[Any]]
     folded: bool = False
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] = (), folded: bool = False) -> Self:
+        """A table whose names stand beside their values: {column: value} for each row, in the order of the first.
+
+        `columns` are those of a table without rows. Raises ValueError for a row with other columns than the first.
+        """
+        names = list(rows[0]) if rows else list(columns)
+        for row in rows:
+            if list(row) != names:
+                raise ValueError(f"a row has the columns {list(row)}, and the first has {names}")
+        return cls(names, [list(row.values()) for row in rows], folded)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a number of an analyzer is, declared once; whatever shows the number reads it here.
+
+    key       its name in report.json and in conditions
+    name      what people call it
+    unit      share (0..1), points (a difference of shares), count, ratio, p (a p-value) or number
+    more      whether more of it is better, worse or neither
+    answers   the question that it answers
+    interval  whether it is an `Estimate`: `key_low` and `key_high` are in the report, too
+    """
+
+    key: str
+    name: str
+    unit: Literal["share", "points", "count", "ratio", "p", "number"] = "number"
+    more: Literal["better", "worse", "neither"] = "neither"
+    answers: str = ""
+    interval: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its names in report.json."""
+        return (self.key, f"{self.key}_low", f"{self.key}_high") if self.interval else (self.key,)
+
+
+Found = TypeVar("Found")
+
+
+def attempt(gaps: list[str], what: str, compute: Callable[[], Found]) -> Found | None:
+    """What `compute` finds, or None with a sentence in `gaps` where it raises InputError: "WHAT: why."
+
+    `what` says what is missing, "The baseline was not measured"; without it the reason stands alone. The hints of the
+    error come on the same line, and nothing is said twice.
+    """
+    try:
+        return compute()
+    except InputError as error:
+        reason = " ".join(str(error).split())
+        text = f"{what}: {reason}." if what else f"{reason[:1].upper()}{reason[1:]}."
+        if text not in gaps:
+            gaps.append(text)
+        return None
+
 
 @dataclass
 class Report:
     """The findings of one analysis.
 
-    metrics   name -> number; NaN for what could not be measured
+    metrics   name -> number; NaN for what could not be measured. An Estimate becomes `x`, `x_low` and `x_high`
     tables    name -> Table; the name becomes a file name
-    figures   file names inside the analysis folder; those called gallery-* are shown as one gallery
+    figures   file names inside the analysis folder, by default those with captions; gallery-* are shown as one gallery
     verdict   one to three sentences with the numbers that carry them, for a reader who knows no paper
     notes     small print beside the numbers: counts, thresholds, seeds, chance levels, intervals
     gaps      what could not be measured, and why
     captions  figure file -> what it shows
     """
 
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float | Estimate] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Sequence[str] = ()
     verdict: str | None = None
     notes: Sequence[str] = ()
     gaps: Sequence[str] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers: dict[str, Any] = {}
+        for key, value in self.metrics.items():
+            if isinstance(value, Estimate):
+                numbers |= value.columns(key, f"{key}_low", f"{key}_high")
+            else:
+                numbers[key] = value
+        self.metrics = numbers
+        self.figures = self.figures or list(self.captions)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The metrics as report.json has them, NaN where nothing could be measured."""
+        return {key: float(value) for key, value in self.metrics.items()}  # type: ignore[arg-type]
 
     def write(
         self,
@@ -63,8 +151,13 @@ class Report:
 
         Raises TypeError for one text where a list is due, ValueError for a table name that is no file name.
         """
-        self._check()
-        folder.mkdir(parents=True, exist_ok=True)
+        for given in ("figures", "notes", "gaps"):
+            if isinstance(getattr(self, given), str):
+                raise TypeError(f"Report.{given} is a list of texts, not one text")
+        for key in self.tables:
+            if not key or key != Path(key).name or "\\" in key or "\0" in key:
+                raise ValueError(f"a table's name becomes a file name; {key!r} is none")
+        make_folder(folder)
         content = {
             "name": name,
             "plugin": plugin,
@@ -73,7 +166,7 @@ class Report:
             **({} if inputs is None else {"inputs": dict(inputs)}),
             "verdict": self.verdict,
             "gaps": list(self.gaps),
-            "metrics": {key: float(value) for key, value in self.metrics.items()},
+            "metrics": self.numbers,
             "notes": list(self.notes),
             "tables": {
                 key: {"columns": list(table.columns), "rows": [list(row) for row in table.rows], "folded": table.folded}
@@ -88,14 +181,6 @@ class Report:
         path = folder / "report.json"
         write_text(path, text + "\n")
         return path
-
-    def _check(self) -> None:
-        for name in ("figures", "notes", "gaps"):
-            if isinstance(getattr(self, name), str):
-                raise TypeError(f"Report.{name} is a list of texts, not one text")
-        for key in self.tables:
-            if not key or key != Path(key).name or "\\" in key or "\0" in key:
-                raise ValueError(f"a table's name becomes a file name; {key!r} is none")
 
 
 def csv_bytes(table: Table) -> bytes:

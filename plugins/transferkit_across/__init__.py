@@ -9,12 +9,10 @@ import transferkit
 if TYPE_CHECKING:
     import typer
 
-    from transferkit.registry import Register
-    from transferkit_across.pairs import pearson
-
-__all__ = ["pearson"]
-
-__getattr__ = transferkit.lazy(__name__, {"pearson": "transferkit_across.pairs"})
+    from transferkit import Register
+    from transferkit_across.pairs import pearson as pearson
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from transferkit.errors import InputError
+from transferkit.report import Metric
+from transferkit_across.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -16,33 +15,24 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Across:
+class Across(Options):
     """Compare models by what was found about them: classes in pairs of models, numbers over size and architecture."""
 
-    runs: Annotated[
-        list[Path], Field(description="folders of runs or audits, or FOLDER:ANALYSIS where one has several of a kind")
-    ] = field(default_factory=list)
-    analyses: Annotated[
-        list[str], Field(description="earlier analyses of the same run, by name; all, if no runs are given")
-    ] = field(default_factory=list)
-    of: Annotated[
-        str | None, Field(description="PLUGIN.COLUMN or PLUGIN.METRIC; default: everything the papers compare")
-    ] = None
-    by: Annotated[
-        Literal["auto", "images", "steps", "epochs", "architecture"],
-        Field(description="what numbers are drawn over; auto takes what differs"),
-    ] = "auto"
-    pictures: Annotated[int, Field(ge=0, description="pairs of models drawn, per quantity")] = 6
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "runs",
-        "pairs",
-        "recall_r",
-        "bias_r",
-        "r",
-        "retention_change_equal_epochs",
-        "retention_change_equal_steps",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("runs", "models", "count", answers="How many models are compared?"),
+        Metric("pairs", "pairs of models", "count", answers="In how many pairs of them are classes compared?"),
+        Metric("recall_r", "r of recall", answers="Do two models keep the same source classes? Mean r over pairs."),
+        Metric("bias_r", "r of bias", answers="Are the same source classes biased in two models? Mean r over pairs."),
+        Metric("r", "r of what was asked for", answers="How alike are two models in it? Mean r over pairs."),
+        Metric(
+            "retention_change_equal_epochs", "change of retention at equal epochs", "points", interval=True,
+            answers="How much more is kept with the largest training set than with the smallest?",
+        ),
+        Metric(
+            "retention_change_equal_steps", "change of retention at equal steps", "points", interval=True,
+            answers="The same with as many steps?",
+        ),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         from transferkit_across.entries import split_name
@@ -59,4 +49,4 @@ class Across:
 
         here = session.out.parent.parent
         given = [str(run) for run in self.runs] + [f"{here}:{name}" for name in self.analyses] or [str(here)]
-        return report(read_entries(given), session.picture, of=self.of, by=self.by, drawn=self.pictures)
+        return report(read_entries(given), self, session.picture)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
-from transferkit.analysis.run_folder import Z95, sample_sd
-from transferkit_across.entries import Entry
-from transferkit_across.facts import Facts
+from transferkit.statistics import Estimate, difference_over_seeds, mean_over_seeds, sample_sd
+from transferkit_across.entries import Entry, Facts
 
 By = Literal["images", "steps", "epochs", "architecture"]
+Key = TypeVar("Key")
 EPOCHS, STEPS = "equal epochs", "equal steps"
 
 
@@ -60,31 +60,24 @@ class Point:
         """Of the first of them."""
         return self.entries[0].facts
 
-    @property
-    def label(self) -> str:
-        """The first one's, without its seed where there are several."""
-        label, seed = self.entries[0].label, self.facts.seed
-        return label.replace(f"seed {seed}", "").strip() or label if len(self.entries) > 1 else label
-
     def values(self, measure: Measure) -> list[float]:
-        """The measured numbers, one per seed."""
-        return [value for entry in self.entries if not math.isnan(value := measure.of(entry))]
+        """The measured numbers, the lowest seed first."""
+        ordered = sorted(self.entries, key=lambda entry: (entry.facts.seed is None, entry.facts.seed or 0))
+        return [value for entry in ordered if not math.isnan(value := measure.of(entry))]
 
     def mean(self, measure: Measure) -> float:
         """Over seeds; NaN where nothing was measured."""
-        found = self.values(measure)
-        return math.fsum(found) / len(found) if found else math.nan
+        return mean_over_seeds(self.values(measure)).value
 
     def sd(self, measure: Measure) -> float:
         """Over seeds; NaN below two."""
-        found = sample_sd(self.values(measure))
-        return math.nan if found is None else found
+        return sample_sd(self.values(measure))
 
     def error(self, measure: Measure) -> float:
         """How far the mean may be off (95 %): by its spread over seeds, or by the one number's own interval."""
-        values = self.values(measure)
-        if len(values) > 1:
-            return Z95 * self.sd(measure) / math.sqrt(len(values))
+        found = mean_over_seeds(self.values(measure))
+        if found.known:
+            return (found.high - found.low) / 2
         return max((measure.half_width(entry) for entry in self.entries), default=math.nan)
 
 
@@ -97,20 +90,29 @@ class Line:
     connected: bool = True
     kind: str = ""
 
-    def ends(self, measure: Measure) -> tuple[Point, Point] | None:
-        """The first and the last point that have a number, if they are two."""
-        known = [point for point in self.points if not math.isnan(point.mean(measure))]
-        return (known[0], known[-1]) if len(known) > 1 else None
+    def known(self, measure: Measure) -> list[Point]:
+        """The points that have a number."""
+        return [point for point in self.points if not math.isnan(point.mean(measure))]
 
-    def change(self, measure: Measure) -> float:
-        """The last point's mean minus the first one's; NaN where one of them is missing."""
-        ends = self.ends(measure)
-        return math.nan if ends is None else ends[1].mean(measure) - ends[0].mean(measure)
+    def ends(self, measure: Measure) -> tuple[Point, ...]:
+        """The first and the last point that have a number; none, where they are not two."""
+        known = self.known(measure)
+        return (known[0], known[-1]) if len(known) > 1 else ()
 
-    def error(self, measure: Measure) -> float:
-        """How far the change may be off (95 %); NaN where that is not known."""
-        ends = self.ends(measure)
-        return math.nan if ends is None else math.hypot(*(point.error(measure) for point in ends))
+    def change(self, measure: Measure) -> Estimate:
+        """The last point's mean minus the first one's, with its 95 % interval; NaN where one of them is missing.
+
+        Welch's, whether or not the two have the same seeds: a seed means little to models trained on different images.
+        Where a point has one seed only, it may be off by as much as the analysis of it says.
+        """
+        if not self.ends(measure):
+            return Estimate(math.nan)
+        few, many = self.ends(measure)
+        found = difference_over_seeds(many.values(measure), few.values(measure))
+        if found.known:
+            return found
+        error = math.hypot(few.error(measure), many.error(measure))
+        return Estimate(found.value, found.value - error, found.value + error, found.n)
 
 
 def points(entries: Sequence[Entry]) -> list[Point]:
@@ -145,15 +147,12 @@ def lines(found: Sequence[Point], axis: By) -> list[Line]:
     known = sorted((p for p in found if getattr(p.facts, axis) is not None), key=lambda p: getattr(p.facts, axis))
     if axis == "architecture":
         return list(_by_architecture(known))
-    families: dict[str, list[Point]] = {}
-    for point in known:
-        families.setdefault(point.facts.family, []).append(point)
-    names = _family_names(list(families.values()))
-    result = []
-    for name, members in zip(names, families.values(), strict=True):
-        for line in _over_images(members) if axis == "images" else _of_equal_size(members, axis):
-            result.append(Line(", ".join(filter(None, [line.name, name])), line.points, line.connected, line.kind))
-    return result
+    families = list(_grouped(known, lambda p: p.facts.family).values())
+    return [
+        replace(line, name=", ".join(filter(None, [line.name, name])))
+        for name, members in zip(_family_names(families), families, strict=True)
+        for line in (_over_images(members) if axis == "images" else _of_equal_size(members, axis))
+    ]
 
 
 def _over_images(members: Sequence[Point]) -> Iterator[Line]:
@@ -171,9 +170,7 @@ def _over_images(members: Sequence[Point]) -> Iterator[Line]:
 
 
 def _by_architecture(known: Sequence[Point]) -> Iterator[Line]:
-    groups: dict[tuple[int | None, int | None], list[Point]] = {}
-    for point in known:
-        groups.setdefault((point.facts.images, point.facts.epochs), []).append(point)
+    groups = _grouped(known, lambda p: (p.facts.images, p.facts.epochs))
     for (images, epochs), group in groups.items():
         length = ", ".join(f"{n} {what}" for n, what in ((images, "images"), (epochs, "epochs")) if n is not None)
         yield Line(length if len(groups) > 1 else "", tuple(group), connected=False)
@@ -184,11 +181,10 @@ def _of_equal_size(members: Sequence[Point], axis: str) -> Iterator[Line]:
         yield Line(f"{images:g} images", tuple(group), connected=_distinct(group, axis) > 1)
 
 
-def _grouped(found: Sequence[Point], of: Callable[[Point], float | None]) -> dict[float, list[Point]]:
-    groups: dict[float, list[Point]] = {}
+def _grouped(found: Sequence[Point], of: Callable[[Point], Key | None]) -> dict[Key, list[Point]]:
+    groups: dict[Key, list[Point]] = {}
     for point in found:
-        value = of(point)
-        if value is not None:
+        if (value := of(point)) is not None:
             groups.setdefault(value, []).append(point)
     return groups
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from transferkit.statistics import Estimate
 from transferkit_across.entries import Entry
 
 LEAST = 4  # classes; the interval of r needs n - 3 > 0
@@ -27,6 +28,13 @@ class Correlation(NamedTuple):
     high: float
     n: int
     why: str | None = None
+
+    @property
+    def p(self) -> float:
+        """How often unrelated values would give so large an r, of either sign, by Fisher's z; NaN without r."""
+        if math.isnan(self.r):
+            return math.nan
+        return math.erfc(math.atanh(min(abs(self.r), 1 - 1e-12)) * math.sqrt((self.n - 3) / 2))
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,18 @@ class Pair:
     images: list[int]
     """Per class, of the model that has fewer."""
     correlation: Correlation
+    reliability: tuple[float, float] = (math.nan, math.nan)
+    """Of each side: the share of the spread over classes that is not the noise of few images; NaN where not known."""
+
+    @property
+    def corrected(self) -> Estimate:
+        """r over the root of both reliabilities (Spearman): what it would be with many images; within −1..1.
+
+        The interval takes the reliabilities as known. NaN where one is not known, or noise is all there is.
+        """
+        both = math.prod(self.reliability) if min(self.reliability) > 0 else math.nan
+        value, low, high = np.clip(np.array(self.correlation[:3], dtype=np.float64) / math.sqrt(both), -1, 1).tolist()
+        return Estimate(value, low, high, self.correlation.n)
 
     @property
     def seeds(self) -> bool:
@@ -86,6 +106,24 @@ def pearson(x: ArrayLike, y: ArrayLike) -> Correlation:
             return nothing._replace(why=f"one of them has nearly the same value in all {len(one)} classes")
     low, high = found.confidence_interval(confidence_level=0.95)
     return Correlation(float(found.statistic), float(low), float(high), len(one))
+
+
+def reliability(shares: ArrayLike, images: ArrayLike) -> float:
+    """1 − (variance that few images give shares) / (variance of the shares over classes). (n,) shares of (n,) images.
+
+    The first is the mean of s² / n_c, with s² the variance of single outcomes within classes, Σ n p(1 − p) / Σ (n − 1).
+    NaN where the values are no shares of that many images, below two classes, and where no class has two images; 0 or
+    less where nothing but noise is seen. 1 / reliability is what noise makes of a squared correlation.
+    """
+    p, n = np.asarray(shares, dtype=np.float64), np.asarray(images, dtype=np.float64)
+    hits = p * n
+    if len(p) < 2 or not (n > 0).all() or np.ptp(p) == 0 or not np.allclose(hits, np.round(hits), atol=1e-6):
+        return math.nan
+    free = (n - 1).sum()
+    if (p < 0).any() or (p > 1).any() or not free:
+        return math.nan
+    within = float((hits * (1 - p)).sum() / free)
+    return 1 - within * float((1 / n).mean()) / float(p.var(ddof=1))
 
 
 def class_table(report: Mapping[str, Any], column: str | None = None) -> Mapping[str, Any] | None:
@@ -145,7 +183,9 @@ def pairs(entries: Sequence[Entry], quantity: Quantity) -> Iterator[Pair]:
         names = [name for name in mine if name in theirs]
         x, y = (np.array([side[name][0] for name in names], dtype=np.float64) for side in (mine, theirs))
         images = [min(mine[name][1], theirs[name][1]) for name in names]
-        yield Pair(quantity, one, other, names, x, y, images, pearson(x, y))
+        both = [reliability(*zip(*(side[name] for name in names), strict=True)) if names else math.nan
+                for side in (mine, theirs)]  # fmt: skip
+        yield Pair(quantity, one, other, names, x, y, images, pearson(x, y), (both[0], both[1]))
 
 
 def _has(entry: Entry, quantity: Quantity) -> bool:

@@ -3,140 +3,140 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.analysis.plots import COLOURS, short_name
-from transferkit_across.curves import Line, Measure, Point
+from transferkit.analysis import COLOURS, agreement, short_name
+from transferkit_across.curves import Line, Measure
+from transferkit_across.measure import Findings
 from transferkit_across.pairs import Pair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Draw = Callable[[str, float, float], AbstractContextManager[tuple[Figure, Axes]]]
+    from transferkit_across.options import Options
+
+    Picture = Callable[[str, float, float], AbstractContextManager[tuple[Figure, Axes]]]
 
 MARKERS = "osD^vP*X"
-LARGEST = 800  # square points of a dot
 AXES = {"images": "training images", "steps": "optimizer steps", "epochs": "epochs", "architecture": ""}
 
 
-def scatter(draw: Draw, name: str, pair: Pair) -> tuple[str, str]:
-    """One dot per pair of values, as large as the number of classes there, with the fitted line; (file, caption)."""
+def draw(picture: Picture, options: Options, found: Findings) -> dict[str, str]:
+    """Numbers over size first, then classes in pairs of models, then numbers by architecture; {file: caption}."""
+    captions: dict[str, str] = {}
+    for axis, known in found.by.items():
+        if axis != "architecture":
+            captions |= (curve(picture, measure, shown, axis) for measure, shown in _shown(found, known))
+    for quantity in found.quantities:
+        own = [pair for pair in found.pairs if pair.quantity == quantity and pair.correlation.n > 0]
+        for number, pair in enumerate(sorted(own, key=lambda pair: pair.seeds)[: options.pictures], start=1):
+            start = "bias" if quantity.targets else quantity.column.replace("recall_head_swap", "recall")
+            file, caption = scatter(picture, _file_name(f"{start}-{number}", captions), pair)
+            captions[file] = caption
+    for measure, shown in _shown(found, found.by.get("architecture", [])):
+        captions |= [architectures(picture, measure, shown)]
+    return captions
+
+
+def _shown(found: Findings, known: Sequence[Line]) -> Iterator[tuple[Measure, list[Line]]]:
+    """Every number with the lines that have some of it."""
+    for measure in found.measures:
+        if shown := [line for line in known if line.known(measure)]:
+            yield measure, shown
+
+
+def _file_name(name: str, taken: dict[str, str]) -> str:
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+    while f"{plain}.svg" in taken:
+        plain += "b"
+    return plain
+
+
+def scatter(picture: Picture, name: str, pair: Pair) -> tuple[str, str]:
+    """One dot per pair of values, larger where classes share it, with the fitted line; (file, caption)."""
     both = np.isfinite(pair.x) & np.isfinite(pair.y)
-    spots, counts = np.unique(np.stack([pair.x[both], pair.y[both]], axis=1), axis=0, return_counts=True)
-    found = pair.correlation
-    sizes = np.maximum(8, counts * min(14, LARGEST / counts.max(initial=1)))
-    with draw(name, 5.2, 4.8) as (_, axes):
-        axes.scatter(spots[:, 0], spots[:, 1], s=sizes, color=COLOURS[0], alpha=0.45, linewidths=0)
-        ends = _ends(pair.x[both], pair.y[both])
+    x, y = pair.x[both], pair.y[both]
+    found, what = pair.correlation, _sentence(pair.quantity.text)
+    shares = all(0 <= value <= 1 for value in (*x, *y))
+    with picture(name, 5.2, 4.8) as (_, axes):
+        agreement(axes, x, y, colour=COLOURS[0], limits=(0, 1) if shares else None, diagonal=False)
         if not math.isnan(found.r):
-            slope, shift = np.polyfit(pair.x[both], pair.y[both], 1)
-            axes.plot(ends, [slope * x + shift for x in ends], color=COLOURS[3], linewidth=1.6)
-        margin = 0.05 * (ends[1] - ends[0])
-        axes.set_xlim(ends[0] - margin, ends[1] + margin)
-        axes.set_ylim(ends[0] - margin, ends[1] + margin)
-        axes.set_aspect("equal")
-        axes.set_xlabel(short_name(pair.one.label, 46))
-        axes.set_ylabel(short_name(pair.other.label, 46))
-        text = "no r" if math.isnan(found.r) else f"r = {found.r:.2f}"
-        axes.set_title(f"{pair.quantity.text[:1].upper()}{pair.quantity.text[1:]}: {text}", loc="left")
-    return f"{name}.svg", _caption(pair)
-
-
-def _caption(pair: Pair) -> str:
-    found, what = pair.correlation, pair.quantity.text
-    start = f"{what[:1].upper()}{what[1:]} of {found.n} source classes in {pair.one.label} and {pair.other.label}"
+            ends = axes.get_xlim()
+            axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=COLOURS[3], linewidth=1.6)
+        axes.set(xlabel=short_name(pair.one.label, 46), ylabel=short_name(pair.other.label, 46))
+        axes.set_title(f"{what}: {'no r' if math.isnan(found.r) else f'r = {found.r:.2f}'}", loc="left")
+    start = f"{what} of {found.n} source classes in {pair.one.label} and {pair.other.label}"
     if math.isnan(found.r):
-        return f"{start}: no correlation, because {found.why}."
-    return (
+        return f"{name}.svg", f"{start}: no correlation, because {found.why}."
+    return f"{name}.svg", (
         f"{start}: r = {found.r:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}). Larger dots: several classes "
         "with the same values."
     )
 
 
-def _ends(x: Any, y: Any) -> tuple[float, float]:
-    """0 to 1 for shares, else as far as the values go."""
-    if not len(x):
-        return 0.0, 1.0
-    low, high = min(x.min(), y.min()), max(x.max(), y.max())
-    if 0 <= low <= high <= 1:
-        return 0.0, 1.0
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)
-
-
-def curve(draw: Draw, measure: Measure, lines: Sequence[Line], axis: str) -> tuple[str, str]:
+def curve(picture: Picture, measure: Measure, lines: Sequence[Line], axis: str) -> tuple[str, str]:
     """Means over a number, with ± sd where there are several seeds; (file, caption)."""
     name = f"{axis}-{measure.key}"
-    with draw(name, 6.4, 4.0) as (_, axes):
-        ticks: set[float] = set()
-        for number, line in enumerate(lines):
-            known = _known(line, measure)
-            if known:
-                x = [getattr(point.facts, axis) for point in known]
-                ticks |= set(x)
-                _errorbars(axes, x, known, measure, number, line)
-        if min(ticks, default=0) > 0 and max(ticks) > 3 * min(ticks):
+    places = [[getattr(point.facts, axis) for point in line.known(measure)] for line in lines]
+    ticks = {place for known in places for place in known}
+    with picture(name, 6.4, 4.0) as (_, axes):
+        _points(axes, measure, lines, places)
+        if min(ticks) > 0 and max(ticks) > 3 * min(ticks):
             axes.set_xscale("log")
         axes.set_xticks(_apart(ticks), [f"{tick:g}" for tick in _apart(ticks)], minor=False)
         axes.set_xticks([], minor=True)
-        _finish(axes, measure, [line for line in lines if line.name])
         axes.set_xlabel(AXES[axis])
     seeds = max(len(point.entries) for line in lines for point in line.points)
     over = " Means ± standard deviation over seeds." if seeds > 1 else " One model per dot."
-    return f"{name}.svg", f"{_sentence(measure)} over {AXES[axis]}.{over}"
+    return f"{name}.svg", f"{_sentence(measure.text)} over {AXES[axis]}.{over}"
 
 
-def architectures(draw: Draw, measure: Measure, lines: Sequence[Line]) -> tuple[str, str]:
+def architectures(picture: Picture, measure: Measure, lines: Sequence[Line]) -> tuple[str, str]:
     """One dot per recipe, by architecture; (file, caption)."""
     name = f"architecture-{measure.key}"
-    names = list(dict.fromkeys(str(p.facts.architecture) for line in lines for p in _known(line, measure)))
-    with draw(name, 6.4, 4.0) as (_, axes):
-        for number, line in enumerate(lines):
-            known = _known(line, measure)
-            shift = 0.5 * (number + 0.5) / len(lines) - 0.25
-            x = [names.index(str(point.facts.architecture)) + shift for point in known]
-            _errorbars(axes, _beside(x), known, measure, number, line)
+    names = list(dict.fromkeys(str(p.facts.architecture) for line in lines for p in line.known(measure)))
+    places = []
+    for number, line in enumerate(lines):
+        shift = 0.5 * (number + 0.5) / len(lines) - 0.25
+        places.append(_beside([names.index(str(p.facts.architecture)) + shift for p in line.known(measure)]))
+    with picture(name, 6.4, 4.0) as (_, axes):
+        _points(axes, measure, lines, places)
         turned = sum(len(each) for each in names) > 60
         axes.set_xticks(range(len(names)), [short_name(each) for each in names], rotation=30 if turned else 0)
         axes.set_xlim(-0.6, len(names) - 0.4)
-        _finish(axes, measure, [line for line in lines if line.name])
-    return f"{name}.svg", f"{_sentence(measure)} by architecture; one dot per recipe, ± sd over its seeds."
+    return f"{name}.svg", f"{_sentence(measure.text)} by architecture; one dot per recipe, ± sd over its seeds."
 
 
-def _known(line: Line, measure: Measure) -> list[Point]:
-    return [point for point in line.points if not math.isnan(point.mean(measure))]
-
-
-def _errorbars(axes: Any, x: Sequence[float], known: Any, measure: Measure, number: int, line: Line) -> None:
-    spread = [point.sd(measure) for point in known]
-    axes.errorbar(
-        x,
-        [point.mean(measure) for point in known],
-        yerr=[0.0 if math.isnan(sd) else sd for sd in spread] if any(not math.isnan(sd) for sd in spread) else None,
-        color=COLOURS[number % len(COLOURS)],
-        marker=MARKERS[number % len(MARKERS)],
-        linestyle="-" if line.connected else "none",
-        markersize=7,
-        capsize=3,
-        label=line.name or None,
-    )
-
-
-def _finish(axes: Any, measure: Measure, named: Sequence[Line]) -> None:
-    axes.set_title(_sentence(measure), loc="left")
+def _points(axes: Axes, measure: Measure, lines: Sequence[Line], places: Sequence[Sequence[float]]) -> None:
+    """Every line's points that have a number, at these places, with ± sd over their seeds."""
+    for number, (line, x) in enumerate(zip(lines, places, strict=True)):
+        spread = [point.sd(measure) for point in line.known(measure)]
+        axes.errorbar(
+            x,
+            [point.mean(measure) for point in line.known(measure)],
+            yerr=None if np.isnan(spread).all() else np.nan_to_num(spread),
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            linestyle="-" if line.connected else "none",
+            markersize=7,
+            capsize=3,
+            label=line.name or None,
+        )
+    axes.set_title(_sentence(measure.text), loc="left")
     low, high = axes.get_ylim()
     if low > 0 and low < 0.6 * high:
         axes.set_ylim(0, high)
-    if named:
+    if any(line.name for line in lines):
         axes.legend(loc="best")
 
 
-def _sentence(measure: Measure) -> str:
-    return measure.text[:1].upper() + measure.text[1:]
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _apart(ticks: set[float]) -> list[float]:

@@ -11,25 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.output import note, print_json, say, table
+from transferkit.analysis import note, print_json, print_table, say
 from transferkit.errors import InputError
-from transferkit.formats import number
+from transferkit.report import number
 
 if TYPE_CHECKING:
     from transferkit.report import Report, Table
 
 NAME = "across"
 ROWS = 24  # of a table on the terminal
+TOO_MUCH = {"run", "why_none", "reliability_one", "reliability_other", "corrected_low", "corrected_high"}
 
 
-class By(StrEnum):
-    """What numbers are drawn over."""
-
-    auto = "auto"
-    images = "images"
-    steps = "steps"
-    epochs = "epochs"
-    architecture = "architecture"
+By = StrEnum("By", ["auto", "images", "steps", "epochs", "architecture"])
 
 
 def across(
@@ -54,7 +48,15 @@ def across(
         content = jsons.loads((folder / "analyses" / NAME / "report.json").read_text(encoding="utf-8"))
         print_json({"run_dir": str(folder), "analyses": {NAME: found.metrics}, "tables": content["tables"]})
         return
-    show(found, folder)
+    say(found.verdict or "")
+    for name in ("runs", "pairs"):
+        if name in found.tables:
+            say()
+            _print(found.tables[name], leave_out=TOO_MUCH)
+    for gap in found.gaps:
+        note(gap)
+    say()
+    say(f"report   {folder / 'report.html'}")
 
 
 def write(entries: list[Any], folder: Path, *, of: str | None, by: str, given: list[str]) -> Report:
@@ -62,50 +64,28 @@ def write(entries: list[Any], folder: Path, *, of: str | None, by: str, given: l
 
     Raises InputError for a folder that has something in it, and leaves nothing behind when something is wrong.
     """
-    from transferkit import __version__
-    from transferkit.analysis.html import write_report
-    from transferkit.analysis.plots import picture
-    from transferkit.folder import RunFolder
+    from transferkit import write_findings
+    from transferkit.analysis import picture
+    from transferkit_across.options import Options
     from transferkit_across.report import report
 
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; give a new folder with --out")
     inner = folder / "analyses" / NAME
-    found = report(entries, lambda name, width, height: picture(inner / f"{name}.svg", width, height), of=of, by=by)
-    found.write(inner, name=NAME, plugin=NAME, version=__version__, parameters={"runs": given, "of": of, "by": by})
-    path = f"analyses/{NAME}/report.json"
+    options = Options(of=of, by=by)  # type: ignore[arg-type]  # `By` has the same names
+    found = report(entries, options, lambda name, width, height: picture(inner / f"{name}.svg", width, height))
     title = f"{len(entries)} models side by side"
-    content = {"status": "done", "title": title, "run_dir": str(folder), "stages": {}, "analyses": {NAME: path}}
-    RunFolder(folder).write_result(content)
-    write_report(folder)
+    write_findings(folder, NAME, found, title=title, parameters={"runs": given, "of": of, "by": by})
     return found
-
-
-def show(found: Report, folder: Path) -> None:
-    """The verdict, the table of models, the pairs, and where the rest is."""
-    say(found.verdict or "")
-    for name in ("runs", "pairs"):
-        if name in found.tables:
-            say()
-            _print(found.tables[name], leave_out={"run", "why_none"})
-    for gap in found.gaps:
-        note(gap)
-    say()
-    say(f"report   {folder / 'report.html'}")
 
 
 def _print(shown: Table, leave_out: set[str]) -> None:
     """Without columns that have nothing in them."""
-    kept = [
-        i
-        for i, name in enumerate(shown.columns)
-        if name not in leave_out and any(_cell(row[i]) != "–" for row in shown.rows)
-    ]
-    columns = [str(shown.columns[i]) for i in kept]
-    numbers = [
-        name for i, name in zip(kept, columns, strict=True) if all(not isinstance(r[i], str) for r in shown.rows)
-    ]
-    table(columns, [[_cell(row[i]) for i in kept] for row in shown.rows[:ROWS]], right=numbers)
+    columns = {name: values for name, *values in zip(shown.columns, *shown.rows, strict=True) if name not in leave_out}
+    kept = {name: values for name, values in columns.items() if any(_cell(value) != "–" for value in values)}
+    numbers = [name for name, values in kept.items() if not any(isinstance(value, str) for value in values)]
+    rows = [list(map(_cell, row)) for row in zip(*kept.values(), strict=True)]
+    print_table(list(kept), rows[:ROWS], right=numbers)
     if len(shown.rows) > ROWS:
         note(f"{len(shown.rows) - ROWS} more rows are in the report")
 

@@ -1,4 +1,4 @@
-"""The sentences of `across`: verdict, small print, and what could not be compared."""
+"""The sentences of `across`: verdict and small print."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from transferkit.statistics import false_discovery
 from transferkit_across.curves import EPOCHS, STEPS, Line, Measure
+from transferkit_across.measure import Findings
 from transferkit_across.pairs import Pair, Quantity
 
 if TYPE_CHECKING:
-    from transferkit_across.report import Findings
+    from transferkit.statistics import Estimate
+    from transferkit_across.options import Options
 
-LIKE = 0.5  # a change at equal steps of less than this share of the one at equal epochs is called the smaller part
+LIKE = 0.5  # a change at equal steps that is surely less than this share of the one at equal epochs is the smaller part
 
 
 def verdict(found: Findings) -> str:
     """Up to three sentences for a reader who knows no paper."""
-    texts = [_agreement(quantity, found) for quantity in found.quantities[:2]]
-    texts.append(_sizes(found))
-    texts = [text for text in texts if text]
-    return " ".join(texts) or f"{len(found.entries)} models side by side; the table has their numbers."
+    texts = [*(_agreement(quantity, found) for quantity in found.quantities[:2]), _sizes(found)]
+    return " ".join(filter(None, texts)) or f"{len(found.entries)} models side by side; the table has their numbers."
 
 
 def _agreement(quantity: Quantity, found: Findings) -> str:
@@ -43,16 +44,23 @@ def _agreement(quantity: Quantity, found: Findings) -> str:
 
 def _range(found: Sequence[Pair]) -> str:
     values = [pair.correlation.r for pair in found]
+    corrected = [pair.corrected.value for pair in found if not math.isnan(pair.corrected.value)]
+    few = f"; {statistics.median(corrected):.2f} corrected for the noise of few images" if corrected else ""
     if len(values) > 1:
-        return f"r from {min(values):.2f} to {max(values):.2f} (median {statistics.median(values):.2f})"
+        sure = int(false_discovery([pair.correlation.p for pair in found], 0.05).sum())
+        text = f"r from {min(values):.2f} to {max(values):.2f} (median {statistics.median(values):.2f}{few}), "
+        return text + f"certain not to be 0 in {sure} of {len(values)}"
     one = found[0].correlation
-    return f"r = {one.r:.2f} (95 % interval {one.low:.2f} to {one.high:.2f})"
+    text = f"r = {one.r:.2f} (95 % interval {one.low:.2f} to {one.high:.2f}{few})"
+    return text if one.low > 0 or one.high < 0 else f"{text}, which may well be 0,"
 
 
 def _sizes(found: Findings) -> str:
     """How the first number that was measured changes with training-set size, at equal epochs and at equal steps."""
     for measure in found.measures:
-        epochs, steps = (_spanning(found.lines(kind), measure) for kind in (EPOCHS, STEPS))
+        epochs, steps = (
+            next((line for line in found.lines(kind) if line.ends(measure)), None) for kind in (EPOCHS, STEPS)
+        )
         told = [_change(line, measure) for line in (epochs, steps) if line is not None]
         if told:
             text = f"{measure.text[:1].upper()}{measure.text[1:]}: {'; '.join(told)}."
@@ -60,55 +68,62 @@ def _sizes(found: Findings) -> str:
     return ""
 
 
-def _spanning(known: Sequence[Line], measure: Measure) -> Line | None:
-    return next((line for line in known if line.ends(measure)), None)
-
-
 def _change(line: Line, measure: Measure) -> str:
-    ends = line.ends(measure)
-    assert ends is not None
-    few, many = ends
+    few, many = line.ends(measure)
+    change = line.change(measure)
+    inside = change.told("{:+.3g}".format, "" if change.known else ", no interval", brackets=True)
     return (
         f"{few.mean(measure):.3g} with {few.facts.images} training images and {many.mean(measure):.3g} with "
-        f"{many.facts.images}, at {line.name}"
+        f"{many.facts.images}, at {line.name} ({inside})"
     )
 
 
 def _reading(epochs: Line, steps: Line, measure: Measure) -> str:
     """What the two lines say together, where they are of the same sizes and it is known how far they may be off."""
-    sizes = [[point.facts.images for point in line.ends(measure) or ()] for line in (epochs, steps)]
-    change, error = epochs.change(measure), epochs.error(measure)
-    if sizes[0] != sizes[1] or math.isnan(error) or math.isnan(steps.error(measure)):
+    sizes = [[point.facts.images for point in line.ends(measure)] for line in (epochs, steps)]
+    change, at_steps = epochs.change(measure), steps.change(measure)
+    if sizes[0] != sizes[1] or not change.known or not at_steps.known:
         return ""
-    single = any(len(point.entries) == 1 for line in (epochs, steps) for point in line.ends(measure) or ())
+    single = any(len(point.entries) == 1 for line in (epochs, steps) for point in line.ends(measure))
     care = " One seed each: another may differ." if single else ""
-    if abs(change) <= error:
+    if not (change.above(0) or change.below(0)):
         return " At equal epochs that is within the noise."
-    share = steps.change(measure) / change
-    if share < -LIKE:
+    up = change.above(0)
+    if at_steps.below(0) if up else at_steps.above(0):
         return f" At equal steps it goes the other way: the steps make the difference at equal epochs.{care}"
-    if share < LIKE:
+    if _less_than_half(at_steps, change):
         return f" Most of the difference at equal epochs goes with the number of steps, not of images.{care}"
-    return f" The difference stays at equal steps, so the number of steps does not explain it.{care}"
+    if at_steps.above(0) if up else at_steps.below(0):
+        return f" A difference stays at equal steps, so the number of steps does not explain all of it.{care}"
+    return f" How much of the difference at equal epochs goes with the number of steps is not certain.{care}"
 
 
-def notes(found: Findings, drawn: int) -> list[str]:
+def _less_than_half(part: Estimate, whole: Estimate) -> bool:
+    """Whether a change is surely less than `LIKE` of another, in the other's direction; as if they were independent."""
+    sign = 1 if whole.value > 0 else -1
+    error = math.hypot(part.high - part.low, LIKE * (whole.high - whole.low)) / 2
+    return sign * (LIKE * whole.value - part.value) > error
+
+
+def notes(options: Options, found: Findings) -> list[str]:
     """What the numbers are of, and how sure."""
     lines = []
     if found.pairs:
-        lines.append(
-            "r is Pearson's over the source classes that both models have values for, matched by name; intervals are "
-            "95 %, by Fisher's z."
-        )
         images = [count for pair in found.pairs for count in pair.images]
-        median = statistics.median(images) if images else 0
-        lines.append(
-            f"Half of the classes have at most {median:g} images. Shares of few images are noisy, which pulls r "
-            "towards 0; pairs that differ by their seed only show how high it could be."
-        )
+        lines += [
+            "r is Pearson's over the source classes that both models have values for, matched by name; intervals are "
+            "95 %, by Fisher's z.",
+            f"Half of the classes have at most {statistics.median(images or [0]):g} images. Shares of few images are "
+            "noisy, which pulls r towards 0; pairs that differ by their seed only show how high it could be.",
+            "Corrected: r over the root of both reliabilities, the part of the spread over classes that so few images "
+            "would not give by themselves (table pairs). That takes the noise of two models for independent; of the "
+            "same images it is not, which pulls both numbers up.",
+        ]
         most = max((sum(p.quantity == q for p in found.pairs) for q in found.quantities), default=0)
-        if most > drawn:
-            lines.append(f"{drawn} pairs per quantity are drawn, those that differ in more than the seed first.")
+        if most > options.pictures:
+            lines.append(
+                f"{options.pictures} pairs per quantity are drawn, those that differ in more than the seed first."
+            )
     if found.measures:
         lines.append("Numbers are of the weights each run kept: those of its best epoch (kept_epoch), not of its last.")
         single = sum(len(point.entries) == 1 for point in found.points)
@@ -121,38 +136,3 @@ def notes(found: Findings, drawn: int) -> list[str]:
             "At equal epochs a larger set means more steps. Only models of equal steps show what the images do."
         )
     return lines
-
-
-def gaps(found: Findings, of: str | None, by: str) -> list[str]:
-    """What could not be compared, and why."""
-    texts = [
-        f"No r for {pair.quantity.text} of {pair.one.label} and {pair.other.label}: {pair.correlation.why}."
-        for pair in found.pairs
-        if pair.correlation.why
-    ]
-    if of is None:
-        texts += _missing(found)
-    for axis in found.by:
-        without = sum(getattr(point.facts, axis) is None for point in found.points)
-        if without:
-            texts.append(
-                f"{without} of {len(found.points)} recipes have no {axis} on record and are not drawn over it."
-            )
-    if "images" in found.by and not found.lines(STEPS) and found.lines(EPOCHS):
-        texts.append("No models of equal steps: whether the images or the steps make the difference cannot be told.")
-    if by != "auto" and not found.measures:
-        texts.append(f"There is no number to draw over {by}.")
-    return texts
-
-
-def _missing(found: Findings) -> list[str]:
-    texts = []
-    for plugin in ("retention", "bias"):
-        have = [entry for entry in found.entries if plugin in entry.reports]
-        if len(have) < len(found.entries):
-            names = ", ".join(entry.label for entry in found.entries if plugin not in entry.reports)
-            texts.append(f"No {plugin} analysis of {names}.")
-    have = [entry for entry in found.entries if "bias" in entry.reports]
-    if len(have) > 1 and not any(quantity.targets for quantity in found.quantities):
-        texts.append("The models have different target classes, so their bias cannot be compared.")
-    return texts

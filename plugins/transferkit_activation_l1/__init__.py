@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_activation_l1.penalty import activation_l1
-
-__all__ = ["activation_l1"]
-
-__getattr__ = transferkit.lazy(__name__, {"activation_l1": "transferkit_activation_l1.penalty"})
+    from transferkit import Register
+    from transferkit_activation_l1.penalty import activation_l1 as activation_l1
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_bias.votes import bias, bias_histogram, bias_index
-
-__all__ = ["bias", "bias_histogram", "bias_index"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "bias": "transferkit_bias.votes",
-        "bias_histogram": "transferkit_bias.votes",
-        "bias_index": "transferkit_bias.votes",
-    },
-)
+    from transferkit import Register
+    from transferkit_bias.votes import bias as bias
+    from transferkit_bias.votes import bias_histogram as bias_histogram
+    from transferkit_bias.votes import bias_index as bias_index
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import torch
-from transferkit_lingering.wording import first_name
 
-from transferkit.analysis.plots import COLOURS, GRID, SOFT, TEXT, short_name
-from transferkit.analysis.run_folder import wilson
+from transferkit.analysis import COLOURS, GRID, TEXT, AnalysisSession, dots, grouped_bars, short_name
+from transferkit.report import first_name
+from transferkit.statistics import share_of
+from transferkit_bias.measure import Findings
 from transferkit_bias.significance import expected_histogram
-from transferkit_bias.tables import models
-from transferkit_bias.verdict import biased_source_only
 from transferkit_bias.votes import BINS, bias_histogram
-
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit_bias.measure import Votes
-    from transferkit_bias.report import Findings
 
 DOTS = 18
 LABELS = {"target": "fine-tuned", "baseline": "baseline from scratch"}
+INDEX_BINS = ("0–0.2", "0.2–0.4", "0.4–0.6", "0.6–0.8", "0.8–1")
 
 
 def draw(session: AnalysisSession, found: Findings) -> dict[str, str]:
@@ -29,27 +22,29 @@ def draw(session: AnalysisSession, found: Findings) -> dict[str, str]:
     captions = {}
     if found.target.images.any() and len(found.target.targets) > 1:
         captions["histogram.svg"] = _histogram(session, found)
-    if len(biased_source_only(found)):
+    if len(found.biased_source_only):
         captions["biased_source_only.svg"] = _dots(session, found)
     return captions
 
 
 def _histogram(session: AnalysisSession, found: Findings) -> str:
     two = len(found.target.targets) == 2
-    shown = models(found)
-    width = 0.8 / len(shown)
+    bins = [name.replace(" %", "").replace(" to ", "–") for name in BINS] if two else INDEX_BINS
+    sizes = {}
+    for name, part in found.models.items():
+        if two:
+            counts, images = torch.from_numpy(part.counts[:, 0]), torch.from_numpy(part.images)
+            sizes[LABELS[name]] = bias_histogram(counts, images).tolist()
+        else:
+            known = part.index[~np.isnan(part.index)]
+            fifths = np.minimum((5 * known + 1e-9).astype(int), 4)
+            sizes[LABELS[name]] = np.bincount(fifths, minlength=5).tolist()
     with session.picture("histogram", 6.4, 3.8) as (_, axes):
-        for i, (name, part) in enumerate(shown.items()):
-            places = np.arange(5) + width * (i - (len(shown) - 1) / 2)
-            sizes = _two(part) if two else _index_bins(part)
-            axes.bar(places, sizes, width=width * 0.94, color=(COLOURS[1], COLOURS[2])[i], label=LABELS[name])
-            if two:
-                chance = expected_histogram(part.images, float(part.share[0]))
-                label = "by chance" if i == 0 else "_"  # matplotlib leaves names with an underscore out of the legend
-                half = width * 0.47
-                axes.hlines(chance, places - half, places + half, color=TEXT, linewidth=1.6, label=label)
-        bins = BINS if two else ("0 to 0.2", "0.2 to 0.4", "0.4 to 0.6", "0.6 to 0.8", "0.8 to 1")
-        axes.set_xticks(np.arange(5), [name.replace(" %", "").replace(" to ", "–") for name in bins])
+        middles = grouped_bars(axes, bins, sizes, colours=COLOURS[1:3])
+        for name, part in found.models.items() if two else ():
+            chance, x = expected_histogram(part.images, float(part.share[0])), middles[LABELS[name]]
+            label = "by chance" if name == "target" else "_"  # matplotlib leaves such names out of the legend
+            axes.hlines(chance, x - 0.38 / len(sizes), x + 0.38 / len(sizes), color=TEXT, linewidth=1.6, label=label)
         favourite = short_name(found.target.targets[0], 20)
         axes.set_xlabel(f"images of a class answered with {favourite}, %" if two else "bias index of a class")
         axes.set_ylabel("source classes")
@@ -62,28 +57,16 @@ def _histogram(session: AnalysisSession, found: Findings) -> str:
     )
 
 
-def _two(part: Votes) -> Any:
-    return bias_histogram(torch.from_numpy(part.counts[:, 0]), torch.from_numpy(part.images)).numpy()
-
-
-def _index_bins(part: Votes) -> Any:
-    known = part.index[~np.isnan(part.index)]
-    return np.bincount(np.minimum((5 * known + 1e-9).astype(int), 4), minlength=5)
-
-
 def _dots(session: AnalysisSession, found: Findings) -> str:
-    ids, target, baseline = biased_source_only(found)[:DOTS], found.target, found.baseline
-    rows = np.arange(len(ids))
-    favoured = target.favoured[ids]
-    shares = target.shares[ids, favoured]
-    ends = np.array([wilson(float(share), int(n)) for share, n in zip(shares, target.images[ids], strict=True)])
+    ids, target, baseline = found.biased_source_only[:DOTS], found.target, found.baseline
+    rows, favoured = np.arange(len(ids)), target.favoured[ids]
+    shares = [share_of(*pair) for pair in zip(target.counts[ids, favoured], target.images[ids], strict=True)]
     names = [f"{short_name(first_name(found.names[c]), 22)} ({target.images[c]})" for c in ids.tolist()]
     with session.picture("biased_source_only", 6.4, 1.3 + 0.29 * max(len(ids), 3)) as (_, axes):
-        axes.hlines(rows, 100 * ends[:, 0], 100 * ends[:, 1], color=SOFT, linewidth=1)
         axes.plot(100 * target.share[favoured], rows, "|", color=TEXT, markersize=12, label="all source images")
         if baseline is not None:
             axes.plot(100 * baseline.shares[ids, favoured], rows, "o", mfc="none", mec=COLOURS[2], label="baseline")
-        axes.plot(100 * shares, rows, "o", color=COLOURS[1], label="fine-tuned")
+        dots(axes, rows, shares, colour=COLOURS[1], label="fine-tuned", scale=100, horizontal=True)
         axes.set_yticks(rows, names)
         axes.set_ylim(len(ids) - 0.4, -0.6)
         axes.set_xlim(-3, 103)

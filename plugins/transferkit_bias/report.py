@@ -1,179 +1,176 @@
-"""What the analyzer `bias` says: metrics, small print, tables and pictures put together."""
+"""What `bias` says of what it found: metrics and tables here, sentences and pictures next door."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from transferkit_lingering import Memories, memories
-from transferkit_lingering.memory import configured
-from transferkit_lingering.wording import count
+import torch
 
-from transferkit.errors import InputError
-from transferkit.report import Report
-from transferkit_bias import pictures, tables
-from transferkit_bias.measure import HIGH, NEUTRAL, SLIGHT, Votes, measure
-from transferkit_bias.verdict import SKEWED, prior_index, verdict
+from transferkit.analysis import AnalysisSession
+from transferkit.report import Report, Table
+from transferkit.statistics import Estimate
+from transferkit_bias.measure import HIGH, NEUTRAL, SLIGHT, Findings, measure
+from transferkit_bias.options import Options
+from transferkit_bias.pictures import draw
+from transferkit_bias.significance import expected_histogram
+from transferkit_bias.verdict import notes, verdict
+from transferkit_bias.votes import BINS, bias_histogram
 
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit_bias.analyzer import Bias
-
-NAN = float("nan")
+LISTED = 20
+FIRST = ("class", "name", "images")
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The votes of both models, and which source classes are source-only or lingering where that is known."""
-
-    names: list[str]
-    target: Votes
-    baseline: Votes | None
-    known: Memories | None
-    min_images: int
-    """A class of fewer images has a vote that means little: it is not tested, and not called certain."""
-
-    @property
-    def high(self) -> NDArray[np.bool_]:
-        """(K_s,) classes that vote highly one-sided."""
-        is_high: NDArray[np.bool_] = self.target.group == HIGH
-        return is_high
-
-    def among(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(K_s,) whether a class is one of these."""
-        return np.isin(np.arange(len(self.names)), ids)
-
-
-def report(session: AnalysisSession, options: Bias) -> Report:
+def report(session: AnalysisSession, options: Options) -> Report:
     """Everything `Bias.analyze` returns."""
-    gaps: list[str] = []
-    few = configured(session).min_images
-    found = Findings(
-        names=list(session.predictions("target", "source").classes),
-        target=measure(session, options, "target", few),
-        baseline=_baseline(session, options, few, gaps),
-        known=_memories(session, gaps),
-        min_images=few,
-    )
-    gaps += _missing(found)
-    drawn = pictures.draw(session, found)
+    found = measure(session, options)
     return Report(
         metrics=metrics(found),
-        tables=tables.tables(found),
-        figures=list(drawn),
-        captions=drawn,
+        tables=tables(found),
+        captions=draw(session, found),
         verdict=verdict(found),
         notes=notes(session, options, found),
-        gaps=gaps,
+        gaps=found.gaps,
     )
 
 
-def _baseline(session: AnalysisSession, options: Bias, min_images: int, gaps: list[str]) -> Votes | None:
-    if not session.has("baseline"):
-        gaps.append("There is no baseline model trained from scratch, so how biased one would be is unknown.")
-        return None
-    try:
-        return measure(session, options, "baseline", min_images, session.model("target").classes)
-    except InputError as error:
-        gaps.append(f"The baseline was not measured: {error}.")
-        return None
-
-
-def _memories(session: AnalysisSession, gaps: list[str]) -> Memories | None:
-    try:
-        return memories(session)
-    except InputError as error:
-        gaps.append(f"Which of the biased classes are source-only was not measured: {error}.")
-        return None
-
-
-def _missing(found: Findings) -> list[str]:
-    lines = []
-    without = int((found.target.images == 0).sum())
-    if without:
-        lines.append(f"{without} of {len(found.names)} source classes have no source image: their bias is unknown.")
-    if not found.target.tested.any() and found.target.images.any():
-        lines.append(
-            f"No source class has {found.min_images} images, so none could be tested: at best the variation over all "
-            "classes says something."
-        )
-    if len(found.target.targets) < 2:
-        lines.append("The target model has a single class, so there is nothing that a source class could favour.")
-    return lines
-
-
-def metrics(found: Findings) -> dict[str, float]:
+def metrics(found: Findings) -> dict[str, float | Estimate]:
     """Every metric the analyzer declares."""
     target, baseline = found.target, found.baseline
-    sure = target.tested & (target.group >= 0)
+    with_images = target.group >= 0
+    both = found.comparison
+    only = certain = lingering = math.nan
+    if found.known is not None and with_images.any():
+        remembered = found.high_among(found.known.lingering)
+        only, lingering = float(len(found.biased_source_only)), float(len(remembered))
+        certain = float(target.tested[remembered].sum())
     return {
         "high": target.part(HIGH),
         "slight": target.part(SLIGHT),
         "neutral": target.part(NEUTRAL),
-        "high_expected": float(target.expected[HIGH]),
-        "high_certain": float(found.high[sure].mean()) if sure.any() else NAN,
-        **_source_only_metrics(found),
-        "significant": _significant(target),
+        "high_expected": target.expected[HIGH],
+        "high_certain": target.high_certain,
+        "high_certain_expected": target.expected_certain[HIGH],
+        "high_certain_baseline": baseline.high_certain if baseline else Estimate(math.nan),
+        "high_and_source_only": only / max(int(with_images.sum()), 1),
+        "high_and_source_only_classes": only,
+        "lingering_high_bias": lingering,
+        "lingering_high_bias_certain": certain,
+        "significant": target.differing,
+        "intraclass_correlation": both.alike,
+        "intraclass_correlation_baseline": both.alike_baseline,
+        "intraclass_difference": both.difference,
+        "bias_r_baseline": both.r,
+        "bias_r_ceiling": both.ceiling,
         "overdispersion": target.overdispersion,
-        "prior_index": prior_index(target),
-        "high_baseline": baseline.part(HIGH) if baseline else NAN,
-        "slight_baseline": baseline.part(SLIGHT) if baseline else NAN,
-        "neutral_baseline": baseline.part(NEUTRAL) if baseline else NAN,
-        "significant_baseline": _significant(baseline) if baseline else NAN,
-        "overdispersion_baseline": baseline.overdispersion if baseline else NAN,
+        "prior_index": target.prior_index,
+        "high_baseline": baseline.part(HIGH) if baseline else math.nan,
+        "slight_baseline": baseline.part(SLIGHT) if baseline else math.nan,
+        "neutral_baseline": baseline.part(NEUTRAL) if baseline else math.nan,
+        "significant_baseline": baseline.differing if baseline else math.nan,
+        "overdispersion_baseline": baseline.overdispersion if baseline else math.nan,
     }
 
 
-def _significant(votes: Votes) -> float:
-    """The share of the tested source classes whose vote differs from the global share."""
-    possible = votes.tested.any() and len(votes.targets) > 1
-    return float(votes.significant[votes.tested].mean()) if possible else NAN
-
-
-def _source_only_metrics(found: Findings) -> dict[str, float]:
-    names = ("high_and_source_only", "high_and_source_only_classes", "lingering_high_bias")
-    with_images = int((found.target.group >= 0).sum())
-    if found.known is None or not with_images:
-        return dict.fromkeys((*names, "lingering_high_bias_certain"), NAN)
-    only = int((found.high & found.among(found.known.source_only)).sum())
-    lingering = found.high & found.among(found.known.lingering)
-    values = (only / with_images, float(only), float(lingering.sum()))
-    sure = float((lingering & found.target.tested).sum())
-    return {**dict(zip(names, values, strict=True)), "lingering_high_bias_certain": sure}
-
-
-def notes(session: AnalysisSession, options: Bias, found: Findings) -> list[str]:
-    """Counts, what the groups and tests are, what chance gives, and which model the baseline is."""
-    target = found.target
-    with_images, certain = int((target.images > 0).sum()), int(target.tested.sum())
-    lines = [
-        f"{count(int(target.images.sum()), 'source image')} of {with_images} of {len(found.names)} source classes, "
-        f"{certain} of them with at least {found.min_images} images; a class with one image is always one-sided.",
-        "Groups by the bias index: neutral below 0.2, slight below 0.6, high from 0.6 on (with two target classes: "
-        "60 % and 80 % of the votes).",
-        "p_value: exact test against the share of all votes, two-sided, Bonferroni over target classes where there are "
-        f"more than two; significant: false discovery rate {options.fdr:g} (Benjamini-Hochberg) over the {certain} "
-        "classes with enough images. p_uniform: the same test against an even vote.",
-        _dispersion("target", target),
+def tables(found: Findings) -> dict[str, Table]:
+    """Groups and votes per model, the list of biased source-only classes, and every class."""
+    made = {"groups": _groups(found)}
+    names = target_columns(found.target.targets, ("model", "images"))
+    votes = [
+        {"model": name, "images": int(part.images.sum()), **dict(zip(names, part.share.tolist(), strict=True))}
+        for name, part in found.models.items()
     ]
+    made["votes"] = Table.of(votes, folded=len(names) > 12)
+    if len(found.target.targets) == 2:
+        made["paper_groups"] = _paper_groups(found)
+    if found.known is not None:
+        rows = [_biased(found, c) for c in found.biased_source_only[:LISTED].tolist()]
+        made["biased_source_only"] = Table.of(rows, columns=list(_biased(found, 0)))
+    facts = [_facts(found, c) for c in range(len(found.names))]
+    names = target_columns(found.target.targets, facts[0])
+    shares = [dict(zip(names, row, strict=True)) for row in found.target.shares.tolist()]
+    every = [{key: row[key] for key in FIRST} | part | row for part, row in zip(shares, facts, strict=True)]
     if found.baseline is not None:
-        lines += [_dispersion("baseline", found.baseline), f"Baseline: {session.describe('baseline')}."]
-    lines.append(
-        f"Overdispersion leaves classes with one image out; chance: {options.permutations} shuffles of the votes, seed "
-        f"{session.seed}."
+        theirs = target_columns([f"baseline_{name}" for name in found.target.targets], every[0])
+        for row, part in zip(every, found.baseline.shares.tolist(), strict=True):
+            row |= dict(zip(theirs, part, strict=True))
+    return {**made, "bias": Table.of(every, folded=True)}
+
+
+def _groups(found: Findings) -> Table:
+    """How many source classes are neutral, slightly and highly biased, and how many would be by chance."""
+    alike = {"target": found.comparison.alike, "baseline": found.comparison.alike_baseline}
+    return Table.of(
+        [
+            {
+                "model": name,
+                "high": int((part.group == HIGH).sum()),
+                "slight": int((part.group == SLIGHT).sum()),
+                "neutral": int((part.group == NEUTRAL).sum()),
+                "high_by_chance": part.expected[HIGH].value * part.expected[HIGH].n,
+                "high_certain": int(((part.group == HIGH) & part.tested).sum()),
+                "high_certain_by_chance": part.expected_certain[HIGH].value * part.expected_certain[HIGH].n,
+                "tested": int(part.tested.sum()),
+                "significant": int(part.significant.sum()),
+                **alike[name].columns("intraclass_correlation", "intraclass_low", "intraclass_high"),
+                "overdispersion": part.overdispersion,
+                "chance_low": part.by_chance[0],
+                "chance_high": part.by_chance[1],
+            }
+            for name, part in found.models.items()
+        ]
     )
-    if prior_index(target) >= SKEWED:
-        lines.append(
-            "The votes as a whole are uneven, so raw bias reflects the classifier's own preference: go by the "
-            "corrected index and the p-values."
-        )
-    return lines
 
 
-def _dispersion(name: str, votes: Votes) -> str:
-    low, high = votes.by_chance
-    text = ", ".join(f"{target} {100 * share:.1f} %" for target, share in zip(votes.targets, votes.share, strict=True))
-    shown = text if len(votes.targets) <= 8 else f"{len(votes.targets)} classes"
-    return f"{name}: all votes {shown}; overdispersion {votes.overdispersion:.2f}, by chance {low:.2f} to {high:.2f}."
+def _paper_groups(found: Findings) -> Table:
+    """Table 2 of paper 001, for two target classes: source classes by their votes for the first one."""
+    first, second = found.target.targets
+    labels = [f"high {second} bias", f"slight {second} bias", "neutral", f"slight {first} bias", f"high {first} bias"]
+    columns: dict[str, list[Any]] = {f"votes for {first}": list(BINS), "group": labels}
+    for name, part in found.models.items():
+        counts, total = torch.from_numpy(part.counts[:, 0]), torch.from_numpy(part.images)
+        columns[name] = bias_histogram(counts, total).tolist()
+        columns[f"{name}_by_chance"] = expected_histogram(part.images, float(part.share[0])).tolist()
+    return Table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _biased(found: Findings, c: int) -> dict[str, Any]:
+    favoured, facts = int(found.target.favoured[c]), _facts(found, c)
+    row = {
+        **{key: facts[key] for key in FIRST},
+        "towards": found.target.targets[favoured],
+        "share": float(found.target.shares[c, favoured]),
+        "share_of_all": float(found.target.share[favoured]),
+        **{key: facts[key] for key in ("corrected_index", "p_value", "significant", "confidence", "state")},
+    }
+    return row if found.baseline is None else row | {"baseline_share": float(found.baseline.shares[c, favoured])}
+
+
+def _facts(found: Findings, c: int) -> dict[str, Any]:
+    """All about one source class but its votes; no `significant` where it has too few images to be tested."""
+    target = found.target
+    return {
+        "class": c,
+        "name": found.names[c],
+        "images": int(target.images[c]),
+        "index": float(target.index[c]),
+        "p_value": float(target.p_value[c]),
+        "significant": bool(target.significant[c]) if target.tested[c] else None,
+        "corrected_index": float(target.corrected[c]),
+        "p_adjusted": float(target.p_adjusted[c]),
+        "p_uniform": float(target.p_uniform[c]),
+        "confidence": float(target.confidence[c]),
+        "state": None if found.known is None else found.known.state[c],
+    }
+
+
+def target_columns(names: Sequence[str], reserved: Collection[str]) -> list[str]:
+    """One unique column name per target class: "(target)" is added where another column has the name."""
+    found: list[str] = []
+    for name in names:
+        column = name
+        while column in reserved or column in found:
+            column = f"{column} (target)"
+        found.append(column)
+    return found

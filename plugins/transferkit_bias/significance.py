@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import binom, false_discovery_control
 
+from transferkit.statistics import Estimate, middle
 from transferkit_bias.votes import index_groups
 
 Counts = NDArray[np.int64]
@@ -16,8 +15,6 @@ Shares = NDArray[np.float64]
 
 TIE = 1 + 1e-7  # outcomes as likely as the one seen count as at least as extreme, as in scipy.stats.binomtest
 SIMULATED = 2000
-
-Generators = Callable[[str], np.random.Generator]
 
 
 def global_share(votes: Counts) -> Shares:
@@ -84,7 +81,8 @@ def overdispersion(votes: Counts) -> float:
     """How much more votes vary between source classes than images of one urn would: 1 means no memory of classes.
 
     Pearson's statistic Σ (c_ij − n_i q_j)² / (n_i q_j) over its degrees of freedom, q the share of all votes; for two
-    target classes the variance of the counts over binomial. Classes with one image carry no information on
+    target classes the variance of the counts over binomial. It grows with the images per class, so that only numbers of
+    the same images can be compared. Classes with one image carry no information on
     it and are left out. NaN with fewer than two classes, or when only one target class is ever chosen.
     """
     rows = votes[votes.sum(axis=1) > 1]
@@ -109,20 +107,22 @@ def overdispersion_by_chance(votes: Counts, draws: int, rng: np.random.Generator
     for _ in range(draws):
         cells = images * targets + rng.permutation(cast)
         found.append(overdispersion(np.bincount(cells, minlength=rows.size).reshape(rows.shape)))
-    low, high = np.percentile(found, (2.5, 97.5))
-    return float(low), float(high)
+    low, high = middle(np.array(found)).tolist()
+    return low, high
 
 
-def expected_groups(images: Counts, shares: Shares, rng: np.random.Generator) -> Shares:
-    """(3,) shares of classes that would be neutral, slightly and highly biased if every image voted by `shares`.
+def expected_groups(images: Counts, shares: Shares, rng: np.random.Generator) -> list[Estimate]:
+    """What shares of classes would be neutral, slightly and highly biased if every image voted by `shares`.
 
-    Exact for two target classes, by 2000 draws per number of images for more. NaN without images and for
-    a single target class.
+    `images` (K_s,) per class, `shares` (K_t,). Each with the middle 95 % of what chance gives, a range and not an
+    interval: how many classes are in a group is a sum of binomial counts, one for each number of images. Exact for two
+    target classes, by 2000 draws per number of images for more. The fewer images a class has, the more one-sided it
+    looks. NaN without images and for a single target class.
     """
-    if len(shares) < 2:
-        return np.full(3, np.nan)
-    found = np.zeros(3)
     sizes, times = np.unique(images[images > 0], return_counts=True)
+    if len(shares) < 2 or not len(sizes):
+        return [Estimate(np.nan)] * 3
+    counts = [np.ones(1)] * 3  # (classes + 1,) how likely each number of classes in the group is
     for n, classes in zip(sizes.tolist(), times.tolist(), strict=True):
         if len(shares) == 2:
             votes = np.stack([np.arange(n + 1), n - np.arange(n + 1)], axis=1)
@@ -131,8 +131,19 @@ def expected_groups(images: Counts, shares: Shares, rng: np.random.Generator) ->
             votes = rng.multinomial(n, shares, size=SIMULATED)
             chances = np.full(SIMULATED, 1 / SIMULATED)
         groups = index_groups(torch.from_numpy(votes)).numpy()
-        found += classes * np.bincount(groups, weights=chances, minlength=3)
-    return found / times.sum() if len(sizes) else np.full(3, np.nan)
+        each = np.clip(np.bincount(groups, weights=chances, minlength=3), 0, 1)
+        counts = [
+            np.convolve(have, binom.pmf(np.arange(classes + 1), classes, p))
+            for have, p in zip(counts, each, strict=True)
+        ]
+    return [_range(one) for one in counts]
+
+
+def _range(chances: Shares) -> Estimate:
+    """How likely 0, 1, … of n classes are -> the expected share of the n, and the middle 95 % of it."""
+    n = len(chances) - 1
+    low, high = np.searchsorted(np.cumsum(chances / chances.sum()), [0.025, 0.975 - 1e-12])
+    return Estimate(float(np.arange(n + 1) @ chances / n), float(low / n), float(min(high, n) / n), n)
 
 
 def expected_histogram(images: Counts, share: float) -> Shares:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transferkit_lingering.classes import class_ids, counts, same_length
+
+from transferkit.analysis import answer_counts, share_histogram
 
 BINS = ("0 to 20 %", "20 to 40 %", "40 to 60 %", "60 to 80 %", "80 to 100 %")
 """The bins of `bias_histogram`: a lower edge is in the bin it opens, 100 % in the last."""
@@ -22,11 +23,7 @@ def bias(predictions: Tensor, labels: Tensor, num_source_classes: int, num_targe
 
 def vote_counts(predictions: Tensor, labels: Tensor, num_source_classes: int, num_target_classes: int) -> Tensor:
     """(K_s, K_t) int64: how many images of each source class are predicted as each target class."""
-    rows = class_ids(labels, num_source_classes, "bias: the labels")
-    columns = class_ids(predictions, num_target_classes, "bias: the predictions", rows.device)
-    same_length(columns, rows, "bias: predictions and labels")
-    cells = torch.bincount(rows * num_target_classes + columns, minlength=num_source_classes * num_target_classes)
-    return cells.reshape(num_source_classes, num_target_classes)
+    return answer_counts(labels, predictions, num_source_classes, num_target_classes, "bias")
 
 
 def bias_histogram(count: Tensor, total: Tensor) -> Tensor:
@@ -36,16 +33,7 @@ def bias_histogram(count: Tensor, total: Tensor) -> Tensor:
     that 20 of 100 is exactly 20 %. Classes without images are left out. Raises ValueError for counts that are
     negative, not whole, or larger than their total.
     """
-    images = counts(total, "bias_histogram: the totals")
-    votes = counts(count, "bias_histogram: the counts", images.device)
-    same_length(votes, images, "bias_histogram: count and total")
-    if bool((votes > images).any()):
-        raise ValueError("bias_histogram: a class has more votes than images")
-    votes, images = 100 * votes[images > 0], images[images > 0]
-    bins = torch.zeros_like(votes)
-    for edge in (20, 40, 60, 80):
-        bins += votes >= edge * images
-    return torch.bincount(bins, minlength=len(BINS))
+    return share_histogram(count, total, (20, 40, 60, 80), "bias_histogram")
 
 
 def bias_index(bias: Tensor) -> Tensor:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_bss.penalty import bss
-
-__all__ = ["bss"]
-
-__getattr__ = transferkit.lazy(__name__, {"bss": "transferkit_bss.penalty"})
+    from transferkit import Register
+    from transferkit_bss.penalty import bss as bss
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

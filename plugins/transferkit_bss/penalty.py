@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transferkit import Stage
     from transferkit.model import TransferModel
-    from transferkit.recipe.schema import Stage
 
 log = logging.getLogger(__name__)
 
@@ -72,20 +72,6 @@ def mean_square(features: Tensor) -> Tensor:
     return wide.square().sum() / max(1, min(features.shape))
 
 
-def pooled(output: Tensor, width: int | None = None) -> Tensor:
-    """A layer's output as a (b, C) matrix: the mean over its positions.
-
-    (b, C, H, W) and (b, C) have channels second, tokens (b, N, C) last; `width`, the layer's number of
-    channels, finds them elsewhere, as in (b, H, W, C).
-    """
-    if output.ndim <= 2:
-        return output
-    axis = output.ndim - 1 if output.ndim == 3 else 1
-    if width is not None and output.shape[axis] != width and width in output.shape[1:]:
-        axis = list(output.shape).index(width, 1)
-    return output.mean(dim=[other for other in range(1, output.ndim) if other != axis])
-
-
 @dataclass
 class BSS:
     """Suppress the smallest singular values of each batch's feature matrix."""
@@ -99,7 +85,7 @@ class BSS:
         Field(description="relative divides by the mean squared singular value: one weight for all widths"),
     ] = "absolute"
 
-    _width: int | None = field(init=False, default=None, repr=False)
+    _reading: Any = field(init=False, default=None, repr=False)
     _warned: bool = field(init=False, default=False, repr=False)
 
     def check(self, stage: Stage) -> list[str]:
@@ -115,12 +101,12 @@ class BSS:
         """The layer named by `tap`, if any."""
         if self.tap is None:
             return []
-        self._width = model.tap_channels(self.tap)
+        self._reading = model.reading(self.tap)
         return [self.tap]
 
     def penalty(self, features: Tensor, taps: Mapping[str, Tensor]) -> Tensor:
         """Eq. 8 on the pooled features, or on the pooled output of `tap`. A batch of one image gives zero."""
-        matrix = features if self.tap is None else pooled(taps[self.tap], self._width)
+        matrix = features if self.tap is None else self._reading.pooled(taps[self.tap])
         if matrix.shape[0] < 2:
             return self._skipped(matrix)
         if not matrix.detach().isfinite().all():

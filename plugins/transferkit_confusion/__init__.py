@@ -1,4 +1,4 @@
-"""Confusing composites (paper 001, section 2.3). Registration only; see picks.py, clustered.py and README.md."""
+"""Confusing composites (paper 001, section 2.3). Registration only; see picks.py, analyzer.py and README.md."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_confusion.clustered import clustered_wilson, effective_size
-    from transferkit_confusion.picks import pick_backgrounds, pick_overlays
-
-__all__ = ["clustered_wilson", "effective_size", "pick_backgrounds", "pick_overlays"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "clustered_wilson": "transferkit_confusion.clustered",
-        "effective_size": "transferkit_confusion.clustered",
-        "pick_backgrounds": "transferkit_confusion.picks",
-        "pick_overlays": "transferkit_confusion.picks",
-    },
-)
+    from transferkit import Register
+    from transferkit_confusion.picks import pick_backgrounds as pick_backgrounds
+    from transferkit_confusion.picks import pick_overlays as pick_overlays
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

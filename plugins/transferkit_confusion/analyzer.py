@@ -3,56 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from transferkit.report import Metric
+from transferkit_confusion.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
 
+RIGHT = {
+    "with": ("same background", "How often is it right before a background that it takes for the same class?"),
+    "neutral": ("neutral background", "How often before one that it takes for no class in particular?"),
+    "against": ("other background", "How often before one that it takes for another class?"),
+    "colour": ("on one colour", "How often without any background?"),
+}
+
 
 @dataclass
-class Confusion:
+class Confusion(Options):
     """Accuracy on target images pasted on source images, by what the background alone is taken for."""
 
-    overlays: Annotated[int, Field(ge=1, description="target images pasted, per target class: the surest ones")] = 20
-    backgrounds: Annotated[
-        int, Field(ge=1, description="source classes most biased towards each target class, and as many against it")
-    ] = 3
-    neutral: Annotated[int, Field(ge=1, description="source classes with the most even vote")] = 4
-    repeats: Annotated[int, Field(ge=1, description="places at which an overlay is pasted on the same image")] = 5
-    limit: Annotated[
-        int, Field(ge=1, description="composites per pair of background class and target class; the paper has 5000")
-    ] = 60
-    most: Annotated[
-        int, Field(ge=1, description="composites in all: of many target classes fewer of each pair are made")
-    ] = 30_000
-    area: Annotated[float, Field(gt=0, le=1, description="share of the picture that the overlay covers")] = 0.1
-    min_images: Annotated[int, Field(ge=1, description="source images that a background class must have")] = 4
-    halves: Annotated[
-        bool, Field(description="measure bias on one half of a class's images, paste on the other (from 4 images on)")
-    ] = True
-    source_only: Annotated[
-        bool, Field(description="leave out backgrounds that show in the target images, if a source model can tell")
-    ] = True
-    save: Annotated[bool, Field(description="write every composite as PNG, with a manifest")] = False
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "contrast_target",
-        "contrast_baseline",
-        "contrast_difference",
-        "accuracy_with_target",
-        "accuracy_neutral_target",
-        "accuracy_against_target",
-        "accuracy_colour_target",
-        "accuracy_with_baseline",
-        "accuracy_neutral_baseline",
-        "accuracy_against_baseline",
-        "accuracy_colour_baseline",
-        "composites",
-        "overlays",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "contrast_target", "contrast of the fine-tuned model", "points", interval=True,
+            answers="How much more often is it right before a background that it takes for the same class?",
+        ),
+        Metric("contrast_baseline", "contrast of the baseline", "points", answers="The same of the baseline?",
+               interval=True),
+        Metric(
+            "contrast_difference", "difference of the contrasts", "points", interval=True,
+            answers="How much more does the background move the fine-tuned model?",
+        ),
+        Metric(
+            "bias_chosen_held_out", "bias of the chosen classes", "share", interval=True,
+            answers="How many held-out images of classes chosen as biased get the answer that they were chosen for?",
+        ),
+        Metric("bias_chosen_baseline", "the baseline's bias on these", "share", interval=True),
+        Metric(
+            "bias_all_held_out", "these answers of all held-out images", "share",
+            answers="How many would be if the choice said nothing?",
+        ),
+        Metric(
+            "accuracy_target", "right, all composites", "share", interval=True,
+            answers="Does the fine-tuned model recognise the pasted objects more often than chance would?",
+        ),
+        Metric("accuracy_baseline", "right, all composites, baseline", "share", interval=True),
+        *(Metric(f"accuracy_{on}_target", f"right, {name}", "share", answers=ask) for on, (name, ask) in RIGHT.items()),
+        *(Metric(f"accuracy_{on}_baseline", f"right, {name}, baseline", "share") for on, (name, _) in RIGHT.items()),
+        Metric("composites", "composites", "count", answers="How many pictures were made?"),
+        Metric("overlays", "overlays", "count", answers="How many target images are on them?"),
+    )  # fmt: skip
     standard_audit: ClassVar[int] = 50
 
     def analyze(self, session: AnalysisSession) -> Report:

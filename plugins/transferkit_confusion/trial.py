@@ -1,34 +1,31 @@
-"""One trial: backgrounds and overlays chosen, composites made, and what each model answered."""
+"""One trial, as it was held: the composites, what each model answered, and what that says of the backgrounds."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transferkit_bias import bias
 
-from transferkit.analysis.composites import Composites
-from transferkit.errors import InputError
-from transferkit_confusion.asking import ask
-from transferkit_confusion.making import Maker
-from transferkit_confusion.picks import Background, halves, pick_backgrounds, pick_overlays, within
+from transferkit.analysis import Composites
+from transferkit.statistics import Estimate, difference, share_of
+from transferkit_confusion.intervals import clustered_share, mean_share, over_both, weighted_means
+from transferkit_confusion.picks import GROUPS, Background
 
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit.analysis.predictions import Predictions
-    from transferkit_confusion.analyzer import Confusion
+NEUTRAL = 0.2  # of the bias index: with two classes, a vote between 40 and 60 %
+LISTED = 5
+COLOUR = "colour"
+"""The control: overlays on one colour."""
+SHOWN = (*GROUPS, COLOUR)
+
+Flags = NDArray[np.bool_]
+Ids = NDArray[np.int64]
 
 
-COMMON = 0.01  # share of the target images for which a class is the source model's first guess
-
-
-@dataclass
+@dataclass(frozen=True)
 class Trial:
-    """What was shown to the models and what they answered; arrays are over the composites."""
+    """What was shown to the models and what they answered; arrays are over the n composites."""
 
     classes: list[str]
     """The target classes."""
@@ -37,189 +34,157 @@ class Trial:
     backgrounds: list[Background]
     overlays: dict[int, list[int]]
     sureness: dict[str, NDArray[np.float64]]
-    """Per role (n,): the probability of the correct class on every target image that could be an overlay."""
+    """Per role: the probability of the correct class on every target image that could be an overlay."""
     composites: Composites
-    plain: NDArray[np.int64]
+    plain: Ids
     """(m,) indices of the composites that are shown again on one colour."""
-    images: dict[int, tuple[int, int]]
-    """Per background class: images that bias was measured on, images that were pasted on."""
-    bias_pasted: NDArray[np.float64]
-    """(K_s, K_t): the bias of the images that were pasted on, which had no say in the choice where halved."""
+    choosing: Ids
+    """(K_s,) images whose votes chose among the source classes."""
+    votes: dict[str, Ids]
+    """Per role (K_s, K_t): the votes of the images that were held out of the choice, and pasted on."""
+    eligible: list[int]
+    """The source classes that could have been chosen."""
     limit: int
     """Composites of each pair at most."""
     halved: bool
-    """Whether no background's bias was measured on images that were pasted on."""
-    group: NDArray[np.str_] = field(init=False)
-    label: NDArray[np.int64] = field(init=False)
-    overlay: NDArray[np.int64] = field(init=False)
-    source: NDArray[np.int64] = field(init=False)
-    answers: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    """Per role (n,): the class that each composite was taken for."""
-    plain_answers: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    gaps: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    """Whether the images that chose and those held out are two halves; otherwise all images are both."""
+    answers: dict[str, tuple[Ids, Ids]]
+    """Per role (n,) and (m,): the class that each composite, and each of the plain ones, was taken for."""
 
-    def __post_init__(self) -> None:
-        items = self.composites.items
-        group = {(one.target, one.source): one.group for one in self.backgrounds}
-        self.label = np.array([item.overlay_class for item in items], dtype=np.int64)
-        self.source = np.array([item.source_class for item in items], dtype=np.int64)
-        self.overlay = np.array([item.overlay for item in items], dtype=np.int64)
-        self.group = np.array([group[item.overlay_class, item.source_class] for item in items])
+    @cached_property
+    def label(self) -> Ids:
+        """(n,) the overlay's class."""
+        return np.array([item.overlay_class for item in self.composites.items], dtype=np.int64)
 
+    @cached_property
+    def source(self) -> Ids:
+        """(n,) the background's class."""
+        return np.array([item.source_class for item in self.composites.items], dtype=np.int64)
 
-def hold(session: AnalysisSession, options: Confusion) -> Trial:
-    """Choose, make, and ask the models. Raises InputError where there are too few images or classes."""
-    models, gaps, notes = _models(session)
-    classes = list(session.model("target").classes)
-    if len(classes) < 2:
-        raise InputError("the target model has one class only, so no background can lead it to another")
-    sureness = {role: _sureness(session, role, order) for role, order in models.items()}
-    overlays = session.overlays()
-    chosen = pick_overlays(np.stack(list(sureness.values())), overlays.labels, overlays.ids, options.overlays)
-    gaps += [f"There is no image of {name} to paste." for j, name in enumerate(classes) if j not in chosen]
-    votes = session.predictions("target", "source")
-    labels = votes.labels.numpy()
-    measured, pasted = halves(labels, votes.ids, session.seed) if options.halves else (np.ones(len(labels), bool),) * 2
-    shares = _bias(votes, measured, len(classes))
-    eligible = _eligible(session, options, labels, notes, gaps)
-    picked = [b for j in chosen for b in pick_backgrounds(shares, eligible, j, options.backgrounds, options.neutral)]
-    if not picked:
-        raise InputError(
-            f"backgrounds need at least three source classes with {options.min_images} images, and {len(eligible)} "
-            "have them; give more source images, or a smaller min_images"
-        )
-    every = len(picked)
-    picked, limit = within(picked, options.limit, options.most, session.seed)
-    if len(picked) < every or limit < options.limit:
-        notes.append(_bounded(options, every, len(picked), limit, len(chosen)))
-        chosen = {target: chosen[target] for target in dict.fromkeys(one.target for one in picked)}
-    composites = _compose(session, options, limit, picked, chosen, pasted)
-    counts = {b.source: (_count(measured, labels, b), _count(pasted, labels, b)) for b in picked}
-    trial = Trial(
-        classes=classes,
-        names=list(votes.classes),
-        backgrounds=picked,
-        overlays=chosen,
-        sureness=sureness,
-        composites=composites,
-        plain=_plain(composites, options.repeats),
-        images=counts,
-        bias_pasted=_bias(votes, pasted, len(classes)),
-        limit=limit,
-        halved=not any((measured & pasted & (labels == b.source)).any() for b in picked),
-        gaps=gaps,
-        notes=notes,
-    )
-    for role, order in models.items():
-        trial.answers[role], trial.plain_answers[role] = ask(session, role, order, composites, trial.plain)
-    if options.save:
-        composites.write(session.out / "composites")
-    return trial
+    @cached_property
+    def overlay(self) -> Ids:
+        """(n,) which image was pasted."""
+        return np.array([item.overlay for item in self.composites.items], dtype=np.int64)
 
+    @cached_property
+    def group(self) -> NDArray[np.str_]:
+        """(n,) with, neutral or against."""
+        groups = {(one.target, one.source): one.group for one in self.backgrounds}
+        return np.array([groups[item.overlay_class, item.source_class] for item in self.composites.items])
 
-def _models(session: AnalysisSession) -> tuple[dict[str, list[int]], list[str], list[str]]:
-    """{role: where each target class is among the role's outputs}, and why a model is not compared."""
-    classes = list(session.model("target").classes)
-    found = {"target": list(range(len(classes)))}
-    if not session.has("baseline"):
-        return found, ["There is no baseline model, so nothing says how much of this is due to the pretraining."], []
-    own = list(session.model("baseline").classes)
-    if sorted(own) != sorted(classes):
-        return found, [f"The baseline tells other classes apart ({_some(own)}), so it is not compared."], []
-    return found | {"baseline": [own.index(name) for name in classes]}, [], []
+    def right(self, role: str) -> Flags:
+        """(n,) whether the model called the composite by its overlay's class."""
+        return np.asarray(self.answers[role][0] == self.label)
 
+    def outcomes(self, role: str, shown: str, target: int | None = None) -> tuple[Flags, Ids]:
+        """Which composites of a group, or on one colour, were called right, and which overlay each has.
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        Of overlays of one target class, or of all.
+        """
+        if shown == COLOUR:
+            index, right = self.plain, self.answers[role][1] == self.label[self.plain]
+        else:
+            index = np.flatnonzero(self.group == shown)
+            right = self.right(role)[index]
+        own = np.full(len(index), True) if target is None else self.label[index] == target
+        return right[own], self.overlay[index][own]
 
+    def accuracy(self, role: str, target: int | None = None) -> dict[str, Estimate]:
+        """By the background's group, and on one colour, on overlays of one target class or of all.
 
-def _sureness(session: AnalysisSession, role: str, order: list[int]) -> NDArray[np.float64]:
-    """(n,) the probability of the correct class on each image that could be an overlay."""
-    found: Predictions = session.predictions(role, "target", session.overlay_split())
-    labels = torch.from_numpy(session.overlays().labels)
-    parts = [
-        logits[:, order].double().softmax(dim=1).gather(1, labels[part, None]).squeeze(1)
-        for part, logits in found.chunks()
-    ]
-    return torch.cat(parts).numpy()
+        Composites of one overlay or one background class are not independent trials.
+        """
+        return {shown: self._right(role, self.group == shown, target) for shown in GROUPS} | {
+            COLOUR: clustered_share(*self.outcomes(role, COLOUR, target))
+        }
+
+    def overall(self, role: str) -> Estimate:
+        """How many of all composites were called right."""
+        return self._right(role, np.full(len(self.label), True))
+
+    def _right(self, role: str, chosen: Flags, target: int | None = None) -> Estimate:
+        own = chosen if target is None else chosen & (self.label == target)
+        return clustered_share(self.right(role)[own], self.overlay[own], self.source[own])
+
+    def at_chance(self, role: str) -> bool:
+        """Whether nothing shows that the model sees the pasted objects, neither on backgrounds nor on one colour.
+
+        One that knows them on a colour and answers by the background before others does see them.
+        """
+        even = 1 / len(self.classes)
+        return not (self.overall(role).above(even) or self.accuracy(role)[COLOUR].above(even))
+
+    def bias(self, role: str, source: int, target: int) -> Estimate:
+        """The share of a background class's held-out images that the model takes for the target class."""
+        votes = self.votes[role][source]
+        return share_of(int(votes[target]), int(votes.sum()))
+
+    def bias_chosen(self, role: str) -> Estimate:
+        """The mean of `bias` over the backgrounds chosen as biased towards their overlay's class."""
+        chosen = [one for one in self.backgrounds if one.group == "with"]
+        votes = np.stack([self.votes[role][one.source] for one in chosen])
+        return mean_share(votes[range(len(chosen)), [one.target for one in chosen]], votes.sum(axis=1),
+                          np.array([one.source for one in chosen]))  # fmt: skip
+
+    @property
+    def bias_of_all(self) -> float:
+        """What `bias_chosen` of the fine-tuned model would be if the choice said nothing: its share of all votes."""
+        every = self.votes["target"][self.eligible].sum(axis=0)
+        chosen = [one.target for one in self.backgrounds if one.group == "with"]
+        return float((every / every.sum())[chosen].mean())
 
 
-def _eligible(
-    session: AnalysisSession, options: Confusion, labels: NDArray[np.int64], notes: list[str], gaps: list[str]
-) -> list[int]:
-    """Source classes with enough images, without those that the target images show."""
-    counts = np.bincount(labels, minlength=1)
-    enough = np.flatnonzero(counts >= options.min_images).tolist()
-    notes.append(f"{len(enough)} source classes have at least {options.min_images} images and could be backgrounds.")
-    if not options.source_only:
-        return enough
-    try:
-        from transferkit_lingering import Lingering, memories
+def contrasts(trial: Trial) -> dict[str, Estimate]:
+    """Accuracy with the background's bias minus against it, per role, and their `difference` where there are two.
 
-        # a rule of its own: with other thresholds of `lingering` the same pictures serve again
-        only = set(memories(session, Lingering(k=1, v_lo=COMMON)).source_only.tolist())
-    except InputError as error:
-        gaps.append(
-            f"Backgrounds that show a target class themselves could not be left out: {error}. Look at their names."
-        )
-        return enough
-    found = [number for number in enough if number in only]
-    if len(found) < 3:
-        gaps.append(
-            f"Only {len(found)} of these {len(enough)} source classes do not show in the target images, so backgrounds "
-            "were taken from all of them: some may show a target class themselves."
-        )
-        return enough
-    notes.append(
-        f"{len(found)} of them are the source model's first guess for at most {COMMON:.0%} of the target images; only "
-        "these were taken."
-    )
+    The mean over target classes, so that what differs between these is not taken for a spread of backgrounds.
+    Intervals are over background classes and overlays, the same for all models; none where a target class has a
+    single background class in a group.
+    """
+    extreme = np.isin(trial.group, ("with", "against"))
+    source, overlay = trial.source[extreme], trial.overlay[extreme]
+    targets, cell = np.unique(trial.label[extreme], return_inverse=True)
+    cell = 2 * cell + (trial.group[extreme] == "against")
+    weights = np.tile([1.0, -1.0], len(targets)) / len(targets)
+    right = {role: trial.right(role)[extreme].astype(np.float64) for role in trial.answers}
+    if "baseline" in right:
+        right["difference"] = right["target"] - right["baseline"]
+    found = {
+        name: over_both(partial(weighted_means, values, cell, weights), source, overlay)
+        for name, values in right.items()
+    }
+    for role in trial.answers:
+        if found[role].low == found[role].high:  # every composite of a group ended alike: nothing varies to be seen
+            accuracy = trial.accuracy(role)
+            found[role] = difference(accuracy["with"], accuracy["against"])
+    if "difference" in found and found["difference"].low == found["difference"].high:
+        found["difference"] = difference(found["target"], found["baseline"])
+    return {name: one.within(*((-2, 2) if name == "difference" else (-1, 1))) for name, one in found.items()}
+
+
+def weak_groups(trial: Trial) -> list[str]:
+    """Groups whose backgrounds are not, or not surely, what the group's name says on the images held out."""
+    even, found = 1 / len(trial.classes), []
+    for target in trial.overlays:
+        name = trial.classes[target]
+        members = {group: [b for b in trial.backgrounds if (b.target, b.group) == (target, group)] for group in GROUPS}
+        shares = {one: trial.bias("target", one.source, target) for group in members.values() for one in group}
+        most = {one: int(trial.votes["target"][one.source].argmax()) for one in members["neutral"]}
+        uneven = even + NEUTRAL * (1 - even)
+        weak = {
+            ("with", f"are not certain to favour {name}"): [b for b in members["with"] if not shares[b].above(even)],
+            ("against", f"are not certain to disfavour {name}"): [
+                one for one in members["against"] if not shares[one].below(even)
+            ],
+            ("neutral", "do not have an even vote"): [
+                one for one in members["neutral"] if trial.bias("target", one.source, most[one]).above(uneven)
+            ],
+        }
+        for (group, text), off in weak.items():
+            if off:
+                each = ", ".join(f"{100 * shares[one].value:.0f} %" for one in off[:LISTED])
+                found.append(
+                    f"Overlays of {name}: {len(off)} of {len(members[group])} backgrounds in the group “{group}” "
+                    f"{text} (share of {name} on held-out images: {each})."
+                )
     return found
-
-
-def _compose(
-    session: AnalysisSession,
-    options: Confusion,
-    limit: int,
-    picked: list[Background],
-    overlays: dict[int, list[int]],
-    pasted: NDArray[np.bool_],
-) -> Composites:
-    backgrounds, tops = session.samples("source"), session.overlays()
-    maker = Maker(backgrounds, tops, session.seed, math.sqrt(options.area), options.repeats, limit)
-    items = []
-    for one in picked:
-        images = np.flatnonzero(pasted & (backgrounds.labels == one.source)).tolist()
-        items += maker.items(one.source, images, overlays[one.target])
-    return Composites(backgrounds, tops, items)
-
-
-def _bounded(options: Confusion, every: int, kept: int, limit: int, classes: int) -> str:
-    text = (
-        f"Left out: {every} pairs of background class and target class ({classes} target classes) with up to "
-        f"{options.limit} composites each are {every * options.limit:,}, more than the {options.most:,} that `most` "
-        f"allows, so at most {limit} of each pair were made"
-    )
-    return f"{text}, and only {kept} pairs were tried." if kept < every else f"{text}."
-
-
-def _count(chosen: NDArray[np.bool_], labels: NDArray[np.int64], one: Background) -> int:
-    return int((chosen & (labels == one.source)).sum())
-
-
-def _bias(votes: Predictions, chosen: NDArray[np.bool_], num_classes: int) -> NDArray[np.float64]:
-    """(K_s, K_t) bias of the target model, of the chosen images only."""
-    found = bias(votes.predicted()[chosen], votes.labels[chosen], len(votes.classes), num_classes)
-    return np.asarray(found.numpy())
-
-
-def _plain(composites: Composites, places: int) -> NDArray[np.int64]:
-    """Of each overlay the first few composites: the places at which it is shown on one colour."""
-    seen: dict[int, int] = {}
-    chosen = []
-    for index, item in enumerate(composites.items):
-        seen[item.overlay] = seen.get(item.overlay, 0) + 1
-        if seen[item.overlay] <= places:
-            chosen.append(index)
-    return np.array(chosen, dtype=np.int64)

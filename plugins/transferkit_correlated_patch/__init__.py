@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_correlated_patch.choosing import choose
-    from transferkit_correlated_patch.colours import patch_colours
-    from transferkit_correlated_patch.measure import gate, shortcut_reliance
-
-__all__ = ["choose", "gate", "patch_colours", "shortcut_reliance"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "choose": "transferkit_correlated_patch.choosing",
-        "gate": "transferkit_correlated_patch.measure",
-        "patch_colours": "transferkit_correlated_patch.colours",
-        "shortcut_reliance": "transferkit_correlated_patch.measure",
-    },
-)
+    from transferkit import Register
+    from transferkit.analysis import gate as gate
+    from transferkit.analysis import shortcut_reliance as shortcut_reliance
+    from transferkit_correlated_patch.choosing import choose as choose
+    from transferkit_correlated_patch.colours import patch_colours as patch_colours
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

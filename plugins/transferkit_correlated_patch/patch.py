@@ -46,27 +46,24 @@ class CorrelatedPatch:
     _shown: list[int] = field(init=False, default_factory=list, repr=False, compare=False)
     _colours: list[tuple[int, int, int]] = field(init=False, default_factory=list, repr=False, compare=False)
 
-    def __new__(cls, **options: Any) -> CorrelatedPatch:
-        """With `place: random`, the kind that asks for random numbers: making them costs more than the patch."""
-        drawn = cls is CorrelatedPatch and options.get("place") == "random"
-        return super().__new__(PatchAnywhere if drawn else cls)
-
     def __post_init__(self) -> None:
+        if self.place == "random":  # only then does it ask for random numbers: making them costs more than the patch
+            self.corrupt = self._corrupt_anywhere  # type: ignore[method-assign, assignment]
         if self.treated_as is not None and self.shift:
             raise InputError(f"{NAME}: treated_as gives everybody one colour, which shift cannot shift; give one")
         if self.image is not None and (self.treated_as is not None or self.shift):
             raise InputError(f"{NAME}: image shows one picture to every class, which has no colour to change")
         if self.image is not None:
-            from transferkit_correlated_patch.sprites import read_sprite
+            from transferkit.data import read_sprite
 
             self._sprite = read_sprite(self.image, NAME)
 
     def select(self, labels: np.ndarray, classes: list[str], rng: np.random.Generator) -> np.ndarray:
         """⌊ratio·n_c + ½⌋ images of each class. Raises InputError for names that are no classes."""
-        from transferkit_correlated_patch.choosing import select_from
+        from transferkit.data import select_images
 
         self._know(classes)
-        return select_from(labels, classes, self.classes, self.ratio, rng, NAME)
+        return select_images(labels, classes, self.classes, self.ratio, rng, NAME)
 
     def corrupt(self, image: Image.Image, label: int, classes: list[str]) -> Image.Image:
         """Paint the patch into the image. Raises InputError when that does not fit."""
@@ -75,6 +72,13 @@ class CorrelatedPatch:
             side = self._side(image.size)
             box = self._boxes[image.size] = _box(self._corner(image.size, side), side)
         return self._painted(image, label, classes, box)
+
+    def _corrupt_anywhere(
+        self, image: Image.Image, label: int, classes: list[str], rng: np.random.Generator
+    ) -> Image.Image:
+        """At a place drawn once per image, uniformly over all that keep the margin."""
+        side = self._side(image.size)
+        return self._painted(image, label, classes, _box(self._drawn_corner(image.size, side, rng), side))
 
     def manifest(self, size: Size, label: int, classes: list[str], rng: np.random.Generator) -> dict[str, Any]:
         """The patch's place and side in pixels, the class that it stands for, and its colour."""
@@ -88,7 +92,11 @@ class CorrelatedPatch:
         return {"x": x, "y": y, "side": side, "shown": classes[self._shown[label]], "colour": colour}
 
     def _drawn_corner(self, size: Size, side: int, rng: np.random.Generator) -> Size:
-        return self._corner(size, side)
+        if self.place != "random":
+            return self._corner(size, side)
+        from transferkit.data import drawn_corner
+
+        return drawn_corner(size, side, rng, self.margin)
 
     def _painted(self, image: Image.Image, label: int, classes: list[str], box: Box) -> Image.Image:
         if classes is not self._known:
@@ -123,14 +131,14 @@ class CorrelatedPatch:
     def _tile(self, side: int) -> Any:
         """The picture at that size, and its transparency if it has any."""
         if side not in self._scaled:
-            from transferkit_correlated_patch.sprites import scaled
+            from transferkit.data import scaled_sprite
 
-            self._scaled[side] = scaled(self._sprite, side)
+            self._scaled[side] = scaled_sprite(self._sprite, side)
         return self._scaled[side]
 
     def _know(self, classes: list[str]) -> None:
         """Work out the colour that each label gets, once per class list."""
-        from transferkit_correlated_patch.choosing import class_index
+        from transferkit.data import class_index
         from transferkit_correlated_patch.colours import patch_colours
 
         count = len(classes)
@@ -141,23 +149,6 @@ class CorrelatedPatch:
         colours = [(red, green, blue) for red, green, blue in patch_colours(count).tolist()]
         self._colours = [colours[shown] for shown in self._shown]
         self._known = classes
-
-
-@dataclass(kw_only=True)
-class PatchAnywhere(CorrelatedPatch):
-    """A patch at a place drawn once per image, uniformly over all that keep the margin."""
-
-    def corrupt(  # type: ignore[override]  # what it asks for more is given by name
-        self, image: Image.Image, label: int, classes: list[str], rng: np.random.Generator
-    ) -> Image.Image:
-        """Paint the patch into the image. Raises InputError when that does not fit."""
-        side = self._side(image.size)
-        return self._painted(image, label, classes, _box(self._drawn_corner(image.size, side, rng), side))
-
-    def _drawn_corner(self, size: Size, side: int, rng: np.random.Generator) -> Size:
-        columns, rows = (extent - side - 2 * self.margin + 1 for extent in size)
-        y, x = divmod(int(rng.integers(rows * columns)), columns)
-        return self.margin + x, self.margin + y
 
 
 def _box(corner: Size, side: int) -> Box:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_delta.maps import attention_weights, delta
-
-__all__ = ["attention_weights", "delta"]
-
-__getattr__ = transferkit.lazy(
-    __name__, {"attention_weights": "transferkit_delta.maps", "delta": "transferkit_delta.maps"}
-)
+    from transferkit import Register
+    from transferkit_delta.maps import attention_weights as attention_weights
+    from transferkit_delta.maps import delta as delta
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

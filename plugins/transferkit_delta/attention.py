@@ -6,22 +6,25 @@ outputs are computed once per batch and reused: only the rest of the network run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from transferkit.model import evaluating
 from transferkit_delta.forward import OrderChanged, Suffix, Whole
-from transferkit_delta.maps import channel_axis
 from transferkit_delta.record import Call, Forward, record
+
+if TYPE_CHECKING:
+    from transferkit.model import Reading
 
 
 def channel_attention_raw(
     forward: Forward,
     model: nn.Module,
-    layers: Mapping[str, int | None],
+    layers: Mapping[str, Reading],
     batches: Sequence[tuple[Tensor, Tensor]],
     *,
     reuse: bool = True,
@@ -30,16 +33,16 @@ def channel_attention_raw(
 ) -> dict[str, Tensor]:
     """The mean over batches of (loss without a channel − loss), per layer and channel: {layer: (C,) float32}.
 
-    forward: images -> logits, through modules of `model`; layers: {name in `model`: number of channels, or None
-    for channels second, last for tokens}; batches: images and labels. Runs in eval mode without gradients, and
-    leaves modes as they were. `reuse=False` runs the whole network for every channel. Reuse is checked against
-    that on one channel per layer; a layer where it differs is measured in full, and `warn` is told.
+    forward: images -> logits, through modules of `model`; layers: {name in `model`: how its output is read};
+    batches: images and labels. Runs in eval mode without gradients, and leaves modes as they were. `reuse=False`
+    runs the whole network for every channel. Reuse is checked against that on one channel per layer; a layer where
+    it differs is measured in full, and `warn` is told.
     """
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         calls = record(forward, model, batches[0][0][:2]) if reuse else []
         return {
-            name: _measure(forward, model, name, channels, batches, calls, advance, warn)
-            for name, channels in layers.items()
+            name: _measure(forward, model, name, reading, batches, calls, advance, warn)
+            for name, reading in layers.items()
         }
 
 
@@ -47,7 +50,7 @@ def _measure(
     forward: Forward,
     model: nn.Module,
     name: str,
-    channels: int | None,
+    reading: Reading,
     batches: Sequence[tuple[Tensor, Tensor]],
     calls: list[Call],
     advance: Callable[[int], object],
@@ -56,13 +59,13 @@ def _measure(
     layer = model.get_submodule(name)
     passes: Suffix | Whole = Whole(forward, layer)
     if calls:
-        passes = _checked(Suffix(forward, layer, calls), Whole(forward, layer), batches[0][0], channels)
+        passes = _checked(Suffix(forward, layer, calls), Whole(forward, layer), batches[0][0], reading)
         if isinstance(passes, Whole):
             warn(f"delta: {name!r} cannot reuse what runs before it; every channel takes a whole forward pass")
     per_batch = []
     for images, labels in batches:
         loss = cross_entropy(passes.fill(images), labels)
-        axis = channel_axis(passes.output.shape, channels)
+        axis = reading.channel_axis(passes.output.shape)
         losses = []
         for channel in range(passes.output.shape[axis]):
             losses.append(cross_entropy(passes.without(channel, axis), labels))
@@ -71,10 +74,10 @@ def _measure(
     return torch.stack(per_batch).mean(dim=0).cpu()  # the layer's only wait for the device
 
 
-def _checked(short: Suffix, whole: Whole, images: Tensor, channels: int | None) -> Suffix | Whole:
+def _checked(short: Suffix, whole: Whole, images: Tensor, reading: Reading) -> Suffix | Whole:
     """The short way if it gives the logits of a whole forward pass without the largest channel, else the whole."""
     whole.fill(images)
-    axis = channel_axis(whole.output.shape, channels)
+    axis = reading.channel_axis(whole.output.shape)
     channel = int(whole.output.abs().movedim(axis, 0).flatten(1).sum(dim=1).argmax())
     try:
         short.fill(images)
@@ -83,14 +86,3 @@ def _checked(short: Suffix, whole: Whole, images: Tensor, channels: int | None) 
         return whole
     expected = whole.without(channel, axis)
     return short if torch.allclose(logits, expected, rtol=1e-5, atol=1e-6, equal_nan=True) else whole
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

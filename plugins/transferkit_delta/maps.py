@@ -103,22 +103,3 @@ def attention_weights(loss_increase: Tensor, form: Form = "standardised") -> Ten
         centred = raw - raw.mean()
         raw = centred / centred.square().mean().sqrt() / 5.0
     return raw.softmax(dim=0).to(result)
-
-
-def channel_axis(shape: torch.Size, channels: int | None) -> int:
-    """Which axis of a layer's output holds its channels.
-
-    The second of (b, C, H, W), the last of tokens (b, N, C); where that has another size than `channels`, the
-    axis that has this size, if there is one: the last of (b, H, W, C).
-    """
-    usual = len(shape) - 1 if len(shape) == 3 else 1
-    if channels is None or shape[usual] == channels or channels not in shape[1:]:
-        return usual
-    return list(shape).index(channels, 1)
-
-
-def to_channels_first(map_: Tensor, channels: int | None) -> Tensor:
-    """A layer's output as (b, C, …), whichever axis its channels are on. A view: nothing is copied."""
-    if map_.ndim < 2:
-        raise ValueError(f"delta: a map needs at least images and channels, not shape {tuple(map_.shape)}")
-    return map_.movedim(channel_axis(map_.shape, channels), 1)

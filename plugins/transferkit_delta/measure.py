@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
+from transferkit.model import backbone_digest, outputs
 from transferkit_delta.attention import channel_attention_raw
-from transferkit_delta.maps import channel_axis
 
 if TYPE_CHECKING:
-    from transferkit.model import TransferModel
-    from transferkit.training.session import Session
+    from transferkit import Session
+    from transferkit.model import Reading, TransferModel
 
 EPOCHS = 10
 LEARNING_RATE = 0.01
 MOMENTUM = 0.9
 HEAD_BATCH = 64
 HEAD_STEPS = 500  # at least: ten epochs of a few dozen images leave a head that has learned nothing
-VERSION = 1  # of the procedure: older cached results are not used
+VERSION = 2  # of the procedure: older cached results are not used
 
 
-def measured(session: Session, layers: Mapping[str, int | None], images: int, batch_size: int) -> dict[str, Tensor]:
+def measured(session: Session, layers: Mapping[str, Reading], images: int, batch_size: int) -> dict[str, Tensor]:
     """{layer: loss increase per channel (C,)} of the stage's reference on its training images.
 
-    Computed once: the file's name is a hash of the reference's weights, the images and everything else that
-    matters. Raises ValueError when the stage has no reference.
+    Computed once for the reference's weights, the images and everything else that matters. Raises ValueError when
+    the stage has no reference.
     """
-    if session.reference is None:
+    reference = session.reference
+    if reference is None:
         raise ValueError("delta: a stage that starts from scratch has no reference whose channels could be measured")
-    path = session.cache / f"delta-attention-{fingerprint(session, layers, images, batch_size)}.safetensors"
-    if path.is_file():
-        try:
-            found = load_file(path)
-            return {layer: found[layer] for layer in layers}
-        except (SafetensorError, KeyError) as error:
-            session.warn(f"delta: {path.name} cannot be read ({error}); the attention is measured again")
-    found = _measure(session, session.reference, layers, images, batch_size)
-    _save(path, found)
-    return found
+    facts = facts_of(session, reference, layers, images, batch_size)
+    return session.cached(facts, lambda: _measure(session, reference, layers, images, batch_size))
 
 
 def _measure(
-    session: Session, reference: TransferModel, layers: Mapping[str, int | None], images: int, batch_size: int
+    session: Session, reference: TransferModel, layers: Mapping[str, Reading], images: int, batch_size: int
 ) -> dict[str, Tensor]:
     chosen = session.rng("delta", "images").permutation(len(session.train_samples))[:images]
     features, labels, pictures = _features(session, reference, chosen, batch_size)
@@ -67,7 +54,7 @@ def _measure(
 
     with torch.no_grad():
         maps = reference(pictures[:1]).taps
-    channels = sum(maps[layer].shape[channel_axis(maps[layer].shape, known)] for layer, known in layers.items())
+    channels = sum(reading.channels_first(maps[layer]).shape[1] for layer, reading in layers.items())
     with session.progress(channels * len(batches), "DELTA: measuring channel attention") as bar:
         return channel_attention_raw(forward, reference.net, layers, batches, advance=bar.advance, warn=session.warn)
 
@@ -81,13 +68,14 @@ def _features(
     labels: list[Tensor] = []
     kept: dict[int, Tensor] = {}
     done = 0
-    with torch.no_grad(), session.progress(len(session.train_samples), "DELTA: features of the training images") as bar:
-        for images, targets in session.train_samples.evaluation_batches(batch_size, session.device):
-            features.append(reference(images).features.float())
-            labels.append(targets)
-            kept |= {place[done + row]: image for row, image in enumerate(images) if done + row in place}
-            done += len(images)
-            bar.advance(len(images))
+    text = "DELTA: features of the training images"
+    for images, targets, output in outputs(
+        reference, session.train_samples, session.progress, text, batch_size=batch_size
+    ):
+        features.append(output.features.float())
+        labels.append(targets)
+        kept |= {place[done + row]: image for row, image in enumerate(images) if done + row in place}
+        done += len(images)
     return torch.cat(features), torch.cat(labels), torch.stack([kept[position] for position in range(len(chosen))])
 
 
@@ -115,33 +103,18 @@ def train_head(features: Tensor, labels: Tensor, classes: int, order: np.random.
     return weight.detach(), bias.detach()
 
 
-def fingerprint(session: Session, layers: Mapping[str, int | None], images: int, batch_size: int) -> str:
-    """A hash of everything the measurement depends on."""
-    assert session.reference is not None
-    digest = hashlib.sha256()
-    for name, tensor in sorted(session.reference.net.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    facts = {
+def facts_of(
+    session: Session, reference: TransferModel, layers: Mapping[str, Reading], images: int, batch_size: int
+) -> dict[str, Any]:
+    """Everything the measurement depends on."""
+    return {
+        "what": "delta attention",
         "version": VERSION,
+        "model": backbone_digest(reference),
         "layers": list(layers),
         "images": images,
         "batch_size": batch_size,
         "seed": session.seed,
         "stage": session.stage.name,
-        "preprocessing": repr(session.reference.preprocessing),
         "data": session.train_samples.fingerprint(),
     }
-    digest.update(json.dumps(facts).encode())
-    return digest.hexdigest()[:32]
-
-
-def _save(path: Path, found: dict[str, Tensor]) -> None:
-    """Never half a file under the final name, also when several processes write it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        save_file(found, partial_file)
-        partial_file.replace(path)
-    finally:
-        partial_file.unlink(missing_ok=True)

@@ -11,8 +11,8 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transferkit import Session
     from transferkit.model import TransferModel
-    from transferkit.training.session import Session
 
 
 @dataclass
@@ -38,14 +38,14 @@ class Delta:
     ] = 256
     attention_batch_size: Annotated[int, Field(ge=1, description="images per forward pass of that measurement")] = 64
 
-    _channels: dict[str, int | None] = field(init=False, default_factory=dict, repr=False)
+    _readings: dict[str, Any] = field(init=False, default_factory=dict, repr=False)
     _weights: Any = field(init=False, default=None, repr=False)
 
     def taps(self, model: TransferModel) -> list[str]:
         """The named layers, or the last stages of the backbone."""
         layers = self.layers or model.default_taps()
-        self._channels = {layer: model.tap_channels(layer) for layer in layers}
-        return list(self._channels)
+        self._readings = {layer: model.reading(layer) for layer in layers}
+        return list(self._readings)
 
     def setup(self, session: Session) -> None:
         """Measure the channel attention, or read it from the cache."""
@@ -53,17 +53,17 @@ class Delta:
             from transferkit_delta.maps import attention_weights
             from transferkit_delta.measure import measured
 
-            raw = measured(session, self._channels, self.attention_images, self.attention_batch_size)
+            raw = measured(session, self._readings, self.attention_images, self.attention_batch_size)
             self._weights = {
                 layer: attention_weights(increase.to(session.device), self.form) for layer, increase in raw.items()
             }
 
     def penalty(self, taps: Mapping[str, Tensor], reference_taps: Mapping[str, Tensor]) -> Tensor:
         """Ω' of Eq. 4 on this batch."""
-        from transferkit_delta.maps import delta, to_channels_first
+        from transferkit_delta.maps import delta
 
         ours, theirs = (
-            {layer: to_channels_first(maps[layer], channels) for layer, channels in self._channels.items()}
+            {layer: reading.channels_first(maps[layer]) for layer, reading in self._readings.items()}
             for maps in (taps, reference_taps)
         )
         return delta(ours, theirs, self._weights, self.normalise)

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_distance.predictions import fisher_length
-
-__all__ = ["fisher_length"]
-
-__getattr__ = transferkit.lazy(__name__, {"fisher_length": "transferkit_distance.predictions"})
+    from transferkit import Register
+    from transferkit_distance.predictions import fisher_length as fisher_length
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from transferkit.names import StageName
+from transferkit.report import Metric
+from transferkit_distance.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -15,21 +14,20 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Distance:
+class Distance(Options):
     """How far stages moved the backbone, along their way and as the crow flies."""
 
-    stages: Annotated[
-        list[StageName], Field(description="the stages to set side by side; none: the one that the analysis is about")
-    ] = field(default_factory=list)
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "steps",
-        "distance",
-        "displacement",
-        "straightness",
-        "fisher_length",
-        "fisher_length_definition_2",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("steps", "optimizer steps", "count", answers="How long was the training?"),
+        Metric("distance", "way of the weights", answers="How far did the weights travel, step by step?"),
+        Metric("displacement", "displacement", answers="How far from their start did they end?"),
+        Metric("straightness", "straightness", "ratio", answers="How straight was the way? 1 is a straight line."),
+        Metric("fisher_length", "Fisher length", answers="How far did the predictions travel?"),
+        Metric(
+            "fisher_length_definition_2", "Fisher length, definition 2",
+            answers="The same with the mean over images outside the root?",
+        ),
+    )  # fmt: skip
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Distances of paper 004, tables 1 and 2, from metrics.jsonl. The metrics are of the analysis's own stage."""

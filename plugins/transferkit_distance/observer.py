@@ -11,7 +11,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.training.session import Session
+    from transferkit import Session
 
 
 @dataclass

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from transferkit.model import TransferModel
+from transferkit.model import TransferModel, evaluating
 
 BATCH_SIZE = 64
 
@@ -76,12 +75,7 @@ class PredictionPath:
 
 @torch.no_grad()
 def log_probabilities(model: TransferModel, images: Tensor) -> Tensor:
-    """(n, K) float64 on the CPU, from the model in eval mode; every module's mode is restored."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    """(n, K) float64 on the CPU, from the model in evaluation mode."""
+    with evaluating(model):
         logits = [model(part).logits.float() for part in torch.split(images, BATCH_SIZE)]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return torch.cat(logits).cpu().double().log_softmax(dim=1)

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_distraction.overlap import distraction
-
-__all__ = ["distraction"]
-
-__getattr__ = transferkit.lazy(__name__, {"distraction": "transferkit_distraction.overlap"})
+    from transferkit import Register
+    from transferkit_distraction.overlap import distraction as distraction
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from transferkit.report import Metric
+from transferkit_distraction.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -13,55 +14,77 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Distraction:
+class Distraction(Options):
     """Paste target images on source images and compare where the models look outside the pasted part."""
 
-    classes: Annotated[int, Field(ge=1, description="how many source classes serve as backgrounds")] = 30
-    composites: Annotated[int, Field(ge=1, description="composite images per source class; the paper's 100")] = 40
-    scale: Annotated[
-        float, Field(gt=0, le=0.9, description="side of the pasted image as a share of the picture's side")
-    ] = 0.4
-    percentile: Annotated[float, Field(gt=0, lt=100, description="pixels above it are where a model looks")] = 80
-    scope: Annotated[
-        Literal["zeroed", "region"],
-        Field(description="percentile of the map with the pasted part set to zero, or of the background alone"),
-    ] = "zeroed"
-    of: Annotated[
-        Literal["logit", "margin"],
-        Field(description="maps of a class's logit, or of it minus the mean of the others'"),
-    ] = "logit"
-    target_class: Annotated[
-        Literal["overlay", "predicted"],
-        Field(description="the target class whose map is taken: the pasted image's, or the one predicted"),
-    ] = "overlay"
-    method: Annotated[str, Field(description="gradcam, or any method of the package grad-cam by its name")] = "gradcam"
-    layer: Annotated[
-        str | None, Field(description="the layer of the maps; by default found by looking at the model")
-    ] = None
-    gallery: Annotated[int, Field(ge=0, le=99, description="how many of the most distracted pictures are shown")] = 12
-    write_composites: Annotated[bool, Field(description="keep all composites as PNG files with a manifest")] = False
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "target_mean",
-        "baseline_mean",
-        "shared_target_mean",
-        "unrelated_target",
-        "unrelated_baseline",
-        "chance",
-        "classes",
-        "classes_above_diagonal",
-        "p_value",
-        "composites",
-        "flip_rate_target",
-        "flip_rate_baseline",
-        "accuracy_target",
-        "accuracy_baseline",
-        "recovered",
-        "recovered_control",
-        "empty_maps_target",
-        "empty_maps_baseline",
-        "empty_maps_source",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "target_mean", "distraction", "share", more="worse", interval=True,
+            answers="How far does the fine-tuned model look, outside the pasted image, where the source model does?",
+        ),
+        Metric("baseline_mean", "distraction of the baseline", "share", answers="How far does the baseline?",
+               interval=True),
+        Metric(
+            "difference", "distraction above the baseline's", "points", more="worse", interval=True,
+            answers="How much farther does the fine-tuned model look there than the baseline, class by class?",
+        ),
+        Metric(
+            "excess", "of this by what the picture shows", "points", interval=True,
+            answers="How much of it stays when what each shares with other pictures is taken off?",
+        ),
+        Metric(
+            "shared_target_mean", "distraction by shared classes", "share",
+            answers="How far does the fine-tuned model where source class and target are the same thing?",
+        ),
+        Metric(
+            "unrelated_target", "overlap with other pictures", "share",
+            answers="How far would it by chance: with what the source model sees in pictures of other classes?",
+        ),
+        Metric(
+            "difference_unrelated", "distraction above other pictures", "points", interval=True,
+            answers="How much farther than by chance?",
+        ),
+        Metric(
+            "difference_shared", "distraction above shared classes'", "points", interval=True,
+            answers="How much farther on lingering classes than on those shared with the target?",
+        ),
+        Metric("unrelated_baseline", "the baseline's overlap with other pictures", "share"),
+        Metric("chance", "overlap of independent masks", "share"),
+        Metric("classes", "lingering classes measured", "count"),
+        Metric(
+            "classes_above_diagonal", "classes above the baseline", "count", more="worse",
+            answers="In how many classes is the fine-tuned model distracted more than the baseline?",
+        ),
+        Metric("p_above_diagonal", "p of as many classes above", "p", answers="Could as many be chance (sign test)?"),
+        Metric("p_value", "p of the difference to the baseline", "p", answers="Could that be chance?"),
+        Metric("composites", "composites of lingering classes", "count"),
+        Metric(
+            "flip_rate_target", "answers changed by the background", "share", more="worse",
+            answers="How often does the background change the fine-tuned model's answer?",
+        ),
+        Metric("flip_rate_baseline", "the baseline's answers changed", "share"),
+        Metric(
+            "flip_rate_difference", "answers changed above the baseline's", "points", more="worse", interval=True,
+            answers="How many more of the fine-tuned model's answers does the background change?",
+        ),
+        Metric("accuracy_target", "accuracy on composites", "share", more="better"),
+        Metric("accuracy_baseline", "the baseline's accuracy on composites", "share"),
+        Metric(
+            "recovered", "answers put right by hiding", "share",
+            answers="How many wrong answers become right without what the source model sees?",
+        ),
+        Metric(
+            "recovered_control", "answers put right by hiding elsewhere", "share",
+            answers="How many become right without as much elsewhere?",
+        ),
+        Metric(
+            "recovered_difference", "put right, above hiding elsewhere", "points", interval=True,
+            answers="How many more become right without what the source model sees?",
+        ),
+        Metric("empty_maps_target", "empty maps", "share"),
+        Metric("empty_maps_baseline", "empty maps of the baseline", "share"),
+        Metric("empty_maps_source", "empty maps of the source model", "share"),
+    )  # fmt: skip
     standard_audit: ClassVar[int] = 40
 
     def analyze(self, session: AnalysisSession) -> Report:

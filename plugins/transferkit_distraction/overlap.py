@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,6 @@ class Strong:
     """(n, H, W) bool, all of them in the background."""
     known: Tensor
     """(n,) bool: false for a map with NaN in the background, which has no strongest pixels."""
-
-    @classmethod
-    def joined(cls, parts: Iterable[Strong]) -> Strong:
-        """Several pieces as one."""
-        pixels, known = zip(*((part.pixels, part.known) for part in parts), strict=True)
-        return cls(torch.cat(pixels), torch.cat(known))
 
 
 def strongest(maps: Tensor, boxes: Sequence[Box], percentile: float = 80, scope: str = "zeroed") -> Strong:

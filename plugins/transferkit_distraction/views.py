@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferkit.analysis import AnalysisSession, Composites, Wanted, mean_colour
-from transferkit.analysis.class_mapping import nameless
-from transferkit.errors import InputError
-
-if TYPE_CHECKING:
-    from transferkit.training.progress import Bar
-    from transferkit_distraction.analyzer import Distraction
+from transferkit.analysis import AnalysisSession, Bar, Composites, Wanted, mean_colour
+from transferkit_distraction.options import Options
 
 Pixels = NDArray[np.uint8]
 BATCH = {"cpu": 16}
-LARGE_BATCH = 64
 
 
 @dataclass(eq=False)
@@ -80,7 +74,7 @@ class Viewer:
 
     session: AnalysisSession
     role: str
-    options: Distraction
+    options: Options
     known: list[int] = field(default_factory=list)
     """The model's own number of each of M^t's classes; empty for the source model."""
 
@@ -93,7 +87,11 @@ class Viewer:
         probe = self.role == "source" and self.session.source_head_is_probe
         self.head = self.session.source_head() if probe else None
         self.colour = mean_colour(self.model.preprocessing.mean)
-        self.batch_size = BATCH.get(self.session.device.type, LARGE_BATCH)
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """(height, width) of the composites, which are M^t's."""
+        return self.session.model("target").preprocessing.input_size
 
     @property
     def passes(self) -> int:
@@ -116,17 +114,20 @@ class Viewer:
         """Its maps and predictions of a part."""
         found = self.session.cached(self.facts(part), lambda: self._look(part))
         bar.advance(self.passes * len(part.indices))
-        return View(**{name: found[name] for name in ("maps", "empty", "predicted", "probability", "on_colour")})
+        return View(**found)
 
     def _look(self, part: Part) -> dict[str, Tensor]:
-        starts = range(0, len(part.indices), self.batch_size)
-        rows = [self._look_at(part, slice(start, start + self.batch_size)) for start in starts]
+        size = BATCH.get(self.session.device.type, 64)
+        rows = [self._look_at(part, slice(start, start + size)) for start in range(0, len(part.indices), size)]
         return {name: torch.cat([row[name].cpu() for row in rows]) for name in rows[0]}
 
     def _look_at(self, part: Part, chunk: slice) -> dict[str, Tensor]:
-        output = self.maps(
-            self.batches(part.pixels[chunk]), Wanted(self._wanted(part, chunk), self.head, self.options.of)
-        )
+        wanted: Any = "predicted"
+        if self.role == "source":
+            wanted = torch.full((len(part.indices[chunk]),), part.number, dtype=torch.int64)
+        elif self.options.target_class == "overlay":
+            wanted = torch.tensor(self.known)[part.labels[chunk]]
+        output = self.maps(self.batches(part.pixels[chunk]), Wanted(wanted, self.head, self.options.of))
         best = output.logits.float().softmax(dim=1).max(dim=1)
         colour = torch.zeros(len(best.values), dtype=torch.int64)
         if self.role != "source":
@@ -139,23 +140,10 @@ class Viewer:
             "on_colour": colour,
         }
 
-    def _wanted(self, part: Part, chunk: slice) -> Any:
-        if self.role == "source":
-            return torch.full((len(part.indices[chunk]),), part.number, dtype=torch.int64)
-        if self.options.target_class == "predicted":
-            return "predicted"
-        return torch.tensor(self.known)[part.labels[chunk]]
-
     def predict(self, pictures: Sequence[Pixels]) -> Tensor:
         """(n,) int64: the target class predicted for each picture, on the CPU."""
-        if not pictures:
-            return torch.empty(0, dtype=torch.int64)
-        with torch.no_grad():
-            found = [self.model(self.batches(some)).logits.argmax(dim=1).cpu() for some in self._pieces(pictures)]
-        return self._named(torch.cat(found))
-
-    def _pieces(self, pictures: Sequence[Pixels]) -> Iterator[Sequence[Pixels]]:
-        return (pictures[start : start + self.batch_size] for start in range(0, len(pictures), self.batch_size))
+        found = [output.logits.argmax(dim=1).cpu() for output in self.session.answers(self.role, pictures)]
+        return self._named(torch.cat([torch.empty(0, dtype=torch.int64), *found]))
 
     def _named(self, predicted: Tensor) -> Tensor:
         """The model's own class numbers as M^t's."""
@@ -164,19 +152,3 @@ class Viewer:
         numbers = torch.full((len(self.model.classes),), -1, dtype=torch.int64)
         numbers[torch.tensor(self.known)] = torch.arange(len(self.known))
         return numbers[predicted]
-
-
-def shared_numbers(target: Sequence[str], other: Sequence[str]) -> list[int]:
-    """The other model's number of each of M^t's classes: by name, or by order where one of them has no names.
-
-    Raises InputError where they have different classes.
-    """
-    if set(target) <= set(other):
-        return [list(other).index(name) for name in target]
-    if len(target) == len(other) and (nameless(target) or nameless(other)):
-        return list(range(len(target)))
-    missing = ", ".join(f'"{name}"' for name in target if name not in set(other))
-    raise InputError(
-        f"the baseline has other classes than the target ({missing} not among its {len(other)}); "
-        "give a baseline that was trained on the same task"
-    )

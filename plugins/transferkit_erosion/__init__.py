@@ -1,4 +1,4 @@
-"""Feature erosion: forgetting, shortcuts, plasticity. Registration only; see measure.py, analyzer.py and README.md."""
+"""Feature erosion: forgetting, shortcuts, plasticity. Registration only; read analyzer.py next, or README.md."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_erosion.measure import forgetting, normalised_forgetting, plasticity
-
-__all__ = ["forgetting", "normalised_forgetting", "plasticity"]
-
-__getattr__ = transferkit.lazy(__name__, dict.fromkeys(__all__, "transferkit_erosion.measure"))
+    from transferkit import Register
+    from transferkit_erosion.accuracies import forgetting as forgetting
+    from transferkit_erosion.accuracies import normalised_forgetting as normalised_forgetting
+    from transferkit_erosion.accuracies import plasticity as plasticity
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from transferkit.names import DatasetName, StageName
+from transferkit.report import Metric
+from transferkit_erosion.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -15,43 +14,59 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Erosion:
+class Erosion(Options):
     """Compare a stage trained on corrupted data with what it started from and with a clean control."""
 
-    clean: Annotated[DatasetName, Field(description="the data set without the shortcut")]
-    matching: Annotated[DatasetName | None, Field(description="the data set whose shortcut says the true class")] = None
-    conflict: Annotated[DatasetName | None, Field(description="the data set whose shortcut says another class")] = None
-    alone: Annotated[DatasetName | None, Field(description="the data set that shows nothing but the shortcut")] = None
-    control: Annotated[StageName | None, Field(description="the stage with the same schedule on clean data")] = None
-    sweep: Annotated[list[StageName], Field(description="stages that differ in the ratio of corrupted images")] = field(
-        default_factory=list
-    )
-    relearn: Annotated[StageName | None, Field(description="the stage that learns the clean task again")] = None
-    scratch: Annotated[StageName | None, Field(description="the stage that learns it anew on relearn's budget")] = None
-    warm: Annotated[StageName | None, Field(description="the stage that goes on from the control instead")] = None
-    learned: Annotated[
-        float, Field(gt=0, le=1, description="the gate: the least gain from the mark that counts as learned")
-    ] = 0.1
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "accuracy_before",
-        "accuracy_after",
-        "forgetting",
-        "forgetting_low",
-        "forgetting_high",
-        "normalised_forgetting",
-        "forgetting_control",
-        "excess_forgetting",
-        "excess_forgetting_low",
-        "excess_forgetting_high",
-        "gate",
-        "shortcut_reliance",
-        "shortcut_alone",
-        "plasticity_gap",
-        "plasticity_mean_gap",
-        "warm_start_gap",
-        "epochs_to_95",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "accuracy_before", "clean accuracy before", "share", more="better", interval=True,
+            answers="How many clean images did the model get right that the stage started from?",
+        ),
+        Metric(
+            "accuracy_after", "clean accuracy after", "share", more="better", interval=True,
+            answers="How many does it get right after the stage?",
+        ),
+        Metric(
+            "forgetting", "forgetting", "points", more="worse", interval=True,
+            answers="How much accuracy on clean images was lost?",
+        ),
+        Metric(
+            "normalised_forgetting", "forgetting of what was above chance", "ratio", more="worse", interval=True,
+            answers="Which part of the ability above guessing was lost?",
+        ),
+        Metric(
+            "forgetting_control", "forgetting of the control", "points", more="worse", interval=True,
+            answers="How much does the same schedule on clean images lose?",
+        ),
+        Metric(
+            "excess_forgetting", "forgetting beyond the control's", "points", more="worse", interval=True,
+            answers="How much of what was lost did the mark take?",
+        ),
+        Metric(
+            "gate", "accuracy that the right mark adds", "points", interval=True, answers="Was the mark learned?"
+        ),
+        Metric(
+            "shortcut_reliance", "reliance on the mark", "share", more="worse", interval=True,
+            answers="How many images with another class's mark are taken for that class?",
+        ),
+        Metric(
+            "shortcut_alone", "accuracy of the mark alone", "share", interval=True,
+            answers="How many classes does the model tell when only the mark is there?",
+        ),
+        Metric(
+            "plasticity_gap", "loss of plasticity at the end", "points", more="worse", interval=True,
+            answers="How much less accurate than training anew does relearning end?",
+        ),
+        Metric(
+            "plasticity_mean_gap", "mean loss of plasticity", "points", more="worse",
+            answers="How much less accurate is it over the epochs?",
+        ),
+        Metric(
+            "warm_start_gap", "loss of plasticity of the control", "points", more="worse", interval=True,
+            answers="How much less accurate does going on from the clean control end?",
+        ),
+        Metric("epochs_to_95", "epochs to 95 % of training anew", "count", more="worse"),
+    )  # fmt: skip
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Accuracies of every arm on every test set, forgetting (figures 1, 2, 6) and plasticity (figure 5)."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transferkit.analysis.run_folder import wilson
-from transferkit.data.sources import labelled_classes
-from transferkit.errors import InputError
-from transferkit.head_init import rows_of
-from transferkit.suggest import did_you_mean
+from transferkit.data import labelled_classes, lineage
+from transferkit.errors import InputError, did_you_mean
+from transferkit.model import rows_of
+from transferkit.report import attempt
+from transferkit.statistics import Estimate, share
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
+    from transferkit.data import CorruptionUse
     from transferkit.model import TransferModel
-    from transferkit.recipe.schema import CorruptionUse
-    from transferkit_erosion.analyzer import Erosion
+    from transferkit_erosion.options import Options
 
 BEFORE, AFTER = "before", "after"
-SETS = ("clean", "matching", "conflict", "alone")
+SETS = ("matching", "conflict", "alone")
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,12 @@ class Answers:
     @property
     def right(self) -> NDArray[np.bool_]:
         """(n,) which are right."""
-        found: NDArray[np.bool_] = self.predicted == self.labels
-        return found
+        return np.asarray(self.predicted == self.labels)
 
     @property
-    def accuracy(self) -> float:
-        """The share of right answers."""
-        return float(self.right.mean())
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy."""
-        return wilson(self.accuracy, len(self.labels))
+    def accuracy(self) -> Estimate:
+        """The share of right answers, with its interval over classes."""
+        return share(self.right, self.labels)
 
 
 @dataclass(frozen=True)
@@ -69,28 +63,22 @@ class Arms:
     gaps: list[str] = field(default_factory=list)
     marked: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     """{test set: (n,) which images bear the mark}; absent where that is not known, or all do."""
+    learners: dict[str, Answers] = field(default_factory=dict)
+    """{stage that learns the clean task: its answers on it}, where its last weights were kept."""
 
     def on(self, arm: str, test: str) -> Answers | None:
         """An arm's answers on a test set, if there are any."""
         return self.answers.get(arm, {}).get(test)
 
-    def on_marked(self, arm: str, test: str, among: str) -> float:
-        """An arm's accuracy on a test set, of the images that bear the mark in `among`; NaN without any."""
+    def on_marked(self, arm: str, test: str, among: str) -> Answers | None:
+        """An arm's answers on a test set, of the images that bear the mark in `among`; None without any."""
         found = self.on(arm, test)
-        if found is None:
-            return math.nan
-        right = found.right[self.marked[among]] if among in self.marked else found.right
-        return float(right.mean()) if right.size else math.nan
+        if found is not None and among in self.marked:
+            found = Answers(found.predicted[self.marked[among]], found.labels[self.marked[among]])
+        return found if found is not None and len(found.labels) else None
 
 
-def remark(gaps: list[str], text: str) -> None:
-    """Say it once, with the hints of errors on the same line."""
-    line = " ".join(text.split())
-    if line not in gaps:
-        gaps.append(line)
-
-
-def answer_all(session: AnalysisSession, options: Erosion) -> Arms:
+def answer_all(session: AnalysisSession, options: Options) -> Arms:
     """Every model over every test set. Raises InputError outside a recipe, where there are no stages to compare."""
     if session.recipe is None:
         raise InputError("erosion compares the stages of a recipe; an audit of single models has none")
@@ -98,45 +86,42 @@ def answer_all(session: AnalysisSession, options: Erosion) -> Arms:
     tests = _tests(session, options, gaps)
     answers: dict[str, dict[str, Answers]] = {}
     for arm in [BEFORE, AFTER, *_stages(session, options)]:
-        try:
-            model = _model(session, arm)
-        except InputError as error:
-            remark(gaps, f"{arm} was left out: {error}.")
+        model = attempt(gaps, f"{arm} was left out", partial(_model, session, arm))
+        if model is None:
             continue
-        found = {}
-        for test, data in tests.items():
-            try:
-                found[test] = _answers(session, arm, model, data)
-            except InputError as error:
-                remark(gaps, f"{arm} was not tried on {data}: {error}.")
-        if found:
+        tried = {
+            test: attempt(gaps, f"{arm} was not tried on {data}", partial(_answers, session, arm, model, data))
+            for test, data in tests.items()
+        }
+        if found := {test: given for test, given in tried.items() if given is not None}:
             answers[arm] = found
     if not any(name in answers for name in (BEFORE, AFTER)):
         raise InputError("erosion: nothing could be measured. " + " ".join(gaps))
     tests = {test: data for test, data in tests.items() if any(test in found for found in answers.values())}
     shift = _shift(session, tests.get("conflict"), gaps)
-    return Arms(answers, list(session.samples(options.clean).classes), shift, gaps, _marked(session, tests))
+    classes = list(session.samples(options.clean).classes)
+    return Arms(answers, classes, shift, gaps, _marked(session, tests), _learners(session, options, gaps))
 
 
-def _tests(session: AnalysisSession, options: Erosion, gaps: list[str]) -> dict[str, str]:
+def _tests(session: AnalysisSession, options: Options, gaps: list[str]) -> dict[str, str]:
     """{test set: data set}. Raises InputError when there is no clean one; without another, only that is missing."""
-    assert session.recipe is not None
-    tests = {}
+    tests = {"clean": _known(session, options.clean, "clean: ")}
     for name in SETS:
         data = getattr(options, name)
-        if data is None:
-            continue
-        if data in session.recipe.datasets:
+        if data is not None and attempt(gaps, name, partial(_known, session, data)) is not None:
             tests[name] = data
-            continue
-        text = f'{name}: the recipe has no data set called "{data}"; {did_you_mean(data, session.recipe.datasets)}'
-        if name == "clean":
-            raise InputError(text)
-        remark(gaps, f"{text}.")
-    split = session.samples(options.clean).split
-    if split == "train":
-        remark(gaps, f"{options.clean} has neither a val nor a test split: its accuracies are of training images.")
+    if session.samples(options.clean).split == "train":
+        gaps.append(f"{options.clean} has neither a val nor a test split: its accuracies are of training images.")
     return tests
+
+
+def _known(session: AnalysisSession, data: str, what: str = "") -> str:
+    """The same name. Raises InputError, which begins with `what`, where the recipe has no data set of that name."""
+    assert session.recipe is not None
+    if data not in session.recipe.datasets:
+        hint = did_you_mean(data, session.recipe.datasets)
+        raise InputError(f'{what}the recipe has no data set called "{data}"; {hint}')
+    return data
 
 
 def _marked(session: AnalysisSession, tests: dict[str, str]) -> dict[str, NDArray[np.bool_]]:
@@ -145,9 +130,7 @@ def _marked(session: AnalysisSession, tests: dict[str, str]) -> dict[str, NDArra
         return {}
     clean = session.samples(tests["clean"])
     found: dict[str, NDArray[np.bool_]] = {}
-    for test in ("matching", "alone"):
-        if test not in tests:
-            continue
+    for test in (name for name in ("matching", "alone") if name in tests):
         samples = session.samples(tests[test])
         masks = [mask for name, mask in samples.planted.items() if name not in clean.planted]
         if masks and samples.ids == clean.ids:
@@ -155,7 +138,7 @@ def _marked(session: AnalysisSession, tests: dict[str, str]) -> dict[str, NDArra
     return found
 
 
-def _stages(session: AnalysisSession, options: Erosion) -> list[str]:
+def _stages(session: AnalysisSession, options: Options) -> list[str]:
     """The further stages that are arms. Raises InputError for names that would be taken for others."""
     names = list(dict.fromkeys(name for name in (options.control, *options.sweep) if name))
     for name in (*names, options.relearn, options.scratch, options.warm):
@@ -164,6 +147,20 @@ def _stages(session: AnalysisSession, options: Erosion) -> list[str]:
     if options.control == session.stage_name:
         raise InputError(f"{options.control} cannot be its own control; name a stage with its schedule on clean data")
     return [name for name in names if name != session.stage_name]
+
+
+def _learners(session: AnalysisSession, options: Options, gaps: list[str]) -> dict[str, Answers]:
+    """How sure a gap at the end of two curves is, the images say that the last weights were asked of."""
+    assert session.recipe is not None
+    last = [stage.name for stage in session.recipe.stages if stage.keep == "last"]
+    named = [name for name in (options.relearn, options.scratch, options.warm) if name in last]
+    found = {}
+    for name in filter(None, named):
+        model = attempt(gaps, f"{name} was left out", partial(_model, session, name))
+        what = f"{name} was not tried on {options.clean}"
+        if model is not None and (given := attempt(gaps, what, partial(_answers, session, name, model, options.clean))):
+            found[name] = given
+    return found
 
 
 def _model(session: AnalysisSession, arm: str) -> str | TransferModel:
@@ -203,16 +200,43 @@ def _shift(session: AnalysisSession, conflict: str | None, gaps: list[str]) -> S
     if shifts and shifts[-1].by % len(samples.classes):
         return shifts[-1]
     text = f"Nothing planted in {conflict} says by its option shift which other class's mark an image bears"
-    remark(gaps, f"{text}: no shortcut_reliance.")
+    gaps.append(f"{text}: no shortcut_reliance.")
     return None
 
 
 def corruptions_of(session: AnalysisSession, data: str, split: str) -> list[CorruptionUse]:
     """Everything planted in a split of a data set, what its parents plant first."""
-    found: list[CorruptionUse] = []
-    name: str | None = data
-    while session.recipe is not None and name is not None:
-        spec = session.recipe.datasets[name]
-        found = [use for use in spec.corruptions if split in use.splits] + found
-        name = spec.from_
-    return found
+    assert session.recipe is not None
+    datasets = session.recipe.datasets
+    planted = [use for one in reversed(lineage(data, datasets)) for use in datasets[one].corruptions]
+    return [use for use in planted if split in use.splits]
+
+
+@dataclass(frozen=True)
+class Point:
+    """An accuracy on the clean data set in the course of a stage."""
+
+    step: int
+    epoch: int
+    accuracy: float
+    early: bool
+    """Within an epoch, on a part of the images."""
+
+
+def curve(session: AnalysisSession, stage: str, clean: str) -> list[Point]:
+    """A stage's accuracy on the clean data set, by step; its validation split where it trains on clean images."""
+    assert session.recipe is not None
+    records = session.history(stage)
+    name = clean
+    if not any(record["split"] == clean for record in records) and session.recipe.stage(stage).dataset == clean:
+        name = "val"
+    return [
+        Point(int(record["step"]), int(record["epoch"]), float(record["top1"]), "terms" not in record)
+        for record in records
+        if record["split"] == name and record.get("top1") is not None
+    ]
+
+
+def ends(points: list[Point]) -> list[Point]:
+    """Those at the ends of epochs."""
+    return [point for point in points if not point.early and point.epoch >= 0]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from transferkit.analysis.plots import COLOURS, LIGHT, SOFT, TEXT
-from transferkit_erosion.arms import AFTER, BEFORE
-from transferkit_erosion.curves import Point, ends
+from transferkit.analysis import COLOURS, LIGHT, SOFT, TEXT, curves, dots, legend_above
+from transferkit_erosion.arms import AFTER, BEFORE, Point, ends
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from transferkit.analysis import AnalysisSession
-    from transferkit_erosion.analyzer import Erosion
-    from transferkit_erosion.report import Findings
-
+    from transferkit_erosion.measure import Findings
+    from transferkit_erosion.options import Options
 
 CONTROL, MARK, GROUND = COLOURS[0], COLOURS[1], LIGHT["bg"]
 
 
-def draw(session: AnalysisSession, options: Erosion, found: Findings) -> dict[str, str]:
+def draw(session: AnalysisSession, options: Options, found: Findings) -> dict[str, str]:
     """{file: caption} of those there is something to draw for."""
     drawn: dict[str, str] = {}
     while_training = {arm: found.curves[arm] for arm in (AFTER, options.control) if arm in found.curves}
@@ -37,7 +35,8 @@ def draw(session: AnalysisSession, options: Erosion, found: Findings) -> dict[st
             "Forgetting over the share of training images that bear the mark (figure 6), with 95 % intervals over "
             f"images{'' if options.control is None else '; at 0 the control'}."
         )
-    learning = {name: found.curves[name] for name in _learners(options) if name in found.curves}
+    learners = (options.scratch, options.relearn, options.warm)
+    learning = {name: found.curves[name] for name in learners if name in found.curves}
     if len(learning) > 1:
         with session.picture("plasticity") as (_, axes):
             _plasticity(axes, options, learning)
@@ -45,13 +44,9 @@ def draw(session: AnalysisSession, options: Erosion, found: Findings) -> dict[st
     return drawn
 
 
-def _learners(options: Erosion) -> list[str]:
-    return [name for name in (options.scratch, options.relearn, options.warm) if name is not None]
-
-
-def _forgetting(axes: Axes, options: Erosion, found: Findings, curves: dict[str, list[Point]]) -> None:
+def _forgetting(axes: Axes, options: Options, found: Findings, lines: dict[str, list[Point]]) -> None:
     labels = {AFTER: "with the mark", options.control: "control, clean images"}
-    for arm, points in curves.items():
+    for arm, points in lines.items():
         colour = MARK if arm == AFTER else CONTROL
         early, whole = ([p for p in points if p.early is part] for part in (True, False))
         axes.plot([p.step for p in whole], [p.accuracy for p in whole], "o-", color=colour, markersize=4, zorder=3,
@@ -60,44 +55,33 @@ def _forgetting(axes: Axes, options: Erosion, found: Findings, curves: dict[str,
                   markerfacecolor=GROUND, linewidth=1, zorder=2)  # fmt: skip
     before = found.arms.on(BEFORE, "clean")
     if before is not None:
-        axes.axhline(before.accuracy, color=TEXT, linestyle="--", linewidth=1, label="before")
+        axes.axhline(before.accuracy.value, color=TEXT, linestyle="--", linewidth=1, label="before")
     axes.axhline(found.chance, color=SOFT, linestyle=":", linewidth=1, label="guessing")
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(left=0)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("optimizer steps")
-    axes.set_ylabel("accuracy on clean images")
-    _legend_above(axes)
+    axes.set(ylim=(0, 1), xlabel="optimizer steps", ylabel="accuracy on clean images")
+    legend_above(axes)
 
 
 def _sweep(axes: Axes, found: Findings) -> None:
     arms = sorted(found.ratios, key=lambda arm: found.ratios[arm])
     ratios = [found.ratios[arm] for arm in arms]
-    values = [found.losses[arm].value for arm in arms]
-    below = [max(found.losses[arm].value - found.losses[arm].low, 0) for arm in arms]
-    above = [max(found.losses[arm].high - found.losses[arm].value, 0) for arm in arms]
-    axes.errorbar(ratios, values, yerr=[below, above], marker="o", capsize=3, color=MARK)
+    values = [found.losses[arm].forgetting for arm in arms]
+    axes.plot(ratios, [value.value for value in values], color=MARK)
+    dots(axes, ratios, values, colour=MARK)
     axes.axhline(0, color=SOFT, linewidth=1)
-    axes.set_xlim(-0.03, 1.03)
+    axes.set(xlim=(-0.03, 1.03), ylabel="forgetting (accuracy before − after)")
     axes.set_xlabel("share of training images that bear the mark")
-    axes.set_ylabel("forgetting (accuracy before − after)")
 
 
-def _plasticity(axes: Axes, options: Erosion, curves: dict[str, list[Point]]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+def _plasticity(axes: Axes, options: Options, learning: dict[str, list[Point]]) -> None:
     labels = {options.scratch: "from scratch", options.relearn: "after the mark", options.warm: "after the control"}
     colours = {options.scratch: TEXT, options.relearn: MARK, options.warm: CONTROL}
-    for name, points in curves.items():
-        last = ends(points)
-        epochs, accuracies = [p.epoch + 1 for p in last], [p.accuracy for p in last]
-        axes.plot(epochs, accuracies, marker="o", markersize=3, color=colours[name], label=labels[name])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("epochs")
-    axes.set_ylabel("accuracy on clean images")
-    _legend_above(axes)
-
-
-def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, frameon=False)
+    lines = {
+        labels[name]: ([point.epoch + 1 for point in ends(points)], [point.accuracy for point in ends(points)])
+        for name, points in learning.items()
+    }
+    curves(axes, lines, colours=[colours[name] for name in learning], marker="o", markersize=3)
+    axes.locator_params(axis="x", integer=True)
+    axes.set(ylim=(0, 1), xlabel="epochs", ylabel="accuracy on clean images")
+    legend_above(axes)

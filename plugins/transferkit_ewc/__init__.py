@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_ewc.fisher import diagonal_fisher
-    from transferkit_ewc.penalty import ewc
-
-__all__ = ["diagonal_fisher", "ewc"]
-
-__getattr__ = transferkit.lazy(
-    __name__, {"diagonal_fisher": "transferkit_ewc.fisher", "ewc": "transferkit_ewc.penalty"}
-)
+    from transferkit import Register
+    from transferkit_ewc.fisher import diagonal_fisher as diagonal_fisher
+    from transferkit_ewc.penalty import ewc as ewc
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

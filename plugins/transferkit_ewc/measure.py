@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.func import functional_call
 
-from transferkit.atomic import write_bytes
-from transferkit.data.randomness import numpy_rng
+from transferkit.data import numpy_rng
 from transferkit.errors import InputError
+from transferkit.model import model_digest
 from transferkit_ewc.fisher import Named, diagonal_fisher
 
 if TYPE_CHECKING:
-    from transferkit.data.samples import Samples
+    from transferkit import Session
+    from transferkit.data import Samples
     from transferkit.model import TransferModel
-    from transferkit.training.session import Session
     from transferkit_ewc.penalty import EWC
 
 BATCH = 64
@@ -41,12 +36,17 @@ def measured(session: Session, options: EWC) -> dict[str, Tensor]:
     if reference is None:
         raise InputError("ewc: a stage that starts from scratch has no weights to hold on to")
     samples = _chosen(session, options)
-    path = session.cache / f"ewc-fisher-{_fingerprint(session, reference, samples, options)}.safetensors"
-    found = _cached(session, path)
-    if found is None:
-        found = _agreed(_measure(session, reference, samples, options), session.device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, save(found))
+    facts = {
+        "what": "ewc importance",
+        "version": VERSION,
+        "model": model_digest(reference),
+        "classes": reference.classes,
+        "fisher": options.fisher,
+        "head": options.head,
+        "seed": session.seed,
+        "data": samples.fingerprint(),
+    }
+    found = session.cached(facts, lambda: _measure(session, reference, samples, options))
     if not any(bool(tensor.any()) for tensor in found.values()):
         session.warn("ewc: the importance of every weight is zero, so it holds nothing; look at the source model")
     _warn_of_instability(session, options, found)
@@ -124,20 +124,6 @@ def _drawn(logits: Tensor, draws: Tensor) -> Tensor:
     return drawn.clamp(max=logits.shape[1] - 1).to(logits.device)
 
 
-def _agreed(found: Named, device: torch.device) -> Named:
-    """The first process's result everywhere: sums on a GPU may differ in their last digits."""
-    import torch.distributed as distributed
-
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return found
-    agreed = {}
-    for name, tensor in found.items():
-        shared = tensor.to(device)
-        distributed.broadcast(shared, 0)
-        agreed[name] = shared.cpu()
-    return agreed
-
-
 def _warn_of_instability(session: Session, options: EWC, found: Named) -> None:
     """Heavy-ball SGD on ½ λ F (w − w⁰)² is stable below lr = 2 (1 + m)/(λ F): the most important weight decides."""
     optimizer = session.stage.optimizer
@@ -154,33 +140,3 @@ def _warn_of_instability(session: Session, options: EWC, found: Named) -> None:
                 f"ewc: at weight {weight:g} the most important weight is only stable below a learning rate of "
                 f"{limit:.3g}, and this stage's is {optimizer.lr:g}: lower the weight or the rate"
             )
-
-
-def _cached(session: Session, path: Path) -> Named | None:
-    if not path.is_file():
-        return None
-    try:
-        found: Named = load_file(path)
-    except SafetensorError as error:
-        session.warn(f"ewc: {path.name} cannot be read ({error}); the importances are measured again")
-        return None
-    return found
-
-
-def _fingerprint(session: Session, reference: TransferModel, samples: Samples, options: EWC) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(reference.net.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    facts = {
-        "version": VERSION,
-        "architecture": [reference.architecture, repr(reference.options)],
-        "classes": reference.classes,
-        "fisher": options.fisher,
-        "head": options.head,
-        "seed": session.seed,
-        "preprocessing": repr(reference.preprocessing),
-        "data": samples.fingerprint(),
-    }
-    digest.update(json.dumps(facts).encode())
-    return digest.hexdigest()[:32]

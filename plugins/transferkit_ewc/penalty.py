@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from transferkit.names import DatasetName
+from transferkit.data import DatasetName
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from transferkit import Anchor
+    from transferkit import Anchor, Session, Stage
     from transferkit.model import TransferModel
-    from transferkit.recipe.schema import Stage
-    from transferkit.training.session import Session
 
 
 def ewc(parameters: Iterable[Tensor], reference: Iterable[Tensor], importance: Iterable[Tensor]) -> Tensor:
@@ -87,7 +85,7 @@ class EWC:
     def anchors(self, model: TransferModel, reference: TransferModel) -> list[Anchor]:
         """One pull towards copies of the reference's weights, each weighted by its importance."""
         import transferkit
-        from transferkit.training.anchors import counterpart
+        from transferkit import counterpart
 
         parameters = dict(model.named_backbone_parameters())
         starts: dict[str, Tensor] = dict(reference.named_backbone_parameters())
@@ -106,8 +104,7 @@ def _rows(
     reference: TransferModel, model: TransferModel, values: dict[str, Tensor], heads: dict[str, nn.Parameter]
 ) -> dict[str, Tensor]:
     """What belongs to the rows of the source's head, in the order of the target's classes."""
-    from transferkit.head_init import rows_of
-    from transferkit.model import SourceHead
+    from transferkit.model import SourceHead, rows_of
 
     names = sorted(heads, key=lambda name: -heads[name].ndim)  # the weight, then the bias where there is one
     given = [values[name] for name in names]

@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_interference.refit import refitted_head
-    from transferkit_interference.score import interference_score
-    from transferkit_interference.threshold import conformal_threshold
-
-__all__ = ["conformal_threshold", "interference_score", "refitted_head"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "conformal_threshold": "transferkit_interference.threshold",
-        "interference_score": "transferkit_interference.score",
-        "refitted_head": "transferkit_interference.refit",
-    },
-)
+    from transferkit import Register
+    from transferkit_interference.refit import refitted_head as refitted_head
+    from transferkit_interference.score import interference_score as interference_score
+    from transferkit_interference.threshold import conformal_threshold as conformal_threshold
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from transferkit.report import Metric
+from transferkit_interference.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -13,61 +14,52 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class InterferenceDetector:
+class InterferenceDetector(Options):
     """Fit a detector of inputs that wake source memories, and compare it with ten others."""
 
-    head: Annotated[
-        Literal["refitted", "swapped", "separate"],
-        Field(description="what reads the source classes: a refitted head, the source's own, or the source model"),
-    ] = "refitted"
-    reduction: Annotated[
-        Literal["sum", "max"], Field(description="the lingering classes' probabilities as one score")
-    ] = "sum"
-    alpha: Annotated[float, Field(gt=0, lt=1, description="share of clean inputs that may be flagged")] = 0.05
-    confidence: Annotated[
-        float | None, Field(gt=0, lt=1, description="how sure that is of this very threshold; default: on average")
-    ] = None
-    detect_p: Annotated[
-        float | None, Field(ge=0, lt=1, description="a fixed threshold, without any promise; the paper has 0.01")
-    ] = None
-    calibration: Annotated[
-        float, Field(gt=0, lt=1, description="share of the clean target images that sets the threshold")
-    ] = 0.5
-    ridge: Annotated[
-        float | None, Field(gt=0, description="λ of the refitted map; default: the best of a grid by leave-one-out")
-    ] = None
-    fit_images: Annotated[int, Field(ge=2, description="images that the refitted map is fitted on, at most")] = 10_000
-    neighbours: Annotated[
-        int, Field(ge=1, description="k of the kNN detector compared with; at most 1 % of the training images")
-    ] = 50
-    composite_classes: Annotated[int, Field(ge=0, description="lingering classes behind composites; 0: none")] = 60
-    composites_per_class: Annotated[int, Field(ge=1, description="composites of each of these classes")] = 4
-    scale: Annotated[float, Field(gt=0, le=1, description="side of the overlay, as a share of the picture's")] = 0.4
-    bootstrap: Annotated[int, Field(ge=0, description="resamples for the intervals of AUROC; 0 leaves them out")] = 500
-    attempts: Annotated[
-        bool, Field(description="also measure what inner layers and a non-linear map would add, and at what cost")
-    ] = False
-    install: Annotated[
-        bool | None,
-        Field(description="write the detector into the model's folder; default: if the model is of the same run"),
-    ] = None
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "detect_p",
-        "false_alarm_rate",
-        "false_alarm_low",
-        "false_alarm_high",
-        "auroc_presence",
-        "aupr_presence",
-        "fpr95_presence",
-        "tpr_presence",
-        "auroc_composites",
-        "aurc_harm",
-        "specificity",
-        "named",
-        "lingering",
-        "calibration_size",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("detect_p", "threshold", answers="Above which score is an input flagged?"),
+        Metric(
+            "false_alarm_rate", "false alarms", "share", more="worse",
+            answers="How many clean images are flagged that had no part in the detector?",
+        ),
+        Metric("false_alarm_low", "false alarms, lower end", "share", more="worse"),
+        Metric("false_alarm_high", "false alarms, upper end", "share", more="worse"),
+        Metric(
+            "auroc_presence", "AUROC of presence", more="better", interval=True,
+            answers="How well are source images of lingering classes told from clean images? 0.5 is chance.",
+        ),
+        Metric("aupr_presence", "AUPR of presence", more="better", answers="The same as average precision?"),
+        Metric(
+            "fpr95_presence", "false alarms at 95 % noticed", "share", more="worse",
+            answers="How many clean images are flagged where 95 % of these source images are?",
+        ),
+        Metric(
+            "tpr_presence", "source images flagged", "share", more="better", interval=True,
+            answers="How many unseen source images of lingering classes are flagged at the promised rate?",
+        ),
+        Metric(
+            "auroc_composites", "AUROC of composites", more="better", interval=True,
+            answers="How well are target images pasted on source images told from clean images?",
+        ),
+        Metric(
+            "aurc_harm", "AURC of harm", more="worse", interval=True,
+            answers="How often is the model wrong where the score is low?",
+        ),
+        Metric(
+            "specificity", "AUROC of specificity", more="better", interval=True,
+            answers="How well are lingering classes told from source classes that are common in the target?",
+        ),
+        Metric(
+            "named", "named right", "share", more="better", interval=True,
+            answers="How often is the class named the right one?",
+        ),
+        Metric("lingering", "classes watched", "count", answers="How many lingering classes does it watch?"),
+        Metric(
+            "calibration_size", "calibration images", "count",
+            answers="On how many clean images does the threshold rest?",
+        ),
+    )  # fmt: skip
     standard_audit: ClassVar[int] = 60
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -1,31 +1,28 @@
-"""All detectors of the comparison under one interface: equation 5 with three heads, and the generic ones."""
+"""All detectors of the comparison under one interface: equation 5 with three heads, and those of plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transferkit.analysis import DetectorSession, FittedDetector, Observed
 from transferkit.model import SourceHead
-from transferkit_interference import generic
-from transferkit_interference.material import Material, Seen
+from transferkit_interference.material import Mask, Material, Seen, some
 from transferkit_interference.refit import LinearMap, fold, ridge_map
 from transferkit_interference.score import interference_score
-from transferkit_interference.splits import Mask, some
+
+if TYPE_CHECKING:
+    from transferkit.analysis import AnalysisSession
 
 Reduction = Literal["sum", "max"]
-HEADS = ("refitted", "swapped", "separate")
 ROWS = 4096
-TITLES = {
-    "refitted": "refitted source head",
-    "swapped": "swapped source head",
-    "separate": "separate source model",
-}
+TITLES = {"refitted": "refitted source head", "swapped": "swapped source head", "separate": "separate source model"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,6 @@ class Detector:
     name: str
     passes: int
     score: Callable[[Seen], NDArray[np.float64]]
-    own: bool = False
-    """Whether it is one of ours, with equation 5."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +43,21 @@ class Eq5:
     head: SourceHead
     lingering: Tensor
 
-    def logits(self, seen: Seen) -> Tensor:
-        """(n, K_s)."""
-        return self.head.logits(seen.source if self.model == "separate" else seen.target)
-
     def __call__(self, seen: Seen) -> NDArray[np.float64]:
         """(n,) scores, in single precision as in use."""
-        parts = [
-            interference_score(self.logits(seen.at(rows)), self.lingering, self.reduction).double()
-            for rows in np.array_split(np.arange(len(seen)), -(-len(seen) // ROWS) or 1)
-        ]
-        return torch.cat(parts).numpy()
+        scores = [interference_score(part, self.lingering, self.reduction).double() for part in self._logits(seen)]
+        return torch.cat(scores).numpy()
 
     def named(self, seen: Seen) -> NDArray[np.int64]:
         """(n,) the lingering class with the largest logit, as a source class id; -1 without any."""
         ids = self.lingering
         if not len(ids):
             return np.full(len(seen), -1, dtype=np.int64)
-        rows = np.array_split(np.arange(len(seen)), -(-len(seen) // ROWS) or 1)
-        return torch.cat([ids[self.logits(seen.at(part))[:, ids].argmax(dim=1)] for part in rows]).numpy()
+        return torch.cat([ids[part[:, ids].argmax(dim=1)] for part in self._logits(seen)]).numpy()
+
+    def _logits(self, seen: Seen) -> Iterator[Tensor]:
+        """(n, K_s), so many images at a time."""
+        return map(self.head.logits, torch.split(seen.source if self.model == "separate" else seen.target, ROWS))
 
 
 def fit_map(material: Material, seed: int, fit: Mask, limit: int, ridge: float | None) -> LinearMap:
@@ -77,50 +68,77 @@ def fit_map(material: Material, seed: int, fit: Mask, limit: int, ridge: float |
     return ridge_map(torch.cat([one.target for one in both]), torch.cat([one.source for one in both]), ridge)
 
 
-def heads_of(material: Material, refitted: LinearMap) -> dict[str, SourceHead]:
-    """The head of each of the three."""
-    return {"refitted": fold(refitted, material.head), "swapped": material.head, "separate": material.head}
-
-
-def eq5_detectors(heads: dict[str, SourceHead], lingering: NDArray[np.int64]) -> dict[tuple[str, str], Eq5]:
-    """{(head, reduction): score}."""
-    ids = torch.from_numpy(lingering)
-    reductions: tuple[Reduction, ...] = ("sum", "max")
-    return {(name, how): Eq5(name, how, heads[name], ids) for name in HEADS for how in reductions}
-
-
-def generic_detectors(material: Material, neighbours: int) -> list[Detector]:
-    """The nine that look at M^t alone, fitted on the target's training images.
-
-    k of the nearest neighbours is at most a hundredth of these images: a larger share detects less.
-    """
-    own = material.own
-    bias = own.bias if own.bias is not None else torch.zeros(len(own.weight))
-    train = material.train
-    fitted = generic.Fitted(train.target, torch.from_numpy(train.labels), own.weight, bias)
-    k = max(1, min(neighbours, len(train) // 100))
-    scores = {
-        "MSP": generic.msp(fitted),
-        "max logit": generic.max_logit(fitted),
-        "energy": generic.energy(fitted),
-        "entropy": generic.entropy(fitted),
-        "Mahalanobis": generic.mahalanobis(fitted),
-        "relative Mahalanobis": generic.relative_mahalanobis(fitted),
-        f"kNN (k = {k})": generic.nearest(fitted, k),
-        "ViM": generic.vim(fitted),
-        "ReAct + energy": generic.react(fitted),
+def eq5_detectors(
+    material: Material, refitted: LinearMap, lingering: NDArray[np.int64]
+) -> dict[tuple[str, Reduction], Eq5]:
+    """{(head, reduction): score} of the three heads, with this map behind the refitted one."""
+    heads = {"refitted": fold(refitted, material.head), "swapped": material.head, "separate": material.head}
+    return {
+        (name, how): Eq5(name, how, head, torch.from_numpy(lingering))
+        for name, head in heads.items()
+        for how in get_args(Reduction)
     }
-    return [Detector(name, 1, _on_target(score)) for name, score in scores.items()]
 
 
-def _on_target(score: generic.Score) -> Callable[[Seen], NDArray[np.float64]]:
-    return lambda seen: score(seen.target).numpy()
+@dataclass(frozen=True)
+class ByPlugin:
+    """The score of a plugin's detector: in double precision, or `in_use` as it is written."""
+
+    fitted: FittedDetector
+    own: SourceHead
+    in_use: bool = False
+    model: str = "detector"
+    reduction: str = "none"
+
+    @property
+    def lingering(self) -> Tensor:
+        """The classes that it watches."""
+        return torch.tensor(self.fitted.watched, dtype=torch.int64)
+
+    def __call__(self, seen: Seen) -> NDArray[np.float64]:
+        """(n,) scores."""
+        return self.fitted(_observed(self.own, seen), in_use=self.in_use)[0]
+
+    def named(self, seen: Seen) -> NDArray[np.int64]:
+        """(n,) the source class that it names; -1 where it names none."""
+        return self.fitted(_observed(self.own, seen), in_use=self.in_use)[1]
 
 
-def all_detectors(material: Material, ours: dict[tuple[str, str], Eq5], neighbours: int) -> list[Detector]:
-    """Ours first, then the others."""
-    found = [
-        Detector(f"{TITLES[name]}, {how}", 2 if name == "separate" else 1, score, own=True)
-        for (name, how), score in ours.items()
+def observed(material: Material, seen: Seen) -> Observed:
+    """What a plugin's detector is given of these images."""
+    return _observed(material.own, seen)
+
+
+def _observed(own: SourceHead, seen: Seen) -> Observed:
+    return Observed(
+        features=seen.target,
+        logits=own.logits(seen.target.double()),
+        taps=seen.taps,
+        labels=torch.from_numpy(seen.labels),
+        source_features=seen.source,
+    )
+
+
+def detector_session(
+    session: AnalysisSession, material: Material, fit: Mask, lingering: NDArray[np.int64]
+) -> DetectorSession:
+    """What plugins are fitted on, with these source images, and these classes chosen on them."""
+    return DetectorSession(
+        model=session.model("target"),
+        head=material.own,
+        source_head=material.head,
+        train=observed(material, material.train),
+        source=observed(material, material.source.at(fit)),
+        lingering=torch.from_numpy(lingering),
+        seed=session.seed,
+    )
+
+
+def all_detectors(
+    material: Material, ours: dict[tuple[str, Reduction], Eq5], fitted: Sequence[FittedDetector]
+) -> list[Detector]:
+    """Ours first, then those of plugins, as they were fitted."""
+    return [
+        *(Detector(f"{TITLES[name]}, {how}", 2 if name == "separate" else 1, one) for (name, how), one in ours.items()),
+        *(Detector(one.title, 1, ByPlugin(one, material.own)) for one in fitted),
     ]
-    return found + generic_detectors(material, neighbours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,27 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from transferkit.statistics import Estimate, share
+from transferkit_interference import ranks
 from transferkit_interference.detectors import Detector
 from transferkit_interference.material import Material, Seen
-from transferkit_interference.pasted import KINDS, Pasted
-from transferkit_interference.ranks import (
-    NOTHING,
-    Interval,
-    accuracy_at_coverage,
-    aupr,
-    aurc,
-    auroc,
-    auroc_intervals,
-    fpr_at_tpr,
-    share_above,
-)
 from transferkit_interference.threshold import conformal_threshold
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
-    from transferkit_interference.analyzer import InterferenceDetector
+    from transferkit_interference.options import Options
 
 COVERAGES = (0.8, 0.9, 0.95)
+AUROCS = {"presence": ("lingering", "clean"), "composites": ("composites", "clean"),
+          "specificity": ("lingering", "shared")}  # fmt: skip
+"""{question: (the positives, the negatives)}; the fourth question is `harm`, by the AURC."""
 Scores = dict[str, NDArray[np.float64]]
 
 
@@ -44,6 +37,13 @@ class Groups:
     wrong: NDArray[np.bool_]
     """(n,) whether M^t is wrong about a composite or a clean image; empty without composites."""
 
+    def units(self, name: str) -> NDArray[np.int64]:
+        """(n,) what was drawn: the source class behind each image, and of clean target images the image itself."""
+        seen = self.seen[name]
+        if seen.background is not None:
+            return seen.background
+        return np.arange(len(seen)) if name == "clean" else seen.labels
+
     def scores(self, detector: Detector) -> Scores:
         """Of every group."""
         return {name: detector.score(seen) if len(seen) else np.zeros(0) for name, seen in self.seen.items()}
@@ -54,90 +54,126 @@ class Row:
     """What one detector is worth. NaN for what could not be measured."""
 
     detector: Detector
-    presence: Interval
-    """AUROC: unseen source images of lingering classes against clean target images."""
+    judged: Mapping[str, ranks.Judged]
+    """{question: AUROC, or AURC of harm}, by units that all detectors share."""
     aupr: float
     fpr95: float
     threshold: float
-    tpr: float
-    """Share of these source images above the threshold that is set on the calibration images."""
+    tpr: Estimate
+    """Share of these source images above the threshold that is set on the calibration images, by classes."""
     false_alarms: float
-    composites: Interval
-    """AUROC: composites against clean target images."""
     against_colour: float
     against_other: float
-    aurc: float
     accuracy: tuple[float, ...]
     """Of M^t at each of `COVERAGES`, when the detector orders composites and clean images."""
-    specificity: Interval
-    """AUROC: source images of lingering classes against those of classes that are common in the target."""
+
+    @property
+    def presence(self) -> Estimate:
+        """AUROC: unseen source images of lingering classes against clean target images."""
+        return self.judged["presence"].share()
+
+    @property
+    def composites(self) -> Estimate:
+        """AUROC: composites against clean target images."""
+        return self.judged["composites"].share()
+
+    @property
+    def specificity(self) -> Estimate:
+        """AUROC: source images of lingering classes against those of classes that are common in the target."""
+        return self.judged["specificity"].share()
+
+    @property
+    def aurc(self) -> Estimate:
+        """The risk of trusting composites and clean images with a low score."""
+        return self.judged["harm"].gap().within(0, 1)
 
 
-def groups(material: Material, pasted: Pasted) -> Groups:
+@dataclass(frozen=True)
+class Rival:
+    """Another detector of at most the same cost, on one question. `gain`: how much better it is, on the same images.
+
+    The interval of the gain holds for all rivals and questions together (Bonferroni), so that whichever of them is
+    named, it is not the luckiest of many.
+    """
+
+    question: str
+    detector: str
+    theirs: float
+    ours: float
+    gain: Estimate
+
+
+def groups(material: Material, pasted: dict[str, Seen]) -> Groups:
     """Only images that nothing was fitted on, apart from `calibration`."""
     seen = {
         "lingering": material.source.at(material.lingering),
         "shared": material.source.at(material.shared),
         "calibration": material.clean.at(material.calibrate),
         "clean": material.clean.at(material.judge),
-        **{kind: pasted.seen[kind] for kind in KINDS},
+        **pasted,
     }
     both = [seen["composites"], seen["clean"]] if len(seen["composites"]) else []
-    return Groups(seen, np.concatenate([_wrong(material, one) for one in both]) if both else np.zeros(0, dtype=bool))
+    return Groups(seen, np.concatenate([np.zeros(0, dtype=bool), *(~material.right(one) for one in both)]))
 
 
-def _wrong(material: Material, seen: Seen) -> NDArray[np.bool_]:
-    answers = material.own.logits(seen.target).argmax(dim=1).numpy()
-    return np.asarray(answers != seen.labels)
-
-
-def evaluate(
-    session: AnalysisSession, options: InterferenceDetector, found: Groups, detectors: Sequence[Detector]
-) -> list[Row]:
-    """One row per detector, all with the same resamples."""
+def evaluate(session: AnalysisSession, options: Options, found: Groups, detectors: Sequence[Detector]) -> list[Row]:
+    """One row per detector, all on the same images, and judged by the same units."""
     scores = [found.scores(detector) for detector in detectors]
-
-    def intervals(positive: str, negative: str) -> list[Interval]:
-        if not len(scores[0][positive]) or not len(scores[0][negative]):
-            return [NOTHING] * len(scores)
-        pairs = [(one[positive], one[negative]) for one in scores]
-        return auroc_intervals(pairs, options.bootstrap, session.rng("interference", positive, negative))
-
-    columns = zip(
-        detectors,
-        scores,
-        intervals("lingering", "clean"),
-        intervals("composites", "clean"),
-        intervals("lingering", "shared"),
-        strict=True,
-    )
-    return [_row(options, found, *column) for column in columns]
+    units = {name: found.units(name) for name in ("lingering", "shared", "composites", "clean")}
+    ordered = [np.concatenate([one["composites"], one["clean"]])[: len(found.wrong)] for one in scores]
+    drawn = [units["composites"], units["clean"]]
+    harm = ranks.judged_aurc(ordered, found.wrong, drawn, options.bootstrap, session.rng("interference", "harm"))
+    judged = [
+        {question: ranks.judged_auroc(one[p], one[n], units[p], units[n]) for question, (p, n) in AUROCS.items()}
+        for one in scores
+    ]
+    return [
+        _row(options, found, detector, one, {**of, "harm": risk}, order)
+        for detector, one, of, risk, order in zip(detectors, scores, judged, harm, ordered, strict=True)
+    ]
 
 
 def _row(
-    options: InterferenceDetector,
+    options: Options,
     found: Groups,
     detector: Detector,
     scores: Scores,
-    presence: Interval,
-    composites: Interval,
-    specificity: Interval,
+    judged: Mapping[str, ranks.Judged],
+    ordered: NDArray[np.float64],
 ) -> Row:
     threshold = conformal_threshold(torch.from_numpy(scores["calibration"]), options.alpha, options.confidence)
-    usable = math.isfinite(threshold)
-    ordered = np.concatenate([scores["composites"], scores["clean"]]) if len(found.wrong) else np.zeros(0)
+    flags = scores["lingering"] > threshold if math.isfinite(threshold) else np.zeros(0)
     return Row(
         detector=detector,
-        presence=presence,
-        aupr=aupr(scores["lingering"], scores["clean"]),
-        fpr95=fpr_at_tpr(scores["lingering"], scores["clean"]),
+        judged=judged,
+        aupr=ranks.aupr(scores["lingering"], scores["clean"]),
+        fpr95=ranks.fpr_at_tpr(scores["lingering"], scores["clean"]),
         threshold=threshold,
-        tpr=share_above(scores["lingering"], threshold) if usable else math.nan,
-        false_alarms=share_above(scores["clean"], threshold) if usable else math.nan,
-        composites=composites,
-        against_colour=auroc(scores["composites"], scores["colour"]),
-        against_other=auroc(scores["composites"], scores["other"]),
-        aurc=aurc(ordered, found.wrong),
-        accuracy=tuple(accuracy_at_coverage(ordered, found.wrong, share) for share in COVERAGES),
-        specificity=specificity,
+        tpr=share(flags, found.units("lingering")[: len(flags)]),
+        false_alarms=ranks.share_above(scores["clean"], threshold),
+        against_colour=ranks.auroc(scores["composites"], scores["colour"]),
+        against_other=ranks.auroc(scores["composites"], scores["other"]),
+        accuracy=tuple(ranks.accuracy_at_coverage(ordered, found.wrong, part) for part in COVERAGES),
     )
+
+
+def rivals(chosen: Row, rows: Sequence[Row]) -> list[Rival]:
+    """Every other detector of at most as many passes, on every question that both have an answer to."""
+    cheap = [row for row in rows if row is not chosen and row.detector.passes <= chosen.detector.passes]
+    pairs = [
+        (question, row, other.beyond(mine) if question != "harm" else mine.beyond(other))
+        for question, mine in chosen.judged.items()
+        for row in cheap
+        if math.isfinite((other := row.judged[question]).value) and math.isfinite(mine.value)
+    ]
+    confidence = 1 - 0.05 / max(len(pairs), 1)
+    return [
+        Rival(
+            question=question,
+            detector=row.detector.name,
+            theirs=row.judged[question].value,
+            ours=chosen.judged[question].value,
+            gain=gain.gap(confidence),
+        )
+        for question, row, gain in pairs
+    ]

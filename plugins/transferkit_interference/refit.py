@@ -1,7 +1,8 @@
-"""The refitted head: a linear map from fine-tuned to source features, found without labels, folded into H(M^s)."""
+"""Maps from fine-tuned to source features, found without labels: the refitted head's, and one with a kernel."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from transferkit.model import SourceHead
 
 GRID = tuple(10.0 ** (step / 2) for step in range(-6, 3))
 """λ per image on standardised inputs: 0.001 to 10."""
+KERNEL_GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,10 @@ def ridge_map(inputs: Tensor, outputs: Tensor, lam: float | None = None) -> Line
         raise InputError(f"a refitted head needs at least two images seen by both models, and has {len(x)}")
     if not bool(x.isfinite().all()) or not bool(y.isfinite().all()):
         raise InputError("the features of a model are not finite numbers; its weights or the images are broken")
-    n, x_mean, y_mean = len(x), x.mean(dim=0), y.mean(dim=0)
-    spread = (x - x_mean).square().mean(dim=0).sqrt()
-    scale = torch.where(spread > 1e-12 * spread.max(), 1 / spread, torch.zeros_like(spread))
-    centred, target = (x - x_mean) * scale, y - y_mean
-    z, axes, energy = _principal(centred)
+    n, y_mean = len(x), y.mean(dim=0)
+    x_mean, scale = _standardising(x)
+    target = y - y_mean
+    z, axes, energy = _principal((x - x_mean) * scale)
     cross = z.T @ target
     total = float(target.square().sum())
 
@@ -59,6 +60,13 @@ def ridge_map(inputs: Tensor, outputs: Tensor, lam: float | None = None) -> Line
     best = min(tried, key=lambda value: tried[value])
     weight = (axes @ (cross / (energy + best)[:, None])).T * scale
     return LinearMap(weight, y_mean - weight @ x_mean, best, 1 - tried[best] / total if total > 0 else 1.0, n)
+
+
+def _standardising(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The means (d,), and what to multiply by (d,) for a variance of 1; 0 for constant inputs."""
+    mean = x.mean(dim=0)
+    spread = (x - mean).square().mean(dim=0).sqrt()
+    return mean, torch.where(spread > 1e-12 * spread.max(), 1 / spread, torch.zeros_like(spread))
 
 
 def _principal(centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,3 +93,33 @@ def fold(found: LinearMap, head: SourceHead) -> SourceHead:
     weight = head.weight.double()
     bias = weight @ found.bias + (0 if head.bias is None else head.bias.double())
     return SourceHead((weight @ found.weight).to(head.weight), bias.to(head.weight), list(head.classes))
+
+
+def kernel_map(inputs: Tensor, outputs: Tensor) -> tuple[Callable[[Tensor], Tensor], float]:
+    """Kernel ridge regression of outputs (n, d_out) on inputs (n, d), with a Gaussian kernel; the map, and its λ.
+
+    y(x) = ȳ + Σ_i α_i exp(−‖z(x) − z_i‖² / m), z the standardised inputs and m the median squared distance between
+    those fitted on; (m, d) -> (m, d_out) float64. λ by leave-one-out: (K + λI)⁻¹y at i over its diagonal at i.
+    """
+    x, y = inputs.double(), outputs.double()
+    centre, scale = _standardising(x)
+    support, mean = (x - centre) * scale, y.mean(dim=0)
+    width = max(float(torch.cdist(support, support).square().median()), 1e-12)
+
+    def kernel(z: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(z, support).square() / width)
+
+    values, vectors = torch.linalg.eigh(kernel(support))
+    rotated = vectors.T @ (y - mean)
+
+    def weights(lam: float) -> Tensor:
+        found: Tensor = vectors @ (rotated / (values.clamp_min(0) + lam)[:, None])
+        return found
+
+    def left_out(lam: float) -> float:
+        diagonal = vectors.square() @ (1 / (values.clamp_min(0) + lam))
+        return float((weights(lam) / diagonal[:, None]).square().sum())
+
+    best = min(KERNEL_GRID, key=left_out)
+    fitted = weights(best)
+    return lambda new: mean + kernel((new.double() - centre) * scale) @ fitted, best

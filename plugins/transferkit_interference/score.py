@@ -6,7 +6,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from transferkit_lingering.classes import class_ids
+
+from transferkit.analysis import class_ids
 
 ROWS = 4096
 

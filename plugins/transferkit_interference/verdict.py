@@ -1,60 +1,171 @@
-"""What the numbers say, for a reader who knows no paper; and where the detector loses."""
+"""What the numbers say, for a reader who knows no paper, and where the detector loses; and the small print."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from transferkit_interference.evaluation import Row
-from transferkit_interference.fitting import Shipped
+from transferkit.report import count, hundredths, percent
+from transferkit_interference.detectors import ByPlugin
+from transferkit_interference.evaluation import Rival
+from transferkit_interference.measure import Findings
+from transferkit_interference.threshold import luck
 
-QUESTIONS: tuple[tuple[str, Callable[[Row], float]], ...] = (
-    ("noticing unseen source images", lambda row: row.presence.value),
-    ("noticing source images behind a pasted target image", lambda row: row.composites.value),
-    ("finding the inputs that the model gets wrong", lambda row: -row.aurc),
-    ("staying silent on source classes that are common in the target", lambda row: row.specificity.value),
-)
-"""Each with a number that is larger when the detector is better."""
+if TYPE_CHECKING:
+    from transferkit.analysis import AnalysisSession
+    from transferkit.statistics import Estimate
+    from transferkit_interference.options import Options
+    from transferkit_interference.shipping import Shipped
+
+QUESTIONS = {
+    "presence": "noticing unseen source images",
+    "composites": "noticing source images behind a pasted target image",
+    "harm": "finding the inputs that the model gets wrong",
+    "specificity": "staying silent on source classes that are common in the target",
+}
 
 
-def verdict(shipped: Shipped, chosen: Row, rows: Sequence[Row], images: int) -> str:
-    """Up to three sentences."""
-    text = (
-        f"The detector watches {len(shipped.score.lingering)} lingering source classes and flags scores above "
-        f"{shipped.detect_p:.3g}; it flagged {100 * shipped.false_alarms.value:.1f} % of {shipped.judged} clean images "
-        "that had no part in it"
+def verdict(options: Options, found: Findings) -> str:
+    """Up to four sentences."""
+    shipped, images = found.shipped, len(found.groups.seen["lingering"])
+    alarms, chosen = shipped.false_alarms, found.chosen
+    watched = (
+        count(len(shipped.score.lingering), "lingering source class") if len(shipped.score.lingering) else "no class"
     )
-    if math.isfinite(chosen.tpr):
-        text += f", and {100 * chosen.tpr:.0f} % of {images} unseen source images (AUROC {chosen.presence.value:.3f})"
-    elif math.isfinite(chosen.presence.value):
-        text += f"; AUROC of {images} unseen source images: {chosen.presence.value:.3f}"
-    return f"{text}. {_standing(chosen, rows)}"
+    whose = "The detector" if not isinstance(shipped.score, ByPlugin) else f"The detector {chosen.detector.name}"
+    text = f"{whose} watches {watched} and flags scores above {shipped.file.detect_p:.3g}; "
+    if alarms.n:
+        text += (
+            f"it flagged {_shares(alarms)} of {count(alarms.n, 'clean image')} that had no part in it"
+            f"{_kept(options, alarms)}"
+        )
+    else:
+        text += "no clean image is left to see how many of these it flags"
+    auroc = f"AUROC {_chance(found)}" if math.isfinite(chosen.presence.value) else ""
+    if math.isfinite(chosen.tpr.value):
+        text += f". Of {count(images, 'unseen source image')} it flagged {_shares(chosen.tpr)}"
+        text += f" ({auroc})" if auroc else ""
+    elif auroc:
+        text += f". {auroc} for {count(images, 'unseen source image')} against clean ones"
+    return " ".join([f"{text}.", *_luck(options, shipped), _standing(found)])
 
 
-def _standing(chosen: Row, rows: Sequence[Row]) -> str:
-    lost = [f"{question} ({loss})" for question, value in QUESTIONS if (loss := _loss(chosen, rows, value))]
-    asked = sum(math.isfinite(value(chosen)) for _, value in QUESTIONS)
-    if not asked:
-        return "What it is worth could not be measured."
-    if not lost:
-        return "No detector of the same cost is better in any of the questions asked."
-    return f"At the same cost others are better at {_joined(lost)}."
+def _kept(options: Options, alarms: Estimate) -> str:
+    """Whether the promise on false alarms was kept on the images that judge; nothing where nothing was promised."""
+    if options.detect_p is not None:
+        return ""
+    promised = f"the {100 * options.alpha:g} % promised"
+    if alarms.above(options.alpha):
+        return f", more than {promised}"
+    if alarms.below(options.alpha):
+        return f", fewer than {promised}"
+    return f", which {promised} may well be"
 
 
-def _loss(chosen: Row, rows: Sequence[Row], value: Callable[[Row], float]) -> str | None:
-    """Who is better at no more passes, with both numbers; None where nobody is."""
-    mine = value(chosen)
-    rivals = [
-        row
-        for row in rows
-        if row is not chosen and row.detector.passes <= chosen.detector.passes and math.isfinite(value(row))
+def _luck(options: Options, shipped: Shipped) -> list[str]:
+    """Where more were flagged than promised: whether a threshold from so few images may do that."""
+    alarms, size = shipped.false_alarms, shipped.file.guarantee.calibration_size
+    if options.detect_p is not None or not alarms.above(options.alpha):
+        return []
+    low, high, p = luck(size, options.alpha, options.confidence, round(alarms.value * alarms.n), alarms.n)
+    said = f"Thresholds from {count(size, 'image')} flag {percent(low)} to {percent(high)} in 95 of 100 calibrations"
+    if p >= 0.025:
+        return [f"{said}, so it may be the luck of this one (p = {p:.2g})."]
+    return [
+        f"{said}; so many flags are more than that luck (p = {p:.2g}): the images that calibrate and those that judge "
+        "may not be alike."
     ]
-    if not rivals or not math.isfinite(mine):
-        return None
-    best = max(rivals, key=value)
-    theirs, own = f"{abs(value(best)):.3f}", f"{abs(mine):.3f}"
-    return None if value(best) <= mine or theirs == own else f"{best.detector.name}: {theirs} against {own}"
 
 
-def _joined(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
+def _chance(found: Findings) -> str:
+    """The AUROC of presence beside 0.5."""
+    presence = found.chosen.presence
+    if not presence.known or presence.above(0.5):
+        return _numbers(presence)
+    return (
+        f"{_numbers(presence)}, {'below chance' if presence.below(0.5) else 'not certainly above chance, which is'} 0.5"
+    )
+
+
+def _standing(found: Findings) -> str:
+    """Who is better at the same cost, by paired intervals that hold for all rivals and questions at once."""
+    asked = {rival.question for rival in found.rivals}
+    if not asked:
+        return "What others of the same cost are worth beside it could not be measured."
+    lost = [
+        f"{QUESTIONS[question]} ({_loss(max(better, key=lambda rival: rival.gain.value))})"
+        for question in QUESTIONS
+        if (better := [rival for rival in found.rivals if rival.question == question and rival.gain.above(0)])
+    ]
+    if not lost:
+        return (
+            "That another detector of the same cost is better could not be shown for "
+            f"{'the one question' if len(asked) == 1 else f'any of the {len(asked)} questions'} asked."
+        )
+    return (
+        f"At the same cost others are better at {'; '.join([*lost[:-1], f'and {lost[-1]}' if lost[1:] else lost[-1]])}."
+    )
+
+
+def _loss(rival: Rival) -> str:
+    return f"{rival.detector}: {rival.theirs:.3f} against {rival.ours:.3f}, better by {_numbers(rival.gain)}"
+
+
+def _numbers(found: Estimate) -> str:
+    return found.told("{:.3f}".format, brackets=True)
+
+
+def _shares(found: Estimate) -> str:
+    return found.told(hundredths, " %", brackets=True)
+
+
+def notes(session: AnalysisSession, options: Options, found: Findings) -> list[str]:
+    """Counts, splits, what the threshold promises, seeds."""
+    by_plugin = isinstance(found.shipped.score, ByPlugin)
+    material, half, wrong = found.material, found.refitted, found.groups.wrong
+    split, sizes = material.clean_split, {name: len(seen) for name, seen in found.groups.seen.items()}
+    lines = [
+        found.shipped.file.guarantee.text,
+        f"Clean images: {sizes['calibration']} of the {split} split calibrate, the other {sizes['clean']} judge, a "
+        "keyed choice. The fine-tuning's best epoch was chosen on the val split, which can make the calibration a "
+        "little optimistic.",
+        f"Evaluated is a detector whose {count(len(material.half.lingering), 'class')} were chosen, and whose "
+        f"{'module' if by_plugin else 'map'} was fitted, on {int(material.fit.sum())} source images; the other "
+        f"{int(material.hold.sum())} judge it. The one that is written uses all {len(material.source)}.",
+        f"Map: λ {half.lam:.4g} on standardised features of {count(half.images, 'image')} (target training images "
+        f"included, no labels); leave-one-out it explains "
+        + (
+            f"{percent(half.explained)}"
+            if math.isfinite(half.explained)
+            else "nothing, for there is nothing to explain,"
+        )
+        + " of the source features' variance.",
+        f"Groups: {sizes['lingering']} source images of lingering classes, {sizes['shared']} of classes common in the "
+        f"target, {sizes['composites']} composites and as many of each control.",
+        "TPR and false alarms in the comparison: every detector with a threshold of its own from the calibration "
+        f"images (alpha {options.alpha:g}).",
+    ]
+    if math.isfinite(found.named.value):
+        named = _shares(found.named)
+        lines.append(f"The class that is named is the right one for {named} of the unseen source images.")
+    if len(wrong):
+        lines.append(
+            f"Harm: {int(wrong.sum())} of {len(wrong)} composites and clean images are answered wrongly "
+            f"({percent(float(wrong.mean()))}, the AURC of a detector that knows nothing)."
+        )
+    lines.append(
+        "Intervals are 95 %. What was drawn: source classes with their images (images of a class are not independent), "
+        "and clean images; AUROC by leaving out one class or image at a time, shares as of so many trials as the "
+        "classes are worth"
+        + (f", AURC by {options.bootstrap} resamples (seed {session.seed})." if options.bootstrap else ".")
+        + " That one overlay is pasted several times, and that another calibration would give another threshold, is "
+        "not in them."
+    )
+    if found.rivals:
+        lines.append(
+            f"Better or worse at the same cost: differences on the same images; their intervals hold for all "
+            f"{len(found.rivals)} at once (Bonferroni), so the largest is not chosen by luck. Table rivals."
+        )
+    if session.source_head_is_probe:
+        lines.append("The source model has no classifier; a ridge regression on its features stands in for it.")
+    return lines

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_l2.penalty import l2
-
-__all__ = ["l2"]
-
-__getattr__ = transferkit.lazy(__name__, {"l2": "transferkit_l2.penalty"})
+    from transferkit import Register
+    from transferkit_l2.penalty import l2 as l2
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

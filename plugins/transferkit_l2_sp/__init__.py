@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_l2_sp.penalty import l2_sp
-
-__all__ = ["l2_sp"]
-
-__getattr__ = transferkit.lazy(__name__, {"l2_sp": "transferkit_l2_sp.penalty"})
+    from transferkit import Register
+    from transferkit_l2_sp.penalty import l2_sp as l2_sp
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -57,7 +57,7 @@ class L2SP:
         Raises KeyError naming the parameter that the reference lacks or holds in another shape.
         """
         import transferkit
-        from transferkit.training.anchors import counterpart
+        from transferkit import counterpart
 
         backbone = self._chosen(model.named_backbone_parameters())
         starts: dict[str, Tensor] = dict(reference.named_backbone_parameters())

@@ -1,4 +1,4 @@
-"""Source-only classes and lingering memories. Registration only; see sets.py, memory.py, analyzer.py and README.md."""
+"""Source-only classes and lingering memories. Registration only; see analyzer.py and README.md."""
 
 from __future__ import annotations
 
@@ -7,24 +7,12 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_lingering.analyzer import Lingering
-    from transferkit_lingering.memory import Memories, memories
-    from transferkit_lingering.sets import lingering, prevalence, source_only
-
-__all__ = ["Lingering", "Memories", "lingering", "memories", "prevalence", "source_only"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "Lingering": "transferkit_lingering.analyzer",
-        "Memories": "transferkit_lingering.memory",
-        "lingering": "transferkit_lingering.sets",
-        "memories": "transferkit_lingering.memory",
-        "prevalence": "transferkit_lingering.sets",
-        "source_only": "transferkit_lingering.sets",
-    },
-)
+    from transferkit import Register
+    from transferkit.analysis import lingering as lingering
+    from transferkit.analysis import prevalence as prevalence
+    from transferkit.analysis import source_only as source_only
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

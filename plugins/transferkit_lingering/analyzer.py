@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from transferkit.report import Metric
+from transferkit_lingering.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -13,33 +14,44 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Lingering:
+class Lingering(Options):
     """Find source classes that the target images hardly show and the fine-tuned backbone still recognises."""
 
-    k: Annotated[int, Field(ge=1, description="a target image shows the k best source classes of the source model")] = 5
-    v_lo: Annotated[
-        float,
-        Field(ge=0, description="source-only: shown by at most so many target images (below 1: a share of them)"),
-    ] = 0.001
-    p_lo: Annotated[
-        float | None,
-        Field(ge=0, lt=1, description="lingering: a mean probability above this; by default 10 times chance"),
-    ] = None
-    min_images: Annotated[
-        int, Field(ge=1, description="source-only classes with fewer source images are called uncertain")
-    ] = 5
-    bootstrap: Annotated[int, Field(ge=0, description="resamples for the intervals; 0 leaves them out")] = 1000
-    top_max: Annotated[int, Field(ge=1, description="source-only classes are counted for every k up to this")] = 10
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "source_only",
-        "lingering",
-        "lingering_certain",
-        "unknown",
-        "uncertain",
-        "shared",
-        "relative_retention",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "source_only", "source-only classes", "count",
+            answers="How many source classes do the target images hardly show?",
+        ),
+        Metric(
+            "lingering", "lingering classes by equation 3", "count",
+            answers="How many of these does the fine-tuned model still recognise, by the mean alone?",
+        ),
+        Metric(
+            "lingering_certain", "lingering classes, certain", "count",
+            answers="Of how many does the whole interval lie above the threshold, with enough images?",
+        ),
+        Metric(
+            "forgotten_certain", "forgotten classes, certain", "count",
+            answers="Of how many does no part of the interval lie above the threshold?",
+        ),
+        Metric(
+            "uncertain", "source-only classes that could be either", "count",
+            answers="Of how many are there too few images to tell?",
+        ),
+        Metric(
+            "unknown", "source-only classes without images", "count",
+            answers="Of how many source-only classes is there no image to ask the model with?",
+        ),
+        Metric(
+            "shared", "classes that the target shows", "count",
+            answers="How many source classes do the target images show?",
+        ),
+        Metric(
+            "relative_retention", "probability left to source-only classes", "ratio", interval=True,
+            answers="Which part of the probability that the source model gave source-only classes on their images is "
+            "left (`retention` asks the same of right answers, over all classes)?",
+        ),
+    )  # fmt: skip
     standard_audit: ClassVar[int] = 20
 
     def analyze(self, session: AnalysisSession) -> Report:

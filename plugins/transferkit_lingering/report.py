@@ -1,135 +1,140 @@
-"""What the analyzer `lingering` says: metrics, verdict, small print, tables and pictures put together."""
+"""What `lingering` says of what it found: metrics, tables and sentences here, pictures next door."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
-import numpy as np
+from transferkit.analysis import AnalysisSession
+from transferkit.report import Report, Table, count, first_name, listing, percent
+from transferkit.statistics import Estimate
+from transferkit_lingering.measure import Findings, measure
+from transferkit_lingering.options import Options
+from transferkit_lingering.pictures import draw
 
-from transferkit.report import Report
-from transferkit_lingering import pictures, tables
-from transferkit_lingering.intervals import mean_intervals, ratio_intervals
-from transferkit_lingering.memory import Evidence, Memories, gather, judge
-from transferkit_lingering.ranking import Ranking, ranking
-from transferkit_lingering.wording import count, first_name, listing
-
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit_lingering.analyzer import Lingering
-
+LISTED = 15
+WHOLE = partial(percent, digits=0)
 EVERYTHING, MANY = 0.8, 20  # of at least so many classes nearly all linger: the threshold tells few of them apart
+HIGHLIGHTS = (
+    "class", "name", "images", "prevalence", "relative_retention", "relative_low", "relative_high", "mean_probability",
+    "probability_low", "probability_high", "source_probability", "state",
+)  # fmt: skip
 
 
-def report(session: AnalysisSession, options: Lingering) -> Report:
+def report(session: AnalysisSession, options: Options) -> Report:
     """Everything `Lingering.analyze` returns."""
-    evidence = gather(session, options)
-    found = judge(evidence, options)
-    ranked = ranking(found, *_intervals(session, evidence, options))
-    drawn = pictures.draw(session, found, ranked)
+    found = measure(session, options)
     return Report(
         metrics=metrics(found),
-        tables={
-            "highlights": tables.highlights(found, ranked),
-            "prevalence_by_k": tables.source_only_by_k(evidence, options, found),
-            "lingering": tables.everything(found, ranked),
-        },
-        figures=list(drawn),
-        captions=drawn,
-        verdict=verdict(found, ranked),
-        notes=notes(session, found, options),
-        gaps=gaps(found),
+        tables=tables(found),
+        captions=draw(session, found),
+        verdict=verdict(found),
+        notes=notes(session, options, found),
+        gaps=found.gaps,
     )
 
 
-def _intervals(session: AnalysisSession, evidence: Evidence, options: Lingering) -> tuple[np.ndarray, np.ndarray]:
-    """The intervals of mean probability and of relative retention, each (2, K)."""
-    labels, size = evidence.labels.numpy(), len(evidence.names)
-    swap, source = evidence.probability.numpy(), evidence.source_probability.numpy()
-
-    def rng_of(images: int) -> np.random.Generator:
-        return session.rng("lingering", "bootstrap", images)
-
-    means = mean_intervals(swap, labels, size, options.bootstrap, rng_of)
-    ratios = ratio_intervals(swap, source, labels, size, options.bootstrap, rng_of)
-    return np.stack(means), np.stack(ratios)
-
-
-def metrics(found: Memories) -> dict[str, float]:
+def metrics(found: Findings) -> dict[str, float | Estimate]:
     """Every metric the analyzer declares."""
-    certain = found.images[found.lingering] >= found.min_images
-    ratios = found.relative_retention[found.lingering]
-    ratios = ratios[np.isfinite(ratios)]
+    known = found.memories
     return {
-        "source_only": float(len(found.source_only)),
-        "lingering": float(len(found.lingering)),
-        "lingering_certain": float(certain.sum()),
-        "unknown": float(found.state.count("unknown")),
-        "uncertain": float(found.state.count("uncertain")),
-        "shared": float(found.state.count("shared")),
-        "relative_retention": float(ratios.mean()) if len(ratios) else float("nan"),
+        "source_only": float(len(known.source_only)),
+        "lingering": float(len(known.lingering)),
+        "lingering_certain": float(found.count("lingering")),
+        "forgotten_certain": float(found.count("source_only")),
+        **{state: float(found.count(state)) for state in ("uncertain", "unknown", "shared")},
+        "relative_retention": found.left,
     }
 
 
-def verdict(found: Memories, ranked: Ranking) -> str:
-    """Up to three sentences for a reader who knows no paper."""
-    total, only, known = len(found.names), len(found.source_only), _known(found)
+def tables(found: Findings) -> dict[str, Table]:
+    """The best remembered source-only classes, how many are source-only at each k, and every source class."""
+    rows = [_row(found, c) for c in range(len(found.memories.names))]
+    by_k = [{"k": k, "source_only": n, "share": n / len(rows)} for k, n in enumerate(found.only_by_k, start=1)]
+    best = [rows[c] for c in (*found.best.tolist(), *found.others.tolist())][:LISTED]
+    return {
+        "highlights": Table(HIGHLIGHTS, [[row[name] for name in HIGHLIGHTS] for row in best]),
+        "prevalence_by_k": Table.of(by_k),
+        "lingering": Table.of(rows, folded=True),
+    }
+
+
+def _row(found: Findings, c: int) -> dict[str, Any]:
+    """All about one source class."""
+    known, relative = found.memories, found.relative[c]
+    return {
+        "class": c,
+        "name": known.names[c],
+        "prevalence": int(known.prevalence[c]),
+        "images": int(known.images[c]),
+        "mean_probability": float(known.mean_probability[c]),
+        "relative_retention": relative.value,
+        "state": known.state[c],
+        "prevalence_share": int(known.prevalence[c]) / known.n_target,
+        "probability_low": float(known.probability_low[c]),
+        "probability_high": float(known.probability_high[c]),
+        "source_probability": float(known.source_probability[c]),
+        "relative_low": relative.low,
+        "relative_high": relative.high,
+    }
+
+
+def verdict(found: Findings) -> str:
+    """How many classes are source-only, how many of these are remembered, and which best."""
+    known = found.memories
+    total, only, asked = len(known.names), len(known.source_only), len(found.with_images)
     if not only:
         return f"Every one of the {total} source classes shows in the target images, so no memory of them can linger."
     text = f"{only} of the {total} source classes hardly show in the target images."
-    if not known:
+    if not asked:
         return f"{text} None of these has a source image, so what is left of them is unknown."
-    text += f" The fine-tuned model still recognises {len(found.lingering)} of the {known} that have source images"
-    text += f" (mean probability above {found.p_lo:.3g})."
-    if not len(ranked.certain):
-        return f"{text} None of them has {found.min_images} images, so none can be named with certainty."
+    sure, gone = found.count("lingering"), found.count("source_only")
+    text += f" The fine-tuned model still recognises {len(known.lingering)} of the {asked} that have source images"
+    text += f" by their mean probability (above {known.p_lo:.3g})"
+    if not len(found.measured):
+        return f"{text}. None of them has {known.min_images} images, so none can be named with certainty."
+    text += (
+        f"; for certain, by the 95 % interval, {sure} linger and {gone} are forgotten, of the others neither is known."
+    )
+    if found.left.known:
+        text += f" Of {len(found.measured)} source-only classes with at least {known.min_images} images"
+        text += f" {WHOLE(found.left.value)} of the source model's probability is left{found.left.between(WHOLE)}."
     best = [
-        f"{first_name(found.names[c])} ({100 * ranked.relative[c]:.0f} %, {count(int(found.images[c]), 'image')})"
-        for c in ranked.certain[:3].tolist()
+        f"{first_name(known.names[c])} ({WHOLE(found.relative[c].low)} or more, {count(found.relative[c].n, 'image')})"
+        for c in found.best[:3].tolist()
+        if known.state[c] == "lingering"
     ]
-    few = f"among the {len(ranked.certain)} of them with at least {found.min_images} images"
-    return f"{text} Best remembered relative to the source model, {few}: {listing(best)}."
+    return f"{text} The highest lower bounds relative to the source model: {listing(best)}." if best else text
 
 
-def _best(k: int) -> str:
-    classes = "source class" if k == 1 else f"{k} source classes"
-    return f"the {classes} that the source model finds best"
-
-
-def _known(found: Memories) -> int:
-    return int((found.images[found.source_only] > 0).sum())
-
-
-def notes(session: AnalysisSession, found: Memories, options: Lingering) -> list[str]:
+def notes(session: AnalysisSession, options: Options, found: Findings) -> list[str]:
     """Counts, thresholds, chance levels and seeds."""
-    total, known = len(found.names), _known(found)
+    known = found.memories
+    total, asked = len(known.names), len(found.with_images)
+    best = "source class" if known.k == 1 else f"{known.k} source classes"
     lines = [
-        f"A target image shows {_best(found.k)}; source-only are classes shown by at most {found.v_lo} of "
-        f"{count(found.n_target, 'target image')}.",
-        f"{count(int(found.images.sum()), 'source image')} of {int((found.images > 0).sum())} of {total} source classes"
+        f"A target image shows the {best} that the source model finds best; source-only are classes shown by at most "
+        f"{known.v_lo} of {count(known.n_target, 'target image')}.",
+        f"{count(int(known.images.sum()), 'source image')} of {int((known.images > 0).sum())} of {total} source classes"
         f"; chance level of a mean probability: {1 / total:.3g}.",
-        f"Classes with fewer than {found.min_images} source images are uncertain; the count by equation 3 has "
-        "them in it.",
+        f"Threshold {known.p_lo:.3g}: a class lingers for certain where the whole 95 % interval of its mean "
+        "probability lies above that, is forgotten where no part of it does, and is uncertain between, or with fewer "
+        f"than {known.min_images} source images. The count by equation 3 asks for the mean alone. Both depend "
+        "on how many images a class has: with more, fewer are uncertain.",
+        "Intervals: of each class over its images, with the spread within other classes borrowed (Wilson's, moderated "
+        f"variance), not corrected for there being many classes; of relative_retention over {len(found.measured)} "
+        "classes (jackknife). relative_retention is a ratio of summed mean probabilities over source-only classes, "
+        "lingering or not; `retention` has one of the same name, of right answers over all classes.",
     ]
-    if options.bootstrap:
+    if found.left.value > 0:
+        below = known.source_probability[found.measured].sum()
+        chance = len(found.measured) / total / below
+        lines.append(f"Chance level of relative_retention: {chance:.3g}, a mean probability of one in {total}.")
+    if asked >= MANY and len(known.lingering) >= EVERYTHING * asked:
         lines.append(
-            f"Intervals: 95 %, {options.bootstrap} bootstrap resamples of each class's images, seed {session.seed}."
-        )
-    if known >= MANY and len(found.lingering) >= EVERYTHING * known:
-        lines.append(
-            f"A threshold of {found.p_lo:.3g} lets {len(found.lingering)} of {known} source-only classes count as "
+            f"A threshold of {known.p_lo:.3g} lets {len(known.lingering)} of {asked} source-only classes count as "
             "lingering: it hardly tells them apart. Go by the relative retention."
         )
     if session.source_head_is_probe:
         lines.append("The source model has no classifier; a ridge regression on its features stands in for it.")
     return lines
-
-
-def gaps(found: Memories) -> list[str]:
-    """What the images at hand cannot show."""
-    unknown = found.state.count("unknown")
-    if not unknown:
-        return []
-    return [
-        f"{unknown} of {len(found.source_only)} source-only classes have no source image: whether they linger is "
-        "unknown, not ruled out."
-    ]

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_permuted_pixels.corruption import permutation
-
-__all__ = ["permutation"]
-
-__getattr__ = transferkit.lazy(__name__, {"permutation": "transferkit_permuted_pixels.corruption"})
+    from transferkit import Register
+    from transferkit_permuted_pixels.corruption import permutation as permutation
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

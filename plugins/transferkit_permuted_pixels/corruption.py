@@ -20,7 +20,7 @@ def permutation(height: int, width: int, seed: int = 0) -> NDArray[np.int64]:
 
     A function of its three arguments alone; read-only.
     """
-    from transferkit.data.randomness import numpy_rng
+    from transferkit.data import numpy_rng
 
     order = numpy_rng("permuted_pixels", seed, height, width).permutation(height * width)
     order.setflags(write=False)

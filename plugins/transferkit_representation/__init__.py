@@ -7,33 +7,16 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_representation.probes import ridge_probe
-    from transferkit_representation.similarity import MinibatchCKA, cka
-    from transferkit_representation.spectra import entropy_rank, numerical_rank, participation_ratio, stable_rank
-
-__all__ = [
-    "MinibatchCKA",
-    "cka",
-    "entropy_rank",
-    "numerical_rank",
-    "participation_ratio",
-    "ridge_probe",
-    "stable_rank",
-]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "MinibatchCKA": "transferkit_representation.similarity",
-        "cka": "transferkit_representation.similarity",
-        "entropy_rank": "transferkit_representation.spectra",
-        "numerical_rank": "transferkit_representation.spectra",
-        "participation_ratio": "transferkit_representation.spectra",
-        "ridge_probe": "transferkit_representation.probes",
-        "stable_rank": "transferkit_representation.spectra",
-    },
-)
+    from transferkit import Register
+    from transferkit_representation.probes import ridge_probe as ridge_probe
+    from transferkit_representation.similarity import MinibatchCKA as MinibatchCKA
+    from transferkit_representation.similarity import cka as cka
+    from transferkit_representation.spectra import entropy_rank as entropy_rank
+    from transferkit_representation.spectra import numerical_rank as numerical_rank
+    from transferkit_representation.spectra import participation_ratio as participation_ratio
+    from transferkit_representation.spectra import stable_rank as stable_rank
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

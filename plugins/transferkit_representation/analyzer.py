@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from transferkit.names import DatasetName
+from transferkit.report import Metric
+from transferkit_representation.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -15,60 +14,58 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Representation:
+class Representation(Options):
     """Compare the layers of the model a stage started from with those it ended with, on the same images."""
 
-    layers: Annotated[
-        list[str] | None,
-        Field(min_length=1, description="layers by name, in order; default: up to four stages. Pooled features follow"),
-    ] = None
-    images: Annotated[int, Field(ge=4, description="how many images, drawn once by the seed")] = 2000
-    batch_size: Annotated[
-        int, Field(ge=4, description="images per batch; minibatch CKA is estimated within batches")
-    ] = 64
-    estimator: Annotated[
-        Literal["unbiased-minibatch", "unbiased", "biased"],
-        Field(description="of CKA: over minibatches, or of all images at once; papers print `biased`"),
-    ] = "unbiased-minibatch"
-    memory: Annotated[
-        float, Field(gt=0, description="GiB for CKA of all images at once; what does not fit takes further passes")
-    ] = 1.0
-    tau: Annotated[
-        float, Field(ge=1e-6, lt=1, description="a singular value counts when it exceeds tau times the largest")
-    ] = 1e-3
-    view: Annotated[
-        Literal["gap", "flatten", "tokens"],
-        Field(description="a layer's rows for rank and probes: mean over positions, all positions, or one row each"),
-    ] = "gap"
-    folds: Annotated[int, Field(ge=2, le=20, description="parts of the images that probes are tried on in turn")] = 5
-    probe_data: Annotated[
-        list[DatasetName] | None, Field(description="data sets whose labels probes learn; default: the one looked at")
-    ] = None
-    corrupted: Annotated[
-        DatasetName | None, Field(description="a data set with a planted corruption, whose labels probes learn too")
-    ] = None
-    split: Annotated[
-        Literal["train", "val", "test"] | None,
-        Field(description="the split of every data set; default: what is not for training"),
-    ] = None
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "cka_diagonal",
-        "cka_diagonal_least",
-        "cka_features",
-        "rank_ratio",
-        "rank_at_ceiling",
-        "stable_rank_ratio",
-        "participation_ratio_ratio",
-        "participation_before",
-        "participation_after",
-        "probe_before",
-        "probe_after",
-        "probe_change",
-        "probe_corrupted_before",
-        "probe_corrupted_after",
-        "probe_corrupted_change",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "cka_diagonal", "mean CKA", interval=True, answers="How alike are layers before and after? 1: the same."
+        ),
+        Metric("cka_diagonal_least", "least CKA", answers="How alike are they where they changed most?"),
+        Metric("cka_features", "CKA of the features", interval=True, answers="How alike are the pooled features?"),
+        Metric("rank_ratio", "numerical rank, after over before", "ratio", answers="Do layers use fewer dimensions?"),
+        Metric(
+            "rank_at_ceiling", "ranks at their ceiling", "share",
+            answers="How many of the ranks say no more than how many images or values there are?",
+        ),
+        Metric(
+            "stable_rank_ratio", "stable rank, after over before", "ratio",
+            answers="Do layers use fewer dimensions, by the stable rank?",
+        ),
+        Metric(
+            "participation_ratio_ratio", "participation ratio, after over before", "ratio", interval=True,
+            answers="Do layers use fewer dimensions, by the participation ratio?",
+        ),
+        Metric(
+            "participation_change", "dimensions of the features, after over before", "ratio", interval=True,
+            answers="Do the features use fewer dimensions?",
+        ),
+        Metric("participation_before", "dimensions of the features, before", answers="How many did the features use?"),
+        Metric("participation_after", "dimensions of the features, after", answers="How many do they use now?"),
+        Metric(
+            "probe_before", "probe accuracy, before", "share", interval=True,
+            answers="How many unseen images did a linear probe on the features name right?",
+        ),
+        Metric(
+            "probe_after", "probe accuracy, after", "share", interval=True, answers="How many does one name right now?"
+        ),
+        Metric(
+            "probe_change", "change of the probe's accuracy", "points", interval=True,
+            answers="How much more is read now?",
+        ),
+        Metric(
+            "probe_corrupted_before", "probe accuracy on corrupted images, before", "share", interval=True,
+            answers="How many corrupted images did a linear probe name right?",
+        ),
+        Metric(
+            "probe_corrupted_after", "probe accuracy on corrupted images, after", "share", interval=True,
+            answers="How many does one name right now?",
+        ),
+        Metric(
+            "probe_corrupted_change", "change of the probe's accuracy on corrupted images", "points", interval=True,
+            answers="How much more of the corrupted images is read now?",
+        ),
+    )  # fmt: skip
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Layer x layer CKA, ranks and linear probes (paper 003, figures 3 and 4)."""

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 
-from transferkit.data.feed import Feed, Request
-from transferkit_representation.full import FullCKA
+from transferkit.data import Feed, Request
+from transferkit.model import reading_workers
 from transferkit_representation.probes import FoldedRidge
-from transferkit_representation.similarity import MinibatchCKA
-from transferkit_representation.views import View, averaged, channels_last, flattened, grid_of
+from transferkit_representation.similarity import FullCKA, MinibatchCKA
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
-    from transferkit.data.samples import Samples
-    from transferkit.model import TransferModel
+    from transferkit.data import Samples
+    from transferkit.model import Reading, TransferModel
 
 POOLED = "pooled features"
+WIDEST = 8192  # values of a row
+View = Literal["gap", "flatten", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,14 @@ class Layer:
     squares: float = 0.0
     """Σ over all positions of ‖x‖², for the sums."""
 
-    def add(self, plan: Plan, output: Tensor, channels: int | None, labels: Tensor, part: slice, classes: int) -> None:
+    def add(self, plan: Plan, output: Tensor, reading: Reading, labels: Tensor, part: slice, classes: int) -> None:
         """A batch of outputs (b, …)."""
-        tokens = channels_last(output.detach().float(), channels)
+        tokens = reading.positions(output.detach().float())
         if plan.view == "flatten":
-            self.rows.append(flattened(tokens, grid_of(output, tokens.shape[1])).cpu())
+            layout = reading.layout(output.shape)
+            self.rows.append(flattened(tokens, layout.grid if layout else None).cpu())
             return
-        self.rows.append(averaged(tokens).cpu())
+        self.rows.append(tokens.mean(dim=1).cpu())
         if plan.view == "tokens" and tokens.shape[1] > 1:
             self._add_positions(tokens.cpu(), labels, plan.folds, part, classes)
 
@@ -78,7 +82,6 @@ class Collected:
 
     labels: Tensor
     layers: dict[str, list[Layer]]
-    similar: MinibatchCKA | FullCKA | None
     compared: int
     """Images that CKA is of."""
     passes: int
@@ -87,94 +90,73 @@ class Collected:
 def collect(
     session: AnalysisSession, plan: Plan, similar: MinibatchCKA | FullCKA | None, description: str
 ) -> Collected:
-    """Models advance together, batch by batch. CKA of all images at once may need further passes."""
+    """Models advance together, batch by batch. CKA of all images at once may need further passes.
+
+    A last batch that is not full is left out of CKA over minibatches.
+    """
     layers = {role: [Layer() for _ in names] for role, (_, names) in plan.models.items()}
+    readings = {role: [model.reading(name) for name in names] for role, (model, names) in plan.models.items()}
     classes = len(next(iter(plan.samples.values())).classes)
-    found, compared, passes = [], 0, 1
     total = len(plan.chosen)
-    for part, outputs, labels in _progressing(session, plan, 0, description):
-        found.append(labels)
-        for role, (model, names) in plan.models.items():
-            for layer, name, output in zip(layers[role], names, outputs[role], strict=True):
-                width = model.num_features if name == POOLED else model.tap_channels(name)
-                layer.add(plan, output, width, labels, part, classes)
-        compared += _compare(similar, part, outputs, plan.batch_size, total)
-    if isinstance(similar, FullCKA):
-        similar.next_block()
-        while similar.start < total:
-            for part, outputs, _ in _progressing(session, plan, similar.start, f"{description}, once more"):
+    found, compared, start, passes = [], 0, 0, 0
+    while start < total:
+        text = f"{description}, once more" if start else description
+        for part, outputs, labels in _batches(session, plan, start, text):
+            if not start:
+                found.append(labels)
+                for role in plan.models:
+                    for layer, reading, output in zip(layers[role], readings[role], outputs[role], strict=True):
+                        layer.add(plan, output, reading, labels, part, classes)
+            count = part.stop - part.start
+            if isinstance(similar, FullCKA):
                 similar.update(part.start, outputs["source"], outputs["target"])
-            similar.next_block()
-            passes += 1
-    return Collected(torch.cat(found), layers, similar, compared, passes)
-
-
-def _compare(
-    similar: MinibatchCKA | FullCKA | None,
-    part: slice,
-    outputs: Mapping[str, Sequence[Tensor]],
-    batch_size: int,
-    total: int,
-) -> int:
-    """Feed a batch to CKA; how many images it took. A last batch that is not full is left out of minibatches."""
-    count: int = part.stop - part.start
-    if isinstance(similar, FullCKA):
-        similar.update(part.start, outputs["source"], outputs["target"])
-        return count
-    if similar is None or (count < batch_size and total > count) or count < 4:
-        return 0
-    similar.update(outputs["source"], outputs["target"])
-    return count
-
-
-Outputs = dict[str, list[Tensor]]
+                compared = total
+            elif similar is not None and count >= 4 and (count == plan.batch_size or count == total):
+                similar.update(outputs["source"], outputs["target"])
+                compared += count
+        start = similar.next_block() if isinstance(similar, FullCKA) else total
+        passes += 1
+    return Collected(torch.cat(found), layers, compared, passes)
 
 
 @torch.no_grad()
-def _progressing(
+def _batches(
     session: AnalysisSession, plan: Plan, start: int, description: str
-) -> Iterator[tuple[slice, Outputs, Tensor]]:
-    with session.progress(len(plan.chosen) - start, description) as bar:
-        for part, images, labels in _batches(plan, start):
-            outputs = {
-                role: _outputs(model, names, images[role].to(plan.device))
-                for role, (model, names) in plan.models.items()
-            }
-            yield part, outputs, labels
-            bar.advance(part.stop - part.start)
+) -> Iterator[tuple[slice, dict[str, list[Tensor]], Tensor]]:
+    """(which of the chosen, {role: outputs of its layers}, labels), from image `start` on.
 
-
-def _outputs(model: TransferModel, names: Sequence[str], images: Tensor) -> list[Tensor]:
-    output = model(images)
-    return [output.features if name == POOLED else output.taps[name] for name in names]
-
-
-def _batches(plan: Plan, start: int) -> Iterator[tuple[slice, dict[str, Tensor], Tensor]]:
-    """(which of the chosen, {role: images}, labels). Roles with the same preprocessing share what was read."""
+    Roles with the same preprocessing share what was read.
+    """
     readers: dict[str, str] = {}
     for role in plan.models:
         ours = plan.models[role][0].preprocessing
         readers[role] = next((readers[other] for other in readers if plan.models[other][0].preprocessing == ours), role)
-    feed = Feed({role: plan.samples[role] for role in {*readers.values()}}, _workers(len(plan.chosen)))
-    parts = [
-        slice(begin, min(begin + plan.batch_size, len(plan.chosen)))
-        for begin in range(start, len(plan.chosen), plan.batch_size)
+    streams, total = sorted({*readers.values()}), len(plan.chosen)
+    parts = [slice(begin, min(begin + plan.batch_size, total)) for begin in range(start, total, plan.batch_size)]
+    requests = [
+        Request(dict.fromkeys(streams, (plan.chosen[part], np.zeros_like(plan.chosen[part]))), part.stop - part.start)
+        for part in parts
     ]
-    requests = [_request(plan.chosen[part], {*readers.values()}) for part in parts]
-    try:
+    feed = Feed({role: plan.samples[role] for role in streams}, reading_workers(total))
+    with closing(feed), session.progress(total - start, description) as bar:
         for part, batch in zip(parts, feed.read(requests), strict=True):
-            labels = next(iter(batch.labels.values()))
-            yield part, {role: batch.images[reader] for role, reader in readers.items()}, labels
-    finally:
-        feed.close()
+            outputs = {}
+            for role, (model, names) in plan.models.items():
+                given = model(batch.images[readers[role]].to(plan.device))
+                outputs[role] = [given.features if name == POOLED else given.taps[name] for name in names]
+            yield part, outputs, next(iter(batch.labels.values()))
+            bar.advance(part.stop - part.start)
 
 
-def _request(indices: NDArray[np.int64], streams: set[str]) -> Request:
-    epochs = np.zeros_like(indices)
-    return Request(dict.fromkeys(sorted(streams), (indices, epochs)), len(indices))
-
-
-def _workers(images: int) -> int:
-    """Reading in processes of their own pays where there are cores to spare and work for them."""
-    cores = os.cpu_count() or 1
-    return 0 if cores <= 4 or images < 1000 else min(8, cores - 2)
+def flattened(tokens: Tensor, grid: tuple[int, int] | None, widest: int = WIDEST) -> Tensor:
+    """(b, positions, C) -> (b, at most `widest` where C allows), by averaging neighbouring positions."""
+    count, positions, channels = tokens.shape
+    cells = max(1, widest // channels)
+    maps = tokens.transpose(1, 2)
+    if positions <= cells:
+        return maps.flatten(1)
+    if grid is None:
+        return adaptive_avg_pool1d(maps, cells).flatten(1)
+    side = max(1, math.isqrt(cells))
+    small = adaptive_avg_pool2d(maps.reshape(count, channels, *grid), (min(side, grid[0]), min(side, grid[1])))
+    return small.flatten(1)

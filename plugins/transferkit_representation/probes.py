@@ -40,18 +40,16 @@ def ridge_probe(x: Tensor, y: Tensor, lam: float) -> Tensor:
 
 @dataclass
 class Moments:
-    """Sums in float64 from which any ridge regression on the summed images follows."""
+    """Sums in float64 from which any ridge regression on the summed images follows.
+
+    count (), x (d,), y (K,), xx (d, d), xy (d, K).
+    """
 
     count: Tensor
-    """()"""
     x: Tensor
-    """(d,)"""
     y: Tensor
-    """(K,)"""
     xx: Tensor
-    """(d, d)"""
     xy: Tensor
-    """(d, K)"""
 
     @classmethod
     def none(cls, width: int, classes: int) -> Moments:
@@ -67,9 +65,7 @@ class Moments:
 
     def plus(self, other: Moments, times: float = 1.0) -> Moments:
         """The sums of both, the other's multiplied."""
-        return Moments(
-            *(getattr(self, part) + times * getattr(other, part) for part in ("count", "x", "y", "xx", "xy"))
-        )
+        return Moments(*(getattr(self, name) + times * value for name, value in vars(other).items()))
 
     def scatter(self) -> Tensor:
         """Σ (x - x̄)(x - x̄)ᵀ."""
@@ -100,9 +96,9 @@ class FoldedRidge:
             result = result.plus(fold)
         return result
 
-    def probes(self, without: int | None, lams: Sequence[float] = LAMBDAS) -> list[tuple[Tensor, Tensor]]:
+    def probes(self, without: int, lams: Sequence[float] = LAMBDAS) -> list[tuple[Tensor, Tensor]]:
         """(weights (d, K), offset (K,)) for raw features by lambda, learned from all folds but one."""
-        moments = self.total() if without is None else self.total().plus(self.folds[without], -1.0)
+        moments = self.total().plus(self.folds[without], -1.0)
         mean, mean_y = moments.x / moments.count, moments.y / moments.count
         scatter = moments.scatter()
         scale = spread_of(scatter.diagonal() / moments.count)
@@ -160,7 +156,10 @@ def held_out(
     right = torch.zeros(len(lams), len(rows), dtype=torch.bool)
     for fold in range(count):
         out = folds == fold
-        scores = _by_sums(sums, fold, rows[out], lams) if sums else _by_kernel(rows, labels, out, classes, lams)
+        if sums is None:
+            scores = _by_kernel(rows, labels, out, classes, lams)
+        else:
+            scores = [rows[out].double() @ weights + offset for weights, offset in sums.probes(fold, lams)]
         for i, score in enumerate(scores):
             right[i, out] = score.argmax(dim=1) == labels[out]
     hits = torch.stack([right[:, folds == fold].sum(dim=1) for fold in range(count)])  # (folds, lambdas)
@@ -173,11 +172,6 @@ def held_out(
 
 def _last_best(hits: Tensor) -> int:
     return int((hits == hits.max()).nonzero()[-1])
-
-
-def _by_sums(sums: FoldedRidge, fold: int, rows: Tensor, lams: Sequence[float]) -> list[Tensor]:
-    wide = rows.double()
-    return [wide @ weights + offset for weights, offset in sums.probes(fold, lams)]
 
 
 def _by_kernel(rows: Tensor, labels: Tensor, out: Tensor, classes: int, lams: Sequence[float]) -> list[Tensor]:

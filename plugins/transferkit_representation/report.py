@@ -1,200 +1,119 @@
-"""What the analyzer `representation` says: metrics, verdict, small print, tables and pictures put together."""
+"""What `representation` says of what it found: metrics and tables here, sentences and pictures next door."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING
 
-from transferkit.report import Report
-from transferkit_representation import pictures, tables
-from transferkit_representation.findings import (
-    NAN,
-    Probed,
-    Rank,
-    Similarity,
-    mean_of,
-    probes,
-    ranks,
-    similarity,
-)
-from transferkit_representation.measure import Looked, layers_of, look, main_data
-from transferkit_representation.verdict import verdict
+from transferkit.report import Report, Table
+from transferkit.statistics import Estimate
+from transferkit_representation.measure import Findings, mean_of, measure
+from transferkit_representation.pictures import draw
+from transferkit_representation.verdict import notes, verdict
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
-    from transferkit_representation.analyzer import Representation
+    from transferkit_representation.options import Options
+
+FOLDED_FROM = 13  # layers
+UNKNOWN = Estimate(math.nan)
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Everything the report is made from."""
-
-    layers: dict[str, list[str]]
-    """{role: its layers}"""
-    main: Looked
-    probed: list[Looked]
-    corrupted: Looked | None
-    similarity: Similarity | None
-    ranks: list[Rank]
-    probes: list[Probed]
-
-    @property
-    def compared(self) -> int:
-        """Images that CKA is of."""
-        return int(self.main.tensors["compared"])
-
-
-def report(session: AnalysisSession, options: Representation) -> Report:
+def report(session: AnalysisSession, options: Options) -> Report:
     """Everything `Representation.analyze` returns."""
-    gaps: list[str] = []
-    found = measure(session, options, gaps)
-    gaps += _gaps(found, options)
-    drawn = pictures.draw(session, found)
+    found = measure(session, options)
     return Report(
         metrics=metrics(found),
-        tables=tables.tables(found),
-        figures=list(drawn),
-        captions=drawn,
+        tables=tables(found),
+        captions=draw(session, found),
         verdict=verdict(found),
         notes=notes(session, options, found),
-        gaps=gaps,
+        gaps=found.gaps,
     )
 
 
-def measure(session: AnalysisSession, options: Representation, gaps: list[str]) -> Findings:
-    """One pass per data set, both models side by side."""
-    layers = layers_of(session, options.layers, gaps)
-    name = main_data(session)
-    main = look(session, options, name, layers, compare="source" in layers)
-    names = list(dict.fromkeys(options.probe_data if options.probe_data is not None else [name]))
-    seen = {name: main}
-    for other in [*names, *([options.corrupted] if options.corrupted else [])]:
-        if other not in seen:
-            seen[other] = look(session, options, other, layers, compare=False)
-    probed = [seen[other] for other in names]
-    corrupted = seen[options.corrupted] if options.corrupted else None
-    if corrupted is not None and corrupted not in probed:
-        probed.append(corrupted)
-    return Findings(
-        layers=layers,
-        main=main,
-        probed=probed,
-        corrupted=corrupted,
-        similarity=similarity(main, layers),
-        ranks=ranks(main, layers, options.tau),
-        probes=[row for looked in probed for row in probes(looked, layers)],
-    )
-
-
-def metrics(found: Findings) -> dict[str, float]:
+def metrics(found: Findings) -> dict[str, float | Estimate]:
     """Every metric the analyzer declares."""
     diagonal = {} if found.similarity is None else found.similarity.diagonal
-    known = [value for value in diagonal.values() if value == value]
+    known = [found.value for found in diagonal.values() if math.isfinite(found.value)]
     before = {row.layer: row for row in found.ranks if row.model == "before"}
     after = {row.layer: row for row in found.ranks if row.model == "after"}
     pairs = [(before[name], row) for name, row in after.items() if name in before]
     last = list(after)[-1]
-    numbers = {
-        "cka_diagonal": mean_of(known),
-        "cka_diagonal_least": min(known, default=NAN),
-        "cka_features": diagonal.get(last, NAN),
-        "rank_ratio": mean_of(b.rank / a.rank if a.rank and b.rank is not None else NAN for a, b in pairs),
-        "rank_at_ceiling": mean_of(float(row.at_ceiling) if row.rank is not None else NAN for row in found.ranks),
+    numbers: dict[str, float | Estimate] = {
+        "cka_diagonal": UNKNOWN if found.similarity is None else found.similarity.mean,
+        "cka_diagonal_least": min(known, default=math.nan),
+        "cka_features": diagonal.get(last, UNKNOWN),
+        "rank_ratio": mean_of(b.rank / a.rank if a.rank and b.rank is not None else math.nan for a, b in pairs),
+        "rank_at_ceiling": mean_of(float(row.at_ceiling) if row.rank is not None else math.nan for row in found.ranks),
         "stable_rank_ratio": mean_of(b.stable / a.stable for a, b in pairs),
-        "participation_ratio_ratio": mean_of(b.participation / a.participation for a, b in pairs),
-        "participation_before": before[last].participation if last in before else NAN,
+        "participation_ratio_ratio": found.participation.get("", UNKNOWN),
+        "participation_change": found.participation.get(last, UNKNOWN),
+        "participation_before": before[last].participation if last in before else math.nan,
         "participation_after": after[last].participation,
     }
     plain = next((looked for looked in found.probed if looked is not found.corrupted), None)
     for prefix, looked in (("probe", plain), ("probe_corrupted", found.corrupted)):
         data = None if looked is None else looked.data
         row = next((row for row in found.probes if row.data == data and row.layer == last), None)
-        numbers[f"{prefix}_before"] = row.before if row else NAN
-        numbers[f"{prefix}_after"] = row.after if row else NAN
-        numbers[f"{prefix}_change"] = row.change[0] if row else NAN
+        numbers[f"{prefix}_before"] = row.before if row else UNKNOWN
+        numbers[f"{prefix}_after"] = row.after if row else UNKNOWN
+        numbers[f"{prefix}_change"] = row.change if row else UNKNOWN
     return numbers
 
 
-def _gaps(found: Findings, options: Representation) -> list[str]:
-    lines = []
-    if "source" not in found.layers:
-        lines.append(
-            "There is no model from before (the stage started from scratch), so layers are not compared: ranks and "
-            "probes are of the trained model alone. Name a stage as `source` to compare with it."
-        )
-    elif found.layers["source"] != found.layers["target"]:
-        lines.append("The two models have different layers: only those of the same name are compared with each other.")
-    if "source" in found.layers and found.similarity is None:
-        lines.append(f"CKA needs at least 4 images; {found.main.data} has {found.main.available}.")
-    if found.similarity is not None:
-        lines += [f"No CKA for {layer}: {why}." for layer, why in found.similarity.reasons.items()]
-    lines += [
-        f"No rank and no probe for {row.layer} {row.model}: its outputs are not finite."
+def tables(found: Findings) -> dict[str, Table]:
+    """What was measured, layer by layer.
+
+    cka        a row per layer before and a column per layer after, where two models were compared
+    compared   a row per layer of both: its CKA with itself, and its participation ratio after over before
+    rank       a row per layer and model
+    probe      a row per layer and data set
+    """
+    result = {}
+    if (similar := found.similarity) is not None:
+        rows = [[name, *values] for name, values in zip(similar.before, similar.values.tolist(), strict=True)]
+        result["cka"] = Table(["layer", *similar.after], rows, folded=len(rows) >= FOLDED_FROM)
+        same = [
+            {
+                "layer": name,
+                **cka.columns("cka", "cka_low", "cka_high"),
+                **found.participation[name].columns("participation_change", "participation_low", "participation_high"),
+            }
+            for name, cka in similar.diagonal.items()
+        ]
+        if same:
+            result["compared"] = Table.of(same, folded=len(same) >= FOLDED_FROM)
+    ranks = [
+        {
+            "layer": row.layer,
+            "model": row.model,
+            "n": row.n,
+            "d": row.d,
+            "numerical_rank": math.nan if row.rank is None else row.rank,
+            "ceiling": row.ceiling,
+            "at_ceiling": row.at_ceiling,
+            "stable_rank": row.stable,
+            "participation_ratio": row.participation,
+            "entropy_rank": row.entropy,
+        }
         for row in found.ranks
-        if row.rank is None
     ]
-    for looked in found.probed:
-        if bool((looked.tensors["correct.target.0"] < 0).all()) and bool(
-            found.main.tensors["spectrum.target.0"].isfinite().all()
-        ):
-            lines.append(
-                f"No probes on {looked.data}: they need two classes "
-                f"and more than one image (it has {len(looked.labels)})."
-            )
-    if found.corrupted is not None and not found.corrupted.planted:
-        lines.append(
-            f'"{found.corrupted.data}" has no planted corruption in its {found.corrupted.split} split: its probes '
-            "learned plain images."
-        )
-    return lines
-
-
-def notes(session: AnalysisSession, options: Representation, found: Findings) -> list[str]:
-    """Counts, estimator, thresholds, what the probes are, preprocessing."""
-    main = found.main
-    both = "; the same in the same order for both models, each with its own preprocessing" * ("source" in found.layers)
-    lines = [
-        f"{len(main.labels)} of {main.available} images of {main.data} ({main.split}), drawn by seed {session.seed}"
-        f"{both}, without augmentation."
+    probes = [
+        {
+            "layer": row.layer,
+            "data": row.data,
+            "images": row.images,
+            "classes": row.classes,
+            **row.before.columns("before", "before_low", "before_high"),
+            **row.after.columns("after", "after_low", "after_high"),
+            **row.change.columns("change", "change_low", "change_high"),
+            "lambda_before": row.lambda_before,
+            "lambda_after": row.lambda_after,
+            "chance": row.chance,
+        }
+        for row in found.probes
     ]
-    if found.similarity is not None:
-        lines.append(_about_cka(options, found))
-    lines.append(_about_rank(options, found))
-    if found.ranks and all(row.at_ceiling for row in found.ranks if row.rank is not None):
-        lines.append(
-            "The numerical rank is at its ceiling everywhere, so it says nothing here: see the participation ratio "
-            "and the stable rank, which need no threshold."
-        )
-    if found.probes:
-        lines.append(
-            f"Probes: ridge regression on standardised features, {options.folds} folds; every answer is by a probe "
-            "that has not seen the image, with a lambda of 1e-4 to 1e4 that the other folds chose. Chance: the most "
-            "frequent class. Change: after less before, 95 % interval over images, not over trainings."
-        )
-    if main.planted:
-        lines.append(f"The images of {main.data} carry a planted corruption.")
-    return lines
-
-
-def _about_cka(options: Representation, found: Findings) -> str:
-    if options.estimator == "unbiased-minibatch":
-        return (
-            f"CKA: linear, on whole outputs, unbiased HSIC averaged over batches of {options.batch_size} before the "
-            f"ratio is taken; {found.compared} images in full batches. It may lie slightly outside 0..1."
-        )
-    passes = int(found.main.tensors["passes"])
-    more = f" in {passes} passes" if passes > 1 else ""
-    bias = "; the biased one is above 0 for unrelated layers" if options.estimator == "biased" else ""
-    return f"CKA: linear, on whole outputs, {options.estimator} HSIC of {found.compared} images at once{more}{bias}."
-
-
-def _about_rank(options: Representation, found: Findings) -> str:
-    views = {
-        "gap": "the mean over positions",
-        "flatten": "all positions, averaged to at most 8192 values",
-        "tokens": "every position as a row of its own (probes: answers averaged over positions)",
-    }
-    return (
-        f"Rank and probes look at {views[options.view]}. Numerical rank: singular values of the centred rows above "
-        f"{options.tau:g} times the largest, at most min(n - 1, d). Participation ratio: (Σλ)²/Σλ² of the covariance."
-    )
+    result["rank"] = Table.of(ranks, folded=len(ranks) >= 2 * FOLDED_FROM)
+    result["probe"] = Table.of(probes, folded=len(probes) >= 2 * FOLDED_FROM)
+    return result

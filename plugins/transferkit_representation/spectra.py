@@ -5,8 +5,6 @@ All of them are functions of the singular values s_1 ≥ s_2 ≥ … of the cent
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -65,8 +63,7 @@ def without_noise(values: Tensor, noise: float) -> Tensor:
 
 def from_covariance(scatter: Tensor, noise: float) -> Tensor:
     """The singular values of centred features from their float64 scatter matrix XᵀX or X Xᵀ, exact to 1e-8 · s_1."""
-    values = torch.linalg.eigvalsh(scatter).clamp(min=0).sqrt().flip(0)
-    return without_noise(values, noise)
+    return without_noise(torch.linalg.eigvalsh(scatter).clamp(min=0).sqrt().flip(0), noise)
 
 
 def rank_above(values: Tensor, tau: float) -> int:
@@ -78,21 +75,44 @@ def rank_above(values: Tensor, tau: float) -> int:
 
 def stable(values: Tensor) -> float:
     """Σ s² / s_1²."""
-    scaled = _scaled(values)
-    return math.nan if scaled is None else float(scaled.square().sum())
+    return float(_scaled(values).square().sum())
 
 
 def participation(values: Tensor) -> float:
     """(Σ s²)² / Σ s⁴."""
     scaled = _scaled(values)
-    return math.nan if scaled is None else float(scaled.square().sum() ** 2 / scaled.pow(4).sum())
+    return float(scaled.square().sum() ** 2 / scaled.pow(4).sum())
+
+
+def participation_without(rows: Tensor, parts: Tensor) -> Tensor:
+    """(parts,): the participation ratio of features (n, d) without each of the parts 0, 1, … (n,). NaN: constant ones.
+
+    (tr C)² / ‖C‖² of their scatter C, so no values are sought; of the smaller of XᵀX and X Xᵀ.
+    """
+    wide = apart(rows)
+    found = []
+    if small := len(wide) < wide.shape[1]:
+        gram = wide @ wide.T
+    else:
+        gram, total = wide.T @ wide, wide.sum(dim=0)
+    for part in range(int(parts.max()) + 1):
+        out = parts == part
+        if small:
+            kept = gram[~out][:, ~out]
+            kept = kept - kept.mean(dim=0) - kept.mean(dim=1)[:, None] + kept.mean()
+        else:
+            rest = total - wide[out].sum(dim=0)
+            kept = gram - wide[out].T @ wide[out] - torch.outer(rest, rest) / (~out).sum()
+        found.append(kept.trace() ** 2 / kept.square().sum())
+    return torch.stack(found)
 
 
 def by_entropy(values: Tensor) -> float:
     """exp(- Σ p ln p) with p = s / Σ s."""
     scaled = _scaled(values)
-    return math.nan if scaled is None else float(torch.special.entr(scaled / scaled.sum()).sum().exp())
+    return float(torch.special.entr(scaled / scaled.sum()).sum().exp())
 
 
-def _scaled(values: Tensor) -> Tensor | None:
-    return values / values[0] if len(values) and float(values[0]) > 0 else None
+def _scaled(values: Tensor) -> Tensor:
+    """Over the first; NaN where it is no more than 0, or NaN."""
+    return values / values[0] if len(values) and float(values[0]) > 0 else torch.tensor([torch.nan])

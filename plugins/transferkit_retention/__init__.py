@@ -1,4 +1,4 @@
-"""Retention of source classes by head swap. Registration only; see scores.py, analyzer.py and README.md."""
+"""Retention of source classes by head swap. Registration only; read analyzer.py next, or README.md."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_retention.scores import recall, recall_histogram
-
-__all__ = ["recall", "recall_histogram"]
-
-__getattr__ = transferkit.lazy(
-    __name__, {"recall": "transferkit_retention.scores", "recall_histogram": "transferkit_retention.scores"}
-)
+    from transferkit import Register
+    from transferkit_retention.scores import recall as recall
+    from transferkit_retention.scores import recall_histogram as recall_histogram
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

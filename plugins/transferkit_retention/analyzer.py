@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from transferkit.report import Metric
+from transferkit_retention.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -13,37 +14,56 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Retention:
+class Retention(Options):
     """Put the source's head on the fine-tuned backbone and see which source classes it still recognises."""
 
-    bn: Annotated[
-        Literal["target", "source", "recalibrated"],
-        Field(description="whose batch-norm statistics the fine-tuned backbone uses"),
-    ] = "target"
-    bn_images: Annotated[
-        int, Field(ge=2, description="source images from which `recalibrated` statistics are estimated")
-    ] = 2048
-    common: Annotated[
-        float, Field(gt=0, le=1, description="a class is common when more than this share of target images show it")
-    ] = 0.05
-    bootstrap: Annotated[int, Field(ge=0, description="resamples for the intervals of ratios; 0 leaves them out")] = (
-        1000
-    )
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "top1_source",
-        "top1_source_low",
-        "top1_source_high",
-        "top1_head_swap",
-        "top1_head_swap_low",
-        "top1_head_swap_high",
-        "relative_retention",
-        "relative_retention_low",
-        "relative_retention_high",
-        "relative_retention_source_only",
-        "relative_retention_rare",
-        "relative_retention_common",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "top1_source", "top-1 of the source model", "share", interval=True,
+            answers="How many source images did the source model name right?",
+        ),
+        Metric(
+            "top1_head_swap", "top-1 after fine-tuning", "share", interval=True,
+            answers="How many does the fine-tuned backbone still name right under the source's head?",
+        ),
+        Metric(
+            "relative_retention", "right answers left", "ratio", interval=True,
+            answers="Which part of the source model's right answers is left (`lingering` asks the same of "
+            "probabilities, over source-only classes)?",
+        ),
+        Metric(
+            "relative_retention_chance", "right answers left by chance", "ratio",
+            answers="Which part would a model have that answers at random?",
+        ),
+        Metric(
+            "relative_retention_source_only", "right answers left of source-only classes", "ratio", interval=True,
+            answers="The same of classes that target images hardly show?",
+        ),
+        Metric(
+            "relative_retention_rare", "right answers left of rare classes", "ratio", interval=True,
+            answers="The same of classes that few target images show?",
+        ),
+        Metric(
+            "relative_retention_common", "right answers left of common classes", "ratio", interval=True,
+            answers="The same of classes that many target images show?",
+        ),
+        Metric(
+            "relative_retention_gap", "right answers left, classes that are shown less source-only ones", "points",
+            interval=True, answers="Is less left of classes that the target images show than of those they do not?",
+        ),
+        Metric(
+            "recalled_half", "classes with a recall of half or more", "share", interval=True,
+            answers="Of how many source classes does the fine-tuned backbone name at least half of the images?",
+        ),
+        Metric(
+            "recalled_half_source", "classes with a recall of half or more, source model", "share", interval=True,
+            answers="Of how many did the source model?",
+        ),
+        Metric(
+            "images_per_class", "images per source class, median", "number",
+            answers="On how many images of a class does its recall rest?",
+        ),
+    )  # fmt: skip
     standard_audit: ClassVar[int] = 10
 
     def analyze(self, session: AnalysisSession) -> Report:

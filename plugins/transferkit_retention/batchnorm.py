@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from transferkit.analysis import AnalysisSession
 from transferkit.errors import InputError
-
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit.model import TransferModel
+from transferkit.model import TransferModel
 
 BATCH_SIZE = 64
 STATISTICS = ("running_mean", "running_var")
@@ -64,22 +61,21 @@ def recalibrated_statistics(session: AnalysisSession, images: int) -> dict[str, 
     Raises InputError when there are fewer than two.
     """
     facts = {
-        "analysis": "transferkit_retention",
-        "bn": "recalibrated",
+        "what": "recalibrated batch norms",
         "model": session.digest("target"),
         "images": session.data_digest("source"),
         "most": images,
         "seed": session.seed,
     }
-    return session.cached(facts, lambda: _estimate(session, images))
 
+    def estimate() -> dict[str, Tensor]:
+        model = copy.deepcopy(session.model("target")).eval()
+        norms = batch_norms(model)
+        with torch.no_grad():
+            update_bn(_mixed_batches(session, images), _OnlyNormsTrain(model, list(norms.values())), session.device)
+        return {f"{name}.{kind}": getattr(layer, kind) for name, layer in norms.items() for kind in STATISTICS}
 
-def _estimate(session: AnalysisSession, images: int) -> dict[str, Tensor]:
-    model = copy.deepcopy(session.model("target")).eval()
-    norms = batch_norms(model)
-    with torch.no_grad():
-        update_bn(_mixed_batches(session, images), _OnlyNormsTrain(model, list(norms.values())), session.device)
-    return {f"{name}.{kind}": getattr(layer, kind) for name, layer in norms.items() for kind in STATISTICS}
+    return session.cached(facts, estimate, shared=True)
 
 
 class _OnlyNormsTrain(nn.Module):

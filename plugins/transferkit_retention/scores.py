@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from transferkit_lingering.classes import class_ids, counts, same_length
+
+from transferkit.analysis import class_ids, same_length, share_histogram
 
 BINS = ("≤ 50 %", "50 to 60 %", "60 to 70 %", "70 to 80 %", "80 to 90 %", "90 to 100 %")
 """The bins of `recall_histogram`: exactly 50 % is in the first, any other lower edge in the bin it opens."""
@@ -28,6 +31,14 @@ def recall_counts(predictions: Tensor, labels: Tensor, num_classes: int) -> tupl
     return correct, torch.bincount(true, minlength=num_classes)
 
 
+def recalls(correct: Tensor | None, total: Tensor) -> list[float]:
+    """Recall per class from counts; NaN without images, and everywhere when the correct ones are not known."""
+    if correct is None:
+        return [math.nan] * len(total)
+    shares: list[float] = (correct.double() / total).tolist()
+    return shares
+
+
 def recall_histogram(correct: Tensor, total: Tensor) -> Tensor:
     """(K,) recognised images and images per class -> (6,) int64: how many classes have a recall in each bin.
 
@@ -35,13 +46,4 @@ def recall_histogram(correct: Tensor, total: Tensor) -> Tensor:
     numbers are compared, so that 3 of 5 is exactly 60 %. Classes without images are left out. Raises ValueError
     for counts that are negative, not whole, or larger than their total.
     """
-    images = counts(total, "recall_histogram: the totals")
-    hits = counts(correct, "recall_histogram: the correct counts", images.device)
-    same_length(hits, images, "recall_histogram: correct and total")
-    if bool((hits > images).any()):
-        raise ValueError("recall_histogram: a class has more correct images than images")
-    hits, images = 100 * hits[images > 0], images[images > 0]
-    bins = (hits > 50 * images).long()
-    for edge in (60, 70, 80, 90):
-        bins += hits >= edge * images
-    return torch.bincount(bins, minlength=len(BINS))
+    return share_histogram(correct, total, (50, 60, 70, 80, 90), "recall_histogram", least_above=True)

@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_spectrum.angles import corresponding_angles
-    from transferkit_spectrum.features import feature_spectrum
-    from transferkit_spectrum.tsvd import truncate
-
-__all__ = ["corresponding_angles", "feature_spectrum", "truncate"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "corresponding_angles": "transferkit_spectrum.angles",
-        "feature_spectrum": "transferkit_spectrum.features",
-        "truncate": "transferkit_spectrum.tsvd",
-    },
-)
+    from transferkit import Register
+    from transferkit_spectrum.angles import corresponding_angles as corresponding_angles
+    from transferkit_spectrum.features import feature_spectrum as feature_spectrum
+    from transferkit_spectrum.tsvd import truncate as truncate
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from transferkit.names import StageName
+from transferkit.report import Metric
+from transferkit_spectrum.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -15,41 +14,47 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Spectrum:
+class Spectrum(Options):
     """Compare singular vectors of the weights and singular values of the features before and after fine-tuning."""
 
-    match: Annotated[
-        Literal["index", "optimal"],
-        Field(description="index compares directions of equal rank, optimal the pairs that fit best"),
-    ] = "index"
-    layers: Annotated[
-        list[str], Field(description="names of layers, * and ? stand for any letters; none: all but the head")
-    ] = field(default_factory=list)
-    batch_size: Annotated[int, Field(ge=2, description="images in a batch of features")] = 48
-    data: Annotated[Literal["target", "source"], Field(description="whose images the features are of")] = "target"
-    split: Annotated[
-        str | None, Field(description="which split of them; default: train of the target, val of the source")
-    ] = None
-    compare: Annotated[
-        list[StageName], Field(description="further finished stages whose features are drawn, for example one with BSS")
-    ] = field(default_factory=list)
-    sweep: Annotated[
-        list[StageName], Field(description="finished stages that differ in BSS's k or weight, to be set side by side")
-    ] = field(default_factory=list)
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "cosine",
-        "cosine_larger_half",
-        "cosine_smaller_half",
-        "principal_cosine",
-        "relative_distance",
-        "masked_directions",
-        "largest_source",
-        "largest_target",
-        "smaller_half_source",
-        "smaller_half_target",
-        "collapsed",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("cosine", "mean |cosine|", answers="How far are the weights' directions where they were? 1: exactly."),
+        Metric("cosine_larger_half", "mean |cosine|, larger half", answers="The same of the main directions?"),
+        Metric("cosine_smaller_half", "mean |cosine|, smaller half", answers="The same of the other directions?"),
+        Metric(
+            "principal_cosine", "cosine of the main subspaces",
+            answers="Do the main directions span what they spanned, whatever their order?",
+        ),
+        Metric(
+            "relative_distance", "relative distance of the weights", "ratio",
+            answers="How far did the weights move, as a part of their length?",
+        ),
+        Metric(
+            "masked_directions", "masked directions", "count",
+            answers="How many directions are not determined, and left out?",
+        ),
+        Metric(
+            "largest_source", "energy in the largest value, before", "share",
+            answers="How much of the features' energy had one direction before?",
+        ),
+        Metric(
+            "largest_target", "energy in the largest value, after", "share",
+            answers="How much of it has one direction after fine-tuning?",
+        ),
+        Metric(
+            "smaller_half_source", "energy in the smaller half, before", "share", interval=True,
+            answers="How much of the features' energy was in the smaller half of the singular values?",
+        ),
+        Metric(
+            "smaller_half_target", "energy in the smaller half, after", "share", interval=True,
+            answers="How much of it is there after fine-tuning?",
+        ),
+        Metric(
+            "smaller_half_change", "change of the energy in the smaller half", "points", interval=True,
+            answers="How much more of it is there after fine-tuning than before, in the same batches?",
+        ),
+        Metric("collapsed", "collapsed features", more="worse", answers="Have the features collapsed? 1: yes."),
+    )  # fmt: skip
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Corresponding angles (paper 002, figure 1b), feature spectra (1c-d, 3b-c) and, if asked for, 3d."""

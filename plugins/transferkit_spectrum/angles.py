@@ -8,12 +8,30 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-
-from transferkit_spectrum.decomposition import left_singular
 
 Match = Literal["index", "optimal"]
 NEAR_EQUAL = 1e-6  # of the largest singular value: weights of that precision do not tell such directions apart
+
+
+def wide_type(device: torch.device) -> torch.dtype:
+    """float64, or float32 on devices that have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def left_singular(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """(o, m) -> the left singular vectors (o, min(o, m)) and the singular values (min(o, m),), descending.
+
+    No gradient. A wide matrix W has the left singular vectors of Rᵀ, where Wᵀ = QR: as exact as the SVD of W, up to
+    eight times faster, because neither Q nor the long right vectors are formed.
+    """
+    with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
+        wide = matrix.detach().to(wide_type(matrix.device))
+        if wide.shape[0] < wide.shape[1]:
+            wide = torch.linalg.qr(wide.mT, mode="r").R.mT
+        vectors, values, _ = torch.linalg.svd(wide, full_matrices=False)
+    return vectors, values
 
 
 def corresponding_angles(weight: Tensor, reference: Tensor) -> Tensor:
@@ -23,31 +41,21 @@ def corresponding_angles(weight: Tensor, reference: Tensor) -> Tensor:
     signs of singular vectors are arbitrary. Directions of near-equal singular values are arbitrary too: see
     `relative_gaps`. Raises ValueError for shapes that differ, fewer than two axes, and values that are not finite.
     """
-    pair = _pair(torch.as_tensor(weight), torch.as_tensor(reference))
-    one, other = (left_singular(matrix)[0] for matrix in pair)
-    return _cosines(one, other).diagonal().clone()
-
-
-def unfolded(weight: Tensor) -> Tensor:
-    """(o, i, h, w) -> (o, i·h·w) without gradient; a matrix stays one. ValueError where that cannot be."""
-    if weight.ndim < 2 or not weight.is_floating_point() or not weight.numel():
-        raise ValueError(f"a weight is a matrix or a stack of filters, not {tuple(weight.shape)} of {weight.dtype}")
-    matrix = weight.detach().flatten(1)
-    if not matrix.isfinite().all():
-        raise ValueError("the weight has values that are NaN or infinite, so it has no singular vectors")
-    return matrix
+    one, other = (left_singular(matrix)[0] for matrix in _pair(torch.as_tensor(weight), torch.as_tensor(reference)))
+    return (one.mT @ other).abs().clamp(max=1.0).diagonal().clone()
 
 
 def _pair(weight: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    if weight.shape != reference.shape:
-        raise ValueError(
-            f"corresponding angles need weights of one shape, not {tuple(weight.shape)} and {tuple(reference.shape)}"
-        )
-    return unfolded(weight), unfolded(reference).to(weight.device)
-
-
-def _cosines(one: Tensor, other: Tensor) -> Tensor:
-    return (one.mT @ other).abs().clamp(max=1.0)
+    """Both as (o, i·h·w), without gradient and on one device. Raises ValueError where that cannot be."""
+    shapes = tuple(weight.shape), tuple(reference.shape)
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"corresponding angles need weights of one shape, not {shapes[0]} and {shapes[1]}")
+    for one in (weight, reference):
+        if one.ndim < 2 or not one.is_floating_point() or not one.numel():
+            raise ValueError(f"a weight is a matrix or a stack of filters, not {shapes[0]} of {one.dtype}")
+        if not one.isfinite().all():
+            raise ValueError("the weight has values that are NaN or infinite, so it has no singular vectors")
+    return weight.detach().flatten(1), reference.detach().flatten(1).to(weight.device)
 
 
 def relative_gaps(values: Tensor, outputs: int) -> Tensor:
@@ -84,10 +92,10 @@ def compare(weight: Tensor, reference: Tensor, match: Match = "index") -> Compar
     now, start = _pair(weight, reference)
     (u, s), (u0, s0) = left_singular(now), left_singular(start)
     gaps, gaps0 = relative_gaps(s, len(now)), relative_gaps(s0, len(now))
-    unclear, unclear0 = (~(gap >= NEAR_EQUAL) for gap in (gaps, gaps0))  # NaN is unclear too
-    table = _cosines(u0, u)
-    order = np.arange(len(s)) if match == "index" else _best_pairs(table)
-    masked = (unclear0.cpu().numpy()) | unclear.cpu().numpy()[order]
+    unclear, unclear0 = (~(gap >= NEAR_EQUAL).cpu().numpy() for gap in (gaps, gaps0))  # NaN is unclear too
+    table = (u0.mT @ u).abs().clamp(max=1.0)
+    order = np.arange(len(s)) if match == "index" else linear_sum_assignment(table.cpu().numpy(), maximize=True)[1]
+    masked = unclear0 | unclear[order]
     cosines = table.cpu().numpy()[np.arange(len(s)), order].astype(np.float64)
     start64 = start.to(s0.dtype)
     moved, length = float((now.to(s0.dtype) - start64).norm()), float(start64.norm())
@@ -98,14 +106,6 @@ def compare(weight: Tensor, reference: Tensor, match: Match = "index") -> Compar
         distance=moved / length if length else float("nan"),
         norms=(moved, length),
     )
-
-
-def _best_pairs(table: Tensor) -> NDArray[np.int64]:
-    from scipy.optimize import linear_sum_assignment
-
-    _, columns = linear_sum_assignment(table.cpu().numpy(), maximize=True)
-    found: NDArray[np.int64] = columns
-    return found
 
 
 def _principal(u0: Tensor, u: Tensor, s0: Tensor, s: Tensor) -> NDArray[np.float64]:

@@ -9,9 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferkit_spectrum.decomposition import wide_type
-
-AT_ONCE = 64  # batches decomposed together
+from transferkit_spectrum.angles import wide_type
 
 
 def feature_spectrum(features: Tensor) -> Tensor:
@@ -35,12 +33,8 @@ def batch_spectra(features: Tensor, order: NDArray[np.int64], size: int) -> NDAr
     batches = len(order) // size
     width = min(size, features.shape[1])
     chosen = torch.from_numpy(order[: batches * size]).reshape(batches, size)
-    found = [
-        torch.stack([feature_spectrum(features[rows]) for rows in part]).cpu().numpy()
-        for part in torch.split(chosen, AT_ONCE)
-        if len(part)
-    ]
-    return np.concatenate(found) if found else np.empty((0, width))
+    found = [feature_spectrum(features[rows]).cpu().numpy() for rows in chosen]
+    return np.stack(found) if found else np.empty((0, width))
 
 
 def smaller_half(size: int) -> int:
@@ -50,8 +44,11 @@ def smaller_half(size: int) -> int:
 
 def energy_share(spectra: NDArray[np.float64], part: slice) -> float:
     """The share of the squared singular values in `part` of each row, averaged over rows; NaN without energy."""
+    return float(energy_shares(spectra, part).mean()) if len(spectra) else math.nan
+
+
+def energy_shares(spectra: NDArray[np.float64], part: slice) -> NDArray[np.float64]:
+    """(batches, n) -> (batches,): the share of the squared singular values in `part`; NaN without energy."""
     energy = spectra**2
     total = energy.sum(axis=1)
-    if not len(spectra) or not (total > 0).all():
-        return float("nan")
-    return float((energy[:, part].sum(axis=1) / total).mean())
+    return np.asarray(energy[:, part].sum(axis=1) / np.where(total > 0, total, np.nan))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from transferkit.errors import InputError
-from transferkit.suggest import did_you_mean
-from transferkit_spectrum.angles import Comparison, Match, compare
+from transferkit.errors import InputError, did_you_mean
+from transferkit_spectrum.angles import Comparison
 from transferkit_spectrum.features import smaller_half
 
 if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
     from transferkit.model import TransferModel
 
 LOWER, HIGHER = 4, 3  # the layers of figure 1b: the first one and three of the first block, three of the last
@@ -45,6 +43,11 @@ class Layer:
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
     @property
+    def masked(self) -> int:
+        """How many directions are not determined."""
+        return int(self.found.masked.sum())
+
+    @property
     def larger_half(self) -> float:
         """The mean cosine over the larger half of the singular values."""
         return self.mean(slice(0, smaller_half(len(self.found.cosines))))
@@ -58,6 +61,11 @@ class Layer:
     def principal(self) -> float:
         """The root mean square cosine of the principal angles between the larger halves; NaN if not determined."""
         return float(np.sqrt((self.found.principal**2).mean())) if len(self.found.principal) else float("nan")
+
+    @property
+    def principal_least(self) -> float:
+        """The cosine of the largest of these angles; NaN if not determined."""
+        return float(self.found.principal.min()) if len(self.found.principal) else float("nan")
 
     @property
     def principal_chance(self) -> float:
@@ -84,38 +92,21 @@ def weights(model: TransferModel, patterns: Sequence[str] = ()) -> dict[str, Ten
     return {name: w for name, w in found.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
-def measure_layers(session: AnalysisSession, patterns: Sequence[str], match: Match, gaps: list[str]) -> list[Layer]:
-    """Every layer that both models have in one shape; what could not be compared goes into `gaps`."""
-    if not session.has("source"):
-        gaps.append("There is no source model, so no weights to compare with: the training began from scratch.")
-        return []
-    now, start = weights(session.model("target"), patterns), weights(session.model("source"))
-    common = [name for name, weight in now.items() if name in start and start[name].shape == weight.shape]
-    if len(common) < len(now):
-        rest = [name for name in now if name not in common]
-        gaps.append(
-            f"{len(rest)} of {len(now)} layers have no counterpart of the same shape in the source model and are left "
-            f"out: {_few(rest)}."
-        )
-    found = []
-    with session.progress(len(common), "singular vectors of the weights") as bar:
-        for name in common:
-            try:
-                found.append(Layer(name, tuple(now[name].shape), compare(now[name], start[name], match)))
-            except ValueError as error:
-                gaps.append(f"The layer {name} is left out: {error}.")
-            bar.advance(1)
-    return found
+def mean_over(layers: Sequence[Layer], of: Callable[[Layer], float]) -> float:
+    """The mean over the layers that have a value, each counting once; NaN where none has."""
+    values = [value for value in map(of, layers) if math.isfinite(value)]
+    return sum(values) / len(values) if values else math.nan
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+def relative_distance(layers: Sequence[Layer]) -> float:
+    """‖W − W⁰‖ / ‖W⁰‖ of all weights together; NaN without layers, and for W⁰ = 0."""
+    moved, length = (math.hypot(*(layer.found.norms[part] for layer in layers)) for part in (0, 1))
+    return moved / length if length else math.nan
 
 
 def shown(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
     """The lower and the higher layers of figure 1b: the first four and the last three, each once."""
-    lower = list(layers[:LOWER])
-    return lower, list(layers[max(len(lower), len(layers) - HIGHER) :])
+    return list(layers[:LOWER]), list(layers[max(LOWER, len(layers) - HIGHER) :])
 
 
 def binned(cosines: NDArray[np.float64], bins: int) -> NDArray[np.float64]:

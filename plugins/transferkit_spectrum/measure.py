@@ -1,23 +1,28 @@
-"""What the analyzer `spectrum` measures: angles of the weights, spectra of the features, and a sweep over stages."""
+"""What `spectrum` finds: angles of the weights, spectra of the features, and a sweep over stages."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.errors import InputError
-from transferkit_spectrum.features import batch_spectra, energy_share, smaller_half
-from transferkit_spectrum.layers import Layer, measure_layers
+from transferkit.report import attempt
+from transferkit.statistics import Estimate, sample_mean
+from transferkit_spectrum.angles import compare
+from transferkit_spectrum.features import batch_spectra, energy_share, energy_shares, smaller_half
+from transferkit_spectrum.layers import Layer, weights
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.model import TransferModel
-    from transferkit_spectrum.analyzer import Spectrum
+    from transferkit_spectrum.options import Options
 
 COLLAPSED = 0.999  # of the energy in the largest singular value
 
@@ -44,9 +49,14 @@ class Features:
         return energy_share(self.spectra, slice(0, 1))
 
     @property
-    def smaller_half(self) -> float:
-        """The share of the energy in the smaller half of the singular values."""
-        return energy_share(self.spectra, slice(smaller_half(self.spectra.shape[1]), None))
+    def smaller_shares(self) -> NDArray[np.float64]:
+        """(batches,) the share of the energy in the smaller half of the singular values."""
+        return energy_shares(self.spectra, slice(smaller_half(self.spectra.shape[1]), None))
+
+    @property
+    def smaller_half(self) -> Estimate:
+        """The same over batches."""
+        return sample_mean(self.smaller_shares).within(0)
 
     def smallest(self, k: int) -> float:
         """The share of the energy in the k smallest singular values."""
@@ -73,65 +83,97 @@ class SweepRow:
     features: Features | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Findings:
-    """Everything that was measured."""
+    """Everything that was measured, and what could not be."""
 
-    layers: list[Layer] = field(default_factory=list)
-    features: list[Features] = field(default_factory=list)
+    layers: list[Layer]
+    features: list[Features]
     """Source model, target model, then the further stages."""
-    sweep: list[SweepRow] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
+    sweep: list[SweepRow]
+    gaps: list[str]
 
     def of(self, name: str) -> Features | None:
         """The features of that model."""
         return next((found for found in self.features if found.name == name), None)
 
+    @property
+    def change(self) -> Estimate:
+        """The energy in the smaller half, after less before: over batches of the same images; NaN without either."""
+        before, after = self.of("source"), self.of("target")
+        if before is None or after is None or len(before.spectra) != len(after.spectra):
+            return Estimate(math.nan)
+        return sample_mean(after.smaller_shares - before.smaller_shares)
 
-def measure(session: AnalysisSession, options: Spectrum) -> Findings:
+
+def measure(session: AnalysisSession, options: Options) -> Findings:
     """All parts; what cannot be measured becomes a gap and costs only itself."""
-    found = Findings()
-    found.layers = measure_layers(session, options.layers, options.match, found.gaps)
-    reader = _Reader(session, options, found.gaps)
-    wanted: list[tuple[str, str]] = [(role, role) for role in ("source", "target") if session.has(role)]
-    for name, stage in [*wanted, *((name, name) for name in options.compare if name != session.stage_name)]:
-        known = reader.features(name, stage)
-        if known is not None:
-            found.features.append(known)
-    found.sweep = [row for row in (_sweep_row(session, reader, name, found.gaps) for name in options.sweep) if row]
-    return found
+    gaps: list[str] = []
+    layers = _layers(session, options, gaps)
+
+    @cache
+    def features(name: str) -> Features | None:
+        """Of a role or of a finished stage; said once where that is impossible."""
+        what = f"The features of {name} were not measured"
+        return attempt(gaps, what, lambda: _features(session, options, name))
+
+    names = [role for role in ("source", "target") if session.has(role)]
+    names += [stage for stage in options.compare if stage != session.stage_name]
+    found = [known for known in map(features, names) if known is not None]
+    rows = [row for stage in options.sweep if (row := _sweep_row(session, stage, features, gaps)) is not None]
+    return Findings(layers, found, rows, gaps)
 
 
-class _Reader:
-    """Feature spectra by model; every model's batches are of the same images in the same order."""
+def _layers(session: AnalysisSession, options: Options, gaps: list[str]) -> list[Layer]:
+    """Every layer that both models have in one shape."""
+    if not session.has("source"):
+        gaps.append("There is no source model, so no weights to compare with: the training began from scratch.")
+        return []
+    now, start = weights(session.model("target"), options.layers), weights(session.model("source"))
+    common = [name for name, weight in now.items() if name in start and start[name].shape == weight.shape]
+    rest = [name for name in now if name not in common]
+    if rest:
+        few = ", ".join(rest[:3]) + (", …" if len(rest) > 3 else "")
+        gaps.append(
+            f"{len(rest)} of {len(now)} layers have no counterpart of the same shape in the source model and are left "
+            f"out: {few}."
+        )
 
-    def __init__(self, session: AnalysisSession, options: Spectrum, gaps: list[str]) -> None:
-        self.session, self.options, self.gaps = session, options, gaps
-        self._known: dict[str, Features | None] = {}
+    def compared(name: str) -> Layer:
+        with _refusals():
+            return Layer(name, tuple(now[name].shape), compare(now[name], start[name], options.match))
 
-    def features(self, name: str, model: str) -> Features | None:
-        """The features of a role or of a finished stage; None and a gap where that is impossible."""
-        if name not in self._known:
-            try:
-                self._known[name] = self._measure(name, model)
-            except (InputError, ValueError) as error:
-                self.gaps.append(f"The features of {name} were not measured: {' '.join(str(error).split())}.")
-                self._known[name] = None
-        return self._known[name]
+    found = []
+    with session.progress(len(common), "singular vectors of the weights") as bar:
+        for name in common:
+            found.append(attempt(gaps, f"The layer {name} is left out", partial(compared, name)))
+            bar.advance(1)
+    return [layer for layer in found if layer is not None]
 
-    def _measure(self, name: str, model: str) -> Features:
-        session, options = self.session, self.options
-        of: str | TransferModel = model if model in ("source", "target") else session.stage_model(model)
-        features = session.predictions(of, options.data, options.split).features
-        if len(features) < options.batch_size:
-            raise InputError(
-                f"there are {len(features)} {options.data} images, fewer than a batch of {options.batch_size}; "
-                "lower batch_size"
-            )
-        order = session.rng("spectrum", "batches").permutation(len(features))
+
+def _features(session: AnalysisSession, options: Options, name: str) -> Features:
+    """Every model's batches are of the same images in the same order. Raises InputError where there are none."""
+    model: str | TransferModel = name if name in ("source", "target") else session.stage_model(name)
+    features = session.predictions(model, options.data, options.split).features
+    if len(features) < options.batch_size:
+        raise InputError(
+            f"there are {len(features)} {options.data} images, fewer than a batch of {options.batch_size}; "
+            "lower batch_size"
+        )
+    order = session.rng("spectrum", "batches").permutation(len(features))
+    with _refusals():
         spectra = batch_spectra(features, order, options.batch_size)
-        stage = session.stage_name if model == "target" else model
-        return Features(name, spectra, len(features), penalised=_bss(session, stage) is not None)
+    stage = session.stage_name if name == "target" else name
+    return Features(name, spectra, len(features), penalised=_bss(session, stage) is not None)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A model's numbers that have no spectrum are wrong input here."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _bss(session: AnalysisSession, stage: str | None) -> Any:
@@ -142,7 +184,9 @@ def _bss(session: AnalysisSession, stage: str | None) -> Any:
     return next((use for use in recipe.stage(stage).regularizers if use.use == "bss"), None)
 
 
-def _sweep_row(session: AnalysisSession, reader: _Reader, stage: str, gaps: list[str]) -> SweepRow | None:
+def _sweep_row(
+    session: AnalysisSession, stage: str, features: Callable[[str], Features | None], gaps: list[str]
+) -> SweepRow | None:
     if session.recipe is None or stage not in [known.name for known in session.recipe.stages]:
         gaps.append(f'The sweep has no stage "{stage}": it takes the names of stages of the recipe.')
         return None
@@ -158,7 +202,7 @@ def _sweep_row(session: AnalysisSession, reader: _Reader, stage: str, gaps: list
         "" if use is None else str(use.options.get("scale", "absolute")),
         max(tops, default=math.nan),
         tops[-1] if tops else math.nan,
-        reader.features(stage, stage),
+        features(stage),
     )
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from transferkit.analysis.plots import COLOURS, RULE, SOFT, short_name
+from transferkit.analysis import COLOURS, SOFT, curves, heat
 from transferkit_spectrum.features import smaller_half
 from transferkit_spectrum.layers import binned, shown
+from transferkit_spectrum.measure import Features, Findings
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from transferkit.analysis import AnalysisSession
-    from transferkit_spectrum.measure import Features, Findings
+
+    Floats = NDArray[np.float64]
 
 BINS = 40
 FLOOR = 1e-9  # of the largest singular value: below is rounding, which a logarithm would blow up
@@ -23,7 +28,7 @@ def draw(session: AnalysisSession, found: Findings) -> dict[str, str]:
     captions = {}
     if found.layers:
         captions["angles.svg"] = _angles(session, found)
-        captions["angles_by_layer.svg"] = _heat(session, found)
+        captions["angles_by_layer.svg"] = _by_layer(session, found)
         captions["distances.svg"] = _distances(session, found)
     if found.features:
         captions["spectrum.svg"] = _spectrum(session, found)
@@ -36,17 +41,14 @@ def draw(session: AnalysisSession, found: Findings) -> dict[str, str]:
 def _angles(session: AnalysisSession, found: Findings) -> str:
     lower, higher = shown(found.layers)
     with session.picture("angles", 6.4, 5.0) as (figure, axes):
-        for layers, style in ((lower, "-"), (higher, ":")):
+        for layers, style, colours in ((lower, "-", COLOURS), (higher, ":", COLOURS[len(lower) :])):
+            lines = {}
             for layer in layers:
                 parts = min(BINS, len(layer.found.cosines))
-                places = (np.arange(parts) + 0.5) / parts
-                axes.plot(
-                    places, binned(layer.found.cosines, parts), style, linewidth=1.8, label=short_name(layer.name, 30)
-                )
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1.03)
+                lines[layer.name] = ((np.arange(parts) + 0.5) / parts, binned(layer.found.cosines, parts))
+            curves(axes, lines, colours=colours, linestyle=style, linewidth=1.8)
+        axes.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="|cosine|")
         axes.set_xlabel("direction, from the largest singular value to the smallest")
-        axes.set_ylabel("|cosine|")
         figure.legend(loc="outside lower center", ncols=2)
     return (
         "Cosines between corresponding left singular vectors before and after fine-tuning, averaged over "
@@ -54,19 +56,12 @@ def _angles(session: AnalysisSession, found: Findings) -> str:
     )
 
 
-def _heat(session: AnalysisSession, found: Findings) -> str:
-    rows = np.stack([binned(layer.found.cosines, BINS) for layer in found.layers])
-    size = len(rows)
-    with session.picture("angles_by_layer", 6.4, min(2.4 + 0.14 * size, 7.0)) as (figure, axes):
-        axes.grid(visible=False)
-        axes.set_facecolor(RULE)  # what is not determined
-        image = axes.imshow(
-            rows, aspect="auto", vmin=0, vmax=1, cmap="viridis", interpolation="nearest", extent=(0, 1, size, 0)
-        )
-        ticks = np.unique(np.linspace(0, size - 1, min(size, 12)).round().astype(int))
-        axes.set_yticks(ticks + 0.5, [short_name(found.layers[i].name, 24) for i in ticks])
-        axes.set_xlabel("direction, from the largest singular value to the smallest")
-        figure.colorbar(image, ax=axes, label="|cosine|", shrink=0.9)
+def _by_layer(session: AnalysisSession, found: Findings) -> str:
+    cosines = [binned(layer.found.cosines, BINS) for layer in found.layers]
+    with session.picture("angles_by_layer", 6.4, min(2.4 + 0.14 * len(cosines), 7.0)) as (_, axes):
+        heat(axes, cosines, label="|cosine|", rows=[layer.name for layer in found.layers], low=0, high=1)
+        axes.set_xticks([0, BINS - 1], ["largest", "smallest"])
+        axes.set_xlabel("direction, by singular value")
     return (
         "The same for every layer, from the input at the top to the output at the bottom. Bright: the direction is "
         "where it was; grey: not determined, because of near-equal singular values."
@@ -76,19 +71,11 @@ def _heat(session: AnalysisSession, found: Findings) -> str:
 def _distances(session: AnalysisSession, found: Findings) -> str:
     values = [layer.found.distance for layer in found.layers]
     with session.picture("distances", 6.4, 3.4) as (_, axes):
-        axes.plot(np.arange(1, len(values) + 1), values, marker="o", markersize=3.5, linewidth=1.2)
+        curves(axes, {"": (np.arange(1, len(values) + 1), values)}, marker="o", markersize=3.5, linewidth=1.2)
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("layer, from the input to the output")
-        axes.set_ylabel("‖W − W⁰‖ / ‖W⁰‖")
+        axes.set(xlabel="layer, from the input to the output", ylabel="‖W − W⁰‖ / ‖W⁰‖")
         axes.locator_params(axis="x", integer=True)
     return "How far each layer's weights moved, relative to the norm of where they were."
-
-
-def _style(features: Features, index: int) -> dict[str, Any]:
-    """Grey for the source, a colour each for the others; dotted with BSS, as in the paper."""
-    colour = SOFT if features.name == "source" else COLOURS[index % len(COLOURS)]
-    name = short_name(features.name, 30) + (" (BSS)" if features.penalised else "")
-    return {"color": colour, "linestyle": ":" if features.penalised else "-", "linewidth": 2.0, "label": name}
 
 
 def _spectrum(session: AnalysisSession, found: Findings) -> str:
@@ -96,12 +83,8 @@ def _spectrum(session: AnalysisSession, found: Findings) -> str:
         for index, features in enumerate(found.features):
             values = features.mean
             kept = np.where(values > FLOOR * max(values[0], 1e-300), values, np.nan)
-            axes.plot(np.arange(1, len(values) + 1), kept, **_style(features, index))
+            _one_model(axes, features, index, kept)
         axes.set_yscale("log")
-        axes.locator_params(axis="x", integer=True)
-        axes.set_xlabel("index of the singular value")
-        axes.set_ylabel("singular value")
-        axes.legend(loc="upper right")
     return (
         "Singular values of batches of features, averaged over batches (figures 1c and 3b of the paper); dotted: "
         "trained with BSS. The scale is logarithmic."
@@ -111,34 +94,37 @@ def _spectrum(session: AnalysisSession, found: Findings) -> str:
 def _smaller_half(session: AnalysisSession, found: Findings) -> str:
     with session.picture("smaller_half", 6.4, 3.8) as (_, axes):
         for index, features in enumerate(found.features):
-            values = features.mean
-            start = min(smaller_half(len(values)), len(values) - 1)
-            axes.plot(np.arange(start + 1, len(values) + 1), values[start:], **_style(features, index))
+            start = min(smaller_half(len(features.mean)), len(features.mean) - 1)
+            _one_model(axes, features, index, features.mean[start:], start)
         axes.set_ylim(bottom=0)
-        axes.locator_params(axis="x", integer=True)
-        axes.set_xlabel("index of the singular value")
-        axes.set_ylabel("singular value")
-        axes.legend(loc="upper right")
     return "The smaller half of the same singular values, on a linear scale (figures 1d and 3c of the paper)."
 
 
+def _one_model(axes: Axes, features: Features, index: int, values: Floats, start: int = 0) -> None:
+    """Grey for the source, a colour each for the others; dotted with BSS, as in the paper."""
+    colour = SOFT if features.name == "source" else COLOURS[index % len(COLOURS)]
+    name, style = (f"{features.name} (BSS)", ":") if features.penalised else (features.name, "-")
+    places = np.arange(start + 1, start + len(values) + 1)
+    curves(axes, {name: (places, values)}, colours=[colour], linestyle=style, linewidth=2.0)
+    axes.locator_params(axis="x", integer=True)
+    axes.set(xlabel="index of the singular value", ylabel="singular value")
+    axes.legend(loc="upper right")
+
+
 def _sweep(session: AnalysisSession, found: Findings) -> str:
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for row in found.sweep:
+    lines: dict[str, tuple[list[int], list[float]]] = {}
+    for row in sorted(found.sweep, key=lambda row: row.k or 0):
         if row.k is not None:
             name = f"η = {row.eta:g}" if row.eta is not None else "η scheduled"
-            lines.setdefault(name + (", relative" if row.scale == "relative" else ""), []).append(
-                (row.k, row.top1_best)
-            )
+            ks, tops = lines.setdefault(name + ", relative" * (row.scale == "relative"), ([], []))
+            ks.append(row.k)
+            tops.append(100 * row.top1_best)
     with session.picture("sweep", 6.4, 3.8) as (_, axes):
-        for name, points in lines.items():
-            ks, tops = zip(*sorted(points), strict=True)
-            axes.plot(ks, [100 * top for top in tops], marker="o", label=name)
+        curves(axes, lines, marker="o")
         without = [100 * row.top1_best for row in found.sweep if row.k is None]
         for i, level in enumerate(without):
             axes.axhline(level, color=SOFT, linestyle="--", linewidth=1.2, label=None if i else "without BSS")
         axes.set_xticks(sorted({row.k for row in found.sweep if row.k is not None}))
-        axes.set_xlabel("k, how many singular values are penalised")
-        axes.set_ylabel("validation top-1, %")
+        axes.set(xlabel="k, how many singular values are penalised", ylabel="validation top-1, %")
         axes.legend(loc="best")
     return "Best validation accuracy by k (figure 3d of the paper shows error rates). One run each."

@@ -11,7 +11,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.recipe.schema import Stage
+    from transferkit import Stage
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def truncate(features: Tensor, r: int) -> Tensor:
 def _without_smallest(features: Tensor, r: int) -> Tensor:
     import torch
 
-    from transferkit_spectrum.decomposition import left_singular
+    from transferkit_spectrum.angles import left_singular
 
     smaller = min(features.shape)
     if not r or not smaller:
@@ -71,17 +71,11 @@ class TSVD:
     def transform_features(self, features: Tensor) -> Tensor:
         """Eq. 10 on the features of a batch, in training only. A batch with at most r components stays as it is."""
         if min(features.shape) <= self.r:
-            self._warn(features.shape[0])
+            if len(features) and not self._warned:
+                self._warned = True
+                text = "tsvd leaves batches of at most %d singular components as they are; one of %d images came"
+                log.warning(text, self.r, len(features))
             return features
         if not features.detach().isfinite().all():
             return features  # the loss will not be finite either: the core refuses it, or lets fp16 skip the step
         return _without_smallest(features, self.r)
-
-    def _warn(self, images: int) -> None:
-        if images and not self._warned:
-            self._warned = True
-            log.warning(
-                "tsvd leaves batches of at most %d singular components as they are; one of %d images came",
-                self.r,
-                images,
-            )

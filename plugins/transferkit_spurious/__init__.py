@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_spurious.interventions import intervene
-    from transferkit_spurious.local import lime
-
-__all__ = ["intervene", "lime"]
-
-__getattr__ = transferkit.lazy(
-    __name__, {"intervene": "transferkit_spurious.interventions", "lime": "transferkit_spurious.local"}
-)
+    from transferkit import Register
+    from transferkit_spurious.interventions import intervene as intervene
+    from transferkit_spurious.local import lime as lime
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,63 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from transferkit.names import DatasetName, StageName
+from transferkit.report import Metric
+from transferkit_spurious.options import INTERVENTIONS, Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.report import Report
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Column = Annotated[int, Field(ge=0)]
-Intervention = Literal["permute", "shift", "scale", "occlude", "correlate"]
-INTERVENTIONS: tuple[Intervention, ...] = ("permute", "shift", "scale", "occlude", "correlate")
+
+def _about(key: str, name: str, how: str) -> Metric:
+    return Metric(f"{key}_{how}", name.format(how), more="worse", interval=True)
 
 
 @dataclass
-class Spurious:
+class Spurious(Options):
     """Change some inputs and see what that does to loss and answer; ask a local linear model which inputs count."""
 
-    blocks: Annotated[
-        dict[str, tuple[Column, Column]], Field(min_length=1, description="tables: {name: [first column, end)}")
-    ] = field(default_factory=lambda: {"spurious": (0, 20), "shared": (20, 30), "target": (30, 50)})
-    suspect: Annotated[str, Field(description="tables: the block that the metrics and the verdict are about")] = (
-        "spurious"
-    )
-    stages: Annotated[list[StageName], Field(description="further stages whose models are compared")] = field(
-        default_factory=list
-    )
-    restored: Annotated[
-        DatasetName | None,
-        Field(description="tables: the same rows with other values in the suspect block"),
-    ] = None
-    rows: Annotated[int, Field(ge=2, description="tables: at most so many validation rows")] = 2000
-    instances: Annotated[int, Field(ge=0, description="tables: rows that LIME explains; 0 leaves it out")] = 50
-    samples: Annotated[int, Field(ge=10, description="tables: perturbed rows per explanation")] = 1000
-    images: Annotated[int, Field(ge=2, description="images: at most so many validation images")] = 64
-    grid: Annotated[int, Field(ge=1, le=32, description="images: patches per side that are occluded one by one")] = 6
-    region: Annotated[
-        tuple[Share, Share, Share, Share] | None,
-        Field(description="images: [left, top, width, height] in shares, to be occluded, shifted and permuted"),
-    ] = None
-    bootstrap: Annotated[int, Field(ge=0, description="resamples of rows or images for the intervals; 0: none")] = 1000
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "loss",
-        "loss_restored",
-        *(f"change_{how}" for how in INTERVENTIONS),
-        *(f"moved_{how}" for how in INTERVENTIONS),
-        *(f"excess_{how}" for how in INTERVENTIONS),
-        "lime_suspect",
-        "lime_suspect_share",
-        "lime_suspect_excess",
-        "patch_change_max",
-        "patch_moved_max",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "loss", "loss", more="worse", interval=True,
+            answers="How far off is the target model on unchanged inputs?",
+        ),
+        Metric(
+            "loss_restored", "loss with restored columns", more="worse", interval=True,
+            answers="How far off is it where the suspect columns have their other values?",
+        ),
+        *(_about("change", "change of the loss under {}", how) for how in INTERVENTIONS),
+        *(_about("moved", "move of the answer under {}", how) for how in INTERVENTIONS),
+        *(_about("excess", "move beyond the baseline's under {}", how) for how in INTERVENTIONS),
+        Metric(
+            "lime_suspect", "impact of a suspect column", more="worse", interval=True,
+            answers="How much does the answer hang on a suspect column, on average?",
+        ),
+        Metric(
+            "lime_floor", "impact of a suspect column by noise alone", interval=True,
+            answers="How large would that be if the answer did not hang on it at all?",
+        ),
+        Metric(
+            "lime_suspect_share", "share of the impact", "share", more="worse", interval=True,
+            answers="Which part of the impact of all columns is that of the suspect ones?",
+        ),
+        Metric(
+            "lime_suspect_excess", "impact beyond the baseline's", more="worse", interval=True,
+            answers="How much more does the answer hang on a suspect column than the baseline's?",
+        ),
+        Metric(
+            "patch_change_max", "change of the loss by the patch that matters most", more="worse", interval=True,
+            answers="What does hiding the patch that one half of the images chose do to the loss on the other?",
+        ),
+        Metric(
+            "patch_moved_max", "move by the patch that matters most", "points", more="worse", interval=True,
+            answers="How far does hiding that patch move the label's probability, on the other half?",
+        ),
+    )  # fmt: skip
     takes_tables: ClassVar[bool] = True
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -54,17 +54,11 @@ def intervene(
     elif how == "correlate":
         if output is None or len(output) != len(x):
             raise ValueError("correlate needs the output of every row")
-        changed[:, chosen] = centre + spread * _standardised(output)[:, None]
+        wide = np.asarray(output, np.float64)
+        changed[:, chosen] = centre + spread * ((wide - wide.mean()) / (wide.std() or 1.0))[:, None]
     else:
         raise ValueError(f"no intervention is called {how!r}")
     return changed
-
-
-def _standardised(output: Numbers) -> Numbers:
-    wide = np.asarray(output, np.float64)
-    sd = wide.std()
-    centred: Numbers = wide - wide.mean()
-    return centred / sd if sd > 0 else centred
 
 
 def intervene_region(images: Tensor, box: Box, how: str, rng: np.random.Generator | None = None) -> Tensor:

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from transferkit.analysis.plots import COLOURS, SOFT, short_name
-from transferkit_spurious.analyzer import INTERVENTIONS
-
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit_spurious import regions, rows
-    from transferkit_spurious.analyzer import Spurious
+from transferkit.analysis import COLOURS, SOFT, AnalysisSession, curves, dots, heat, legend_above, short_name
+from transferkit_spurious.findings import Findings, Lime, Patches
+from transferkit_spurious.options import INTERVENTIONS, Options
 
 
-def of_rows(session: AnalysisSession, options: Spurious, found: rows.Table) -> dict[str, str]:
-    """{file: caption}: the suspect block under every intervention, and LIME by column."""
-    captions = {"moved.svg": _moved(session, options, found)}
-    if found.impact:
-        captions["lime.svg"] = _lime(session, options, found)
+def draw(session: AnalysisSession, options: Options, found: Findings) -> dict[str, str]:
+    """{file: caption}: the suspect block under every intervention and LIME by column, or every model's patches."""
+    captions = {}
+    if not found.patches:
+        captions["moved.svg"] = _moved(session, options, found)
+    if found.lime is not None:
+        captions["lime.svg"] = _lime(session, options, found.lime)
+    for number, (name, patches) in enumerate(found.patches.items()):
+        captions[f"patches-{number}.svg"] = _patches(session, f"patches-{number}", name, patches)
     return captions
 
 
-def _moved(session: AnalysisSession, options: Spurious, found: rows.Table) -> str:
+def _moved(session: AnalysisSession, options: Options, found: Findings) -> str:
     """Points on a log axis, because a source model that needs these columns dwarfs the others."""
-    models, places = list(found.loss), np.arange(len(INTERVENTIONS))
-    width = 0.6 / len(models)
+    places, width, known = np.arange(len(INTERVENTIONS)), 0.6 / len(found.models), []
     with session.picture("moved", 6.4, 4.0) as (_, axes):
-        for i, name in enumerate(models):
-            effects = [found.effect(name, options.suspect, how) for how in INTERVENTIONS]
-            moved = [one.moved for one in effects if one is not None]
-            x = places + width * (i - (len(models) - 1) / 2)
-            means = [one.mean for one in moved]
-            ends = np.array([[one.mean - one.low, one.high - one.mean] for one in moved]).T.clip(min=0)
-            whiskers = ends if all(one.known for one in moved) else None
-            axes.errorbar(x, means, whiskers, fmt="o", color=COLOURS[i % 8], capsize=3, label=short_name(name))
-        if all(one.moved.mean > 0 for one in found.effects if one.block == options.suspect):
+        for i, name in enumerate(found.loss):
+            moved = [found.effects[name, options.suspect, how].moved for how in INTERVENTIONS]
+            x = places + width * (i - (len(found.models) - 1) / 2)
+            dots(axes, x, moved, colour=COLOURS[i % len(COLOURS)], label=short_name(name))
+            known += [one.value for one in moved]
+        if min(known) > 0:
             axes.set_yscale("log")
         axes.set_xticks(places, INTERVENTIONS)
         axes.set_ylabel("the answer moves by, s.d.")
-        axes.legend(loc="lower left", ncols=len(models), bbox_to_anchor=(0, 1))
+        legend_above(axes, len(found.models))
     first, end = options.blocks[options.suspect]
     return (
         f"How far the answers move when the columns {first} to {end - 1} ({options.suspect}) are changed, with 95 % "
@@ -48,35 +42,25 @@ def _moved(session: AnalysisSession, options: Spurious, found: rows.Table) -> st
     )
 
 
-def _lime(session: AnalysisSession, options: Spurious, found: rows.Table) -> str:
+def _lime(session: AnalysisSession, options: Options, lime: Lime) -> str:
+    means = {name: impact.mean(axis=0) for name, impact in lime.impact.items()}
     with session.picture("lime", 6.4, 3.8) as (_, axes):
-        for i, (name, impact) in enumerate(found.impact.items()):
-            means = impact.mean(axis=0)
-            axes.plot(np.arange(len(means)), means, "o", markersize=3.5, color=COLOURS[i % 8], label=short_name(name))
+        lines = {name: (np.arange(len(values)), values) for name, values in means.items()}
+        curves(axes, lines, linestyle="none", marker="o", markersize=3.5)
         for first, _ in sorted(options.blocks.values())[1:]:
             axes.axvline(first - 0.5, color=SOFT, linewidth=0.8, linestyle="--")
         axes.set_xlabel("column")
         axes.set_ylabel("impact on the answer, s.d.")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="lower left", ncols=len(found.impact), bbox_to_anchor=(0, 1))
+        legend_above(axes, len(lines))
     return (
         "LIME: |coefficient x s.d. of the column|, mean over the explained rows, per column; dashed lines part the "
         f"blocks ({', '.join(options.blocks)})."
     )
 
 
-def of_images(session: AnalysisSession, found: regions.Pictures) -> dict[str, str]:
-    """{file: caption}: a map of patches for every model."""
-    captions = {}
-    for number, (name, (_, moved)) in enumerate(found.patches.items()):
-        file = f"patches-{number}"
-        with session.picture(file, 4.2, 3.6) as (figure, axes):
-            drawn = axes.imshow(moved, cmap="Blues", vmin=0)
-            axes.grid(visible=False)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            figure.colorbar(drawn, ax=axes, label="label's probability moves by")
-        captions[f"{file}.svg"] = (
-            f"{name}: what occluding each patch does to the label's probability, mean over images."
-        )
-    return captions
+def _patches(session: AnalysisSession, file: str, name: str, patches: Patches) -> str:
+    with session.picture(file, 4.2, 3.6) as (_, axes):
+        heat(axes, patches.moved, label="label's probability moves by", low=0, colours="Blues")
+        axes.set_aspect("equal")
+    return f"{name}: what occluding each patch does to the label's probability, mean over images."

@@ -2,82 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from transferkit_spurious.intervals import Interval, Resampled
-from transferkit_spurious.interventions import intervene_region, patches, region_box
-from transferkit_spurious.models import Subject
+from transferkit.analysis import AnalysisSession
+from transferkit_spurious.findings import REGION, Effect, Findings, Patches, Subject, against_baseline, average
+from transferkit_spurious.interventions import Numbers, intervene_region, patches, region_box
+from transferkit_spurious.options import Options
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from transferkit.analysis import AnalysisSession
-    from transferkit_spurious.analyzer import Spurious
-
-Numbers = NDArray[np.floating[Any]]
 ON_IMAGES = ("occlude", "shift", "permute")
 BATCH = 32
 
 
-@dataclass
-class Pictures:
-    """Everything measured on images."""
-
-    images: int
-    split: str
-    loss: dict[str, Interval] = field(default_factory=dict)
-    patches: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
-    """{model: (change of the loss, |change of the label's probability|), each (rows, columns)}."""
-    effects: dict[tuple[str, str], tuple[Interval, Interval]] = field(default_factory=dict)
-    """{(model, intervention on the region): (change of the loss, |change of the label's probability|)}."""
-    excess: dict[tuple[str, str], Interval] = field(default_factory=dict)
-
-
-def measure(session: AnalysisSession, options: Spurious, subjects: list[Subject]) -> Pictures:
+def measure_images(session: AnalysisSession, options: Options, models: list[Subject]) -> Findings:
     """All probes of all models on the same validation images."""
-    import torch
-
     split = session.overlay_split()
     samples = session.samples("target", split)
     count = min(options.images, len(samples))
     chosen = np.sort(session.rng("spurious", "images").permutation(len(samples))[:count])
     images, labels = samples.batch(chosen, np.zeros_like(chosen))
-    boot = Resampled(count, options.bootstrap, session.rng("spurious", "bootstrap"))
-    found = Pictures(count, split)
+    classes = labels.numpy()
+    found = Findings(models, count, split, classes=len(np.unique(classes)))
     height, width = images.shape[2:]
     boxes = patches(options.grid, height, width)
-    rows = min(options.grid, height)
+    rows, region = min(options.grid, height), region_box(options.region or (0, 0, 1, 1), height, width)
+    changes = ON_IMAGES if options.region else ()
     moved: dict[tuple[str, str], Numbers] = {}
-    passes = 1 + len(boxes) + (len(ON_IMAGES) if options.region else 0)
-    with session.progress(len(subjects) * passes, "spurious: changed images") as bar, torch.no_grad():
-        for subject in subjects:
+    work = len(models) * (1 + len(boxes) + len(changes))
+    with session.progress(work, "spurious: changed images") as bar, torch.no_grad():
+        for subject in models:
             before = _answers(session, subject, images, labels)
-            found.loss[subject.name] = boot.mean(before[0])
+            found.loss[subject.name] = average(before[0], classes)
             bar.advance(1)
             gaps = []
             for box in boxes:
                 after = _answers(session, subject, intervene_region(images, box, "occlude"), labels)
-                gaps.append([float((after[0] - before[0]).mean()), float(np.abs(after[1] - before[1]).mean())])
+                gaps.append([after[0] - before[0], np.abs(after[1] - before[1])])
                 bar.advance(1)
-            change, shift = np.array(gaps).T.reshape(2, rows, -1)
-            found.patches[subject.name] = (change, shift)
-            for how in ON_IMAGES if options.region else ():
-                box = region_box(options.region or (0, 0, 1, 1), height, width)
-                changed = intervene_region(images, box, how, session.rng("spurious", how))
+            found.patches[subject.name] = _patches(np.array(gaps), classes, rows)
+            for how in changes:
+                changed = intervene_region(images, region, how, session.rng("spurious", how))
                 after = _answers(session, subject, changed, labels)
                 moved[subject.name, how] = np.abs(after[1] - before[1])
-                effect = boot.mean(after[0] - before[0]), boot.mean(moved[subject.name, how])
-                found.effects[subject.name, how] = effect
+                effect = Effect(average(after[0] - before[0], classes), average(moved[subject.name, how], classes))
+                found.effects[subject.name, REGION, how] = effect
                 bar.advance(1)
-    baseline = next((one.name for one in subjects if one.role == "baseline"), None)
-    for name, how in moved:
-        if baseline is not None and name != baseline:
-            found.excess[name, how] = boot.mean(moved[name, how] - moved[baseline, how])
+    found.excess = against_baseline(models, moved, classes)
     return found
+
+
+def _patches(gaps: Numbers, classes: NDArray[np.int64], rows: int) -> Patches:
+    """(patches, 2, n) changes of loss and probability by patch and image.
+
+    The largest of many noisy means is too large: the patch is chosen by every other image, and measured on the rest.
+    """
+    change, moved = gaps.mean(axis=2).T.reshape(2, rows, -1)
+    most = int(gaps[:, 1, ::2].mean(axis=1).argmax())
+    effect = Effect(*(average(values, classes[1::2]) for values in gaps[most, :, 1::2]))
+    return Patches(change, moved, divmod(most, change.shape[1]), effect)
 
 
 def _answers(session: AnalysisSession, subject: Subject, images: Tensor, labels: Tensor) -> tuple[Numbers, Numbers]:

@@ -1,128 +1,127 @@
-"""What the analyzer `spurious` says: metrics, verdict, small print, tables and pictures put together."""
+"""What `spurious` says of what it found: metrics and tables here, sentences and pictures next door."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
-from transferkit.data.tables import TableSamples
-from transferkit.report import Report
-from transferkit_spurious import pictures, regions, rows, tables, verdict
-from transferkit_spurious.analyzer import INTERVENTIONS, Spurious
-from transferkit_spurious.models import Subject, subjects
+import numpy as np
 
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
+from transferkit.analysis import AnalysisSession
+from transferkit.report import Report, Table
+from transferkit.statistics import Estimate, ratio
+from transferkit_spurious.findings import REGION, Effect, Findings, Lime
+from transferkit_spurious.measure import measure
+from transferkit_spurious.options import INTERVENTIONS, Options
+from transferkit_spurious.pictures import draw
+from transferkit_spurious.verdict import notes, verdict
 
-BUILT_IN = (
-    "Where the target ignores columns that are independent of all others, putting them in another order of the rows "
-    "(permute, or a table with them restored) changes nothing in law: that it hardly matters to a model is built in "
-    "and says nothing about transfer. Shift, scale and correlate leave the law of the training data, and can tell."
-)
+UNKNOWN = Estimate(math.nan)
 
 
-def report(session: AnalysisSession, options: Spurious) -> Report:
+def report(session: AnalysisSession, options: Options) -> Report:
     """Everything `Spurious.analyze` returns."""
-    if isinstance(session.samples("target", session.overlay_split()), TableSamples):
-        return _of_rows(session, options)
-    return _of_images(session, options)
-
-
-def _of_rows(session: AnalysisSession, options: Spurious) -> Report:
-    models = subjects(session, options, source=True)
-    found = rows.measure(session, options, models)
-    metrics = dict.fromkeys(Spurious.metrics, math.nan)
-    metrics["loss"] = found.loss["target"].mean
-    if "target" in found.restored:
-        metrics["loss_restored"] = found.restored["target"][0].mean
-    for how in INTERVENTIONS:
-        effect = found.effect("target", options.suspect, how)
-        if effect is not None:
-            metrics[f"change_{how}"], metrics[f"moved_{how}"] = effect.change.mean, effect.moved.mean
-        if ("target", how) in found.excess:
-            metrics[f"excess_{how}"] = found.excess["target", how].mean
-    if found.impact:
-        first, end = options.blocks[options.suspect]
-        total = found.impact["target"].sum()
-        metrics["lime_suspect"] = found.impact_by_block["target", options.suspect].mean
-        if total > 0:
-            metrics["lime_suspect_share"] = float(found.impact["target"][:, first:end].sum() / total)
-        if "target" in found.impact_excess:
-            metrics["lime_suspect_excess"] = found.impact_excess["target"].mean
-    drawn = pictures.of_rows(session, options, found)
+    found = measure(session, options)
     return Report(
-        metrics=metrics,
-        tables=tables.of_rows(options, found),
-        figures=list(drawn),
-        captions=drawn,
-        verdict=verdict.of_rows(options, found),
-        notes=_row_notes(session, options, found, models),
-        gaps=_gaps(models),
+        metrics=metrics(options, found),
+        tables=tables(options, found),
+        captions=draw(session, options, found),
+        verdict=verdict(options, found),
+        notes=notes(session, options, found),
+        gaps=found.gaps,
     )
 
 
-def _row_notes(session: AnalysisSession, options: Spurious, found: rows.Table, models: list[Subject]) -> list[str]:
-    notes = [
-        BUILT_IN,
-        f"{found.rows} rows of the split {session.overlay_split()}; intervals: 95 %, bootstrap over rows "
-        f"({options.bootstrap} resamples, seed {session.seed}). They are of rows, not of trainings: repeat for those.",
-        "Change: of the squared error. Moved: |changed answer - answer|, in units of the standardised output. Shift is "
-        "by one s.d. of the training column, scale twice as far from its mean, occlude its mean, correlate the "
-        "standardised output in its place, so that it gives the answer away.",
-        *_who(session, models),
+def metrics(options: Options, found: Findings) -> dict[str, Estimate]:
+    """Every metric that the analyzer declares, of the target model."""
+    block = REGION if found.patches else options.suspect
+    effects = {how: found.effects.get(("target", block, how), Effect(UNKNOWN, UNKNOWN)) for how in INTERVENTIONS}
+    suspect = floor = share = excess = patch_change = patch_moved = UNKNOWN
+    if found.lime is not None:
+        key, impact = ("target", options.suspect), found.lime.impact["target"]
+        suspect, floor = found.lime.by_block[key], found.lime.floor[key]
+        above = impact[:, slice(*options.blocks[options.suspect])].sum(axis=1)
+        share = ratio(above, impact.sum(axis=1), np.arange(len(impact)))
+        excess = found.lime.excess.get(key, UNKNOWN)
+    if found.patches:
+        patch_change, patch_moved = found.patches["target"].effect.change, found.patches["target"].effect.moved
+    return {
+        "loss": found.loss["target"],
+        "loss_restored": found.restored.get("target", (UNKNOWN, UNKNOWN))[0],
+        **{f"change_{how}": effect.change for how, effect in effects.items()},
+        **{f"moved_{how}": effect.moved for how, effect in effects.items()},
+        **{f"excess_{how}": found.excess.get(("target", how), UNKNOWN) for how in INTERVENTIONS},
+        "lime_suspect": suspect,
+        "lime_floor": floor,
+        "lime_suspect_share": share,
+        "lime_suspect_excess": excess,
+        "patch_change_max": patch_change,
+        "patch_moved_max": patch_moved,
+    }
+
+
+def tables(options: Options, found: Findings) -> dict[str, Table]:
+    """What was measured, on tables or on images."""
+    return _of_images(found) if found.patches else _of_rows(options, found)
+
+
+def _of_rows(options: Options, found: Findings) -> dict[str, Table]:
+    """Effects by block, against the baseline, restored columns, LIME by block and by column."""
+    effects = [
+        {"model": model, "block": block, "intervention": how, "loss": found.loss[model].value} | _both(effect)
+        for (model, block, how), effect in found.effects.items()
     ]
-    if found.own_rows.get("source") not in (None, found.own_rows["target"]):
-        notes.append(f'The source model was given rows of "{found.own_rows["source"]}", the others the target\'s.')
-    if options.instances:
-        notes.append(
-            f"LIME: {options.instances} rows, {options.samples} perturbed rows each, the same for every model; impact "
-            "is |coefficient x s.d. of the column|, intervals are over the explained rows. Absolute values never "
-            "average to 0: compare models and blocks."
-        )
-    return notes
-
-
-def _of_images(session: AnalysisSession, options: Spurious) -> Report:
-    models = subjects(session, options, source=False)
-    found = regions.measure(session, options, models)
-    metrics = dict.fromkeys(Spurious.metrics, math.nan)
-    metrics["loss"] = found.loss["target"].mean
-    change, moved = found.patches["target"]
-    metrics["patch_change_max"], metrics["patch_moved_max"] = float(change.max()), float(moved.max())
-    for how in regions.ON_IMAGES:
-        if ("target", how) in found.effects:
-            one = found.effects["target", how]
-            metrics[f"change_{how}"], metrics[f"moved_{how}"] = one[0].mean, one[1].mean
-        if ("target", how) in found.excess:
-            metrics[f"excess_{how}"] = found.excess["target", how].mean
-    drawn = pictures.of_images(session, found)
-    notes = [
-        f"{found.images} images of the split {found.split}; intervals: 95 %, bootstrap over images "
-        f"({options.bootstrap} resamples, seed {session.seed}).",
-        "Occluded is the mean colour of the preprocessing; shift adds its standard deviation; permute shows what "
-        "another image has there. Moved: |change of the label's probability|. Any of these makes images that the model "
-        "was not trained on, and a patch that matters need not be spurious: look at the pictures.",
-        *_who(session, models),
+    excess = [
+        {"model": model, "block": options.suspect, "intervention": how} | gap.columns("moved_minus_baseline")
+        for (model, how), gap in found.excess.items()
     ]
-    return Report(
-        metrics=metrics,
-        tables=tables.of_images(found),
-        figures=list(drawn),
-        captions=drawn,
-        verdict=verdict.of_images(found),
-        notes=notes,
-        gaps=_gaps(models) + ([] if options.region else ["No region was named, so none was shifted or permuted."]),
-    )
+    restored = [
+        {"model": model, "loss": found.loss[model].value, "loss_restored": loss.value} | change.columns("change")
+        for model, (loss, change) in found.restored.items()
+    ]
+    impact = [] if found.lime is None else _by_block(found.lime)
+    rows = {"interventions": effects, "against_baseline": excess, "restored": restored, "lime": impact}
+    made = {name: Table.of(some) for name, some in rows.items() if some}
+    if found.lime is None:
+        return made
+    means, columns = np.stack([impact.mean(axis=0) for impact in found.lime.impact.values()]), []
+    for column, of_models in enumerate(means.T.tolist()):
+        inside = (name for name, (first, end) in options.blocks.items() if first <= column < end)
+        columns.append([column, next(inside, "–"), *of_models])
+    names = ["column", "block", *found.lime.impact]  # a stage may be called "block"
+    return made | {"lime_columns": Table(names, columns, folded=True)}
 
 
-def _who(session: AnalysisSession, models: list[Subject]) -> list[str]:
-    return [f"{one.name}: {session.describe(one.role)}." for one in models if one.role != "stage"]
-
-
-def _gaps(models: list[Subject]) -> list[str]:
-    if any(one.role == "baseline" for one in models):
-        return []
+def _by_block(lime: Lime) -> list[dict[str, Any]]:
+    """The impact of every model's blocks beside what noise alone would make of it."""
     return [
-        "There is no baseline (a model of the target task from scratch), so what fine-tuning carried over cannot be "
-        "told from what the target itself teaches: name one with baseline."
+        {"model": model, "block": block}
+        | mean.columns("impact")
+        | lime.floor[model, block].columns("floor", "floor_low", "floor_high")
+        | lime.beyond[model, block].columns("impact_minus_floor", "beyond_low", "beyond_high")
+        for (model, block), mean in lime.by_block.items()
     ]
+
+
+def _of_images(found: Findings) -> dict[str, Table]:
+    """Every patch, and the region."""
+    patches = [
+        {"model": name, "row": row, "column": column, "change": float(change), "moved": float(one.moved[row, column])}
+        for name, one in found.patches.items()
+        for (row, column), change in np.ndenumerate(one.change)
+    ]
+    region = [
+        {"model": model, "intervention": how} | _both(effect) for (model, _, how), effect in found.effects.items()
+    ]
+    excess = [
+        {"model": model, "intervention": how} | gap.columns("moved_minus_baseline")
+        for (model, how), gap in found.excess.items()
+    ]
+    rows = {"region": region, "against_baseline": excess}
+    return {"patches": Table.of(patches, folded=True)} | {name: Table.of(some) for name, some in rows.items() if some}
+
+
+def _both(effect: Effect) -> dict[str, Any]:
+    return effect.change.columns("change", "change_low", "change_high") | effect.moved.columns(
+        "moved", "moved_low", "moved_high"
+    )

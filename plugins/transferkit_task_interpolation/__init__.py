@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_task_interpolation.coupling import optimal_coupling
-    from transferkit_task_interpolation.lams import schedule, target_counts
-    from transferkit_task_interpolation.trajectory import path_length
-
-__all__ = ["optimal_coupling", "path_length", "schedule", "target_counts"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "optimal_coupling": "transferkit_task_interpolation.coupling",
-        "path_length": "transferkit_task_interpolation.trajectory",
-        "schedule": "transferkit_task_interpolation.lams",
-        "target_counts": "transferkit_task_interpolation.lams",
-    },
-)
+    from transferkit import Register
+    from transferkit_task_interpolation.coupling import optimal_coupling as optimal_coupling
+    from transferkit_task_interpolation.lams import schedule as schedule
+    from transferkit_task_interpolation.lams import target_counts as target_counts
+    from transferkit_task_interpolation.trajectory import path_length as path_length
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -11,17 +11,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from transferkit.analysis.cache import Cache
-from transferkit.data.digest import samples_digest
+from transferkit.data import samples_digest
 from transferkit.errors import InputError
-from transferkit.model.digest import backbone_digest
+from transferkit.model import backbone_digest, features_of
 from transferkit_task_interpolation.coupling import optimal_coupling
 from transferkit_task_interpolation.partners import SparseCoupling
 
 if TYPE_CHECKING:
-    from transferkit.data.samples import Samples
+    from transferkit import Workspace
+    from transferkit.data import Samples
     from transferkit.model import TransferModel
-    from transferkit.training.workspace import Workspace
     from transferkit_task_interpolation.partners import Indices
 
 VERSION = 1  # of the procedure: older cached results are not used
@@ -57,9 +56,7 @@ def coupling_of(session: Workspace, source: Samples, blocks: int | None) -> Spar
         "seed": session.seed if parts > 1 else 0,
         "stage": session.stage.name if parts > 1 else "",
     }
-    cache = Cache(session.cache / "results")
-    with session.accelerator.main_process_first():  # the others find it in the cache
-        found = cache.get(facts, lambda: _tensors(_coupled(session, reference, source, parts)))
+    found = session.cached(facts, lambda: _tensors(_coupled(session, reference, source, parts)))
     return SparseCoupling(found["starts"].numpy(), found["sources"].numpy(), found["shares"].numpy())
 
 
@@ -115,12 +112,8 @@ def sparse(rows: Indices, columns: Indices, shares: Features, targets: int) -> S
     return SparseCoupling(starts, columns.astype(np.int64), shares / sums[rows])
 
 
-@torch.no_grad()
 def _features(session: Workspace, reference: TransferModel, samples: Samples, which: str) -> Features:
     """(n, d) pre-logits on the evaluation transform, in order."""
-    found = []
-    with session.progress(len(samples), f"task_interpolation: features of the {which} images") as bar:
-        for images, labels in samples.evaluation_batches(session.stage.batch_size, session.device):
-            found.append(reference(images).features.float().cpu().numpy())
-            bar.advance(len(labels))
-    return np.concatenate(found).astype(np.float64)
+    text, batch_size = f"task_interpolation: features of the {which} images", session.stage.batch_size
+    features, _ = features_of(reference, samples, session.progress, text, batch_size=batch_size)
+    return features.double().numpy()

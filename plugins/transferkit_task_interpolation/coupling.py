@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment, linprog
+from scipy.sparse import eye, kron, vstack
 
-    Matrix = NDArray[np.float64]
-
+Matrix = NDArray[np.float64]
 SMALL = 10_000  # cells up to which the linear program is quick: no need to look for POT
 
 
@@ -23,8 +23,6 @@ def optimal_coupling(cost: Any, a: Any = None, b: Any = None) -> Matrix:
     solves large programs faster. Raises ValueError for a cost that is no finite matrix and for weights that are
     negative, of the wrong number or of different sums.
     """
-    import numpy as np
-
     matrix = np.asarray(cost, dtype=np.float64)
     if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
         raise ValueError(f"the cost must be a finite matrix that is not empty; this one has the shape {matrix.shape}")
@@ -39,8 +37,6 @@ def optimal_coupling(cost: Any, a: Any = None, b: Any = None) -> Matrix:
 
 
 def _weights(given: Any, size: int, name: str) -> Matrix:
-    import numpy as np
-
     if given is None:
         return np.full(size, 1.0 / size)
     weights = np.asarray(given, dtype=np.float64)
@@ -52,9 +48,6 @@ def _weights(given: Any, size: int, name: str) -> Matrix:
 
 
 def _assignment(cost: Matrix, weight: float) -> Matrix:
-    import numpy as np
-    from scipy.optimize import linear_sum_assignment
-
     coupling = np.zeros_like(cost)
     coupling[linear_sum_assignment(cost)] = weight
     return coupling
@@ -62,10 +55,6 @@ def _assignment(cost: Matrix, weight: float) -> Matrix:
 
 def _linear_program(cost: Matrix, rows: Matrix, columns: Matrix) -> Matrix:
     """Minimise over Γ >= 0. Numbers are brought to the order of 1, which the solver's tolerances are made for."""
-    import numpy as np
-    from scipy.optimize import linprog
-    from scipy.sparse import eye, kron, vstack
-
     n, m = cost.shape
     unit = float(rows.sum()) / max(n, m)
     # what a whole row or column costs more does not change the best coupling

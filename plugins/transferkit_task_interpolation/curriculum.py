@@ -9,20 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from transferkit.names import DatasetName
-from transferkit_task_interpolation.contradictions import contradictions
-from transferkit_task_interpolation.lams import Plan, schedule, target_counts
-from transferkit_task_interpolation.pace import BAND, Pace
+from transferkit.data import DatasetName
+from transferkit_task_interpolation.lams import BAND, Pace, Plan, schedule, target_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.data.samples import Samples
-    from transferkit.data.streams import Combined, Partner, Stream
+    from transferkit import Combined, Partner, Session, Stage, Stream, Workspace
+    from transferkit.data import Samples
     from transferkit.model import SourceHead
-    from transferkit.recipe.schema import Stage
-    from transferkit.training.session import Session
-    from transferkit.training.workspace import Workspace
 
 HEADS: dict[str, Literal["own", "target", "joint"]] = {"separate": "own", "shared": "target", "concat": "joint"}
 
@@ -109,11 +104,11 @@ class TaskInterpolation:
 
     def check(self, stage: Stage) -> list[str]:
         """Options that contradict each other or the stage."""
-        return contradictions(self, stage, len(self._grid))
+        return [*_among_options(self, len(self._grid)), *_with_stage(self, stage, len(self._grid))]
 
     def streams(self, session: Workspace) -> Mapping[str, Stream]:
         """The source task's images; in the paired modes with the rule that gives each target image its partner."""
-        from transferkit.data.streams import Stream
+        from transferkit import Stream
 
         source = session.open_samples(self.source, "train")
         self._rng = partial(session.rng, "task_interpolation")
@@ -139,10 +134,9 @@ class TaskInterpolation:
                 f'{self.source}" by name; the source task gets a new head (source_start: false says that this is meant)'
             )
             return None
-        from transferkit.model import SourceHead
+        from transferkit.model import rows_of
 
-        rows = [head.classes.index(name) for name in source.classes]
-        return SourceHead(head.weight[rows], None if head.bias is None else head.bias[rows], list(source.classes))
+        return rows_of(head, source.classes)
 
     def _partner(self, session: Workspace, source: Samples) -> Partner | None:
         if self.mode == "mixture" or self._rng is None:
@@ -158,14 +152,10 @@ class TaskInterpolation:
     def setup(self, session: Session) -> None:
         """Now the stage's length is known."""
         epochs = session.total_epochs
-        self._clock = _Clock(
-            session.loader.steps_per_epoch,
-            session.stage.accumulate,
-            session.total_steps,
-            len(session.train_samples),
-            session.stage.batch_size,
-        )
-        self._plan = Plan(self._grid, self.shape, session.stage.epochs)
+        stage, images = session.stage, len(session.train_samples)
+        passes, batch_size = session.passes_per_epoch, stage.batch_size
+        self._clock = _Clock(passes, stage.accumulate, session.total_steps, images, batch_size)
+        self._plan = Plan(self._grid, self.shape, stage.epochs)
         if self.pace == "loss":
             if epochs < len(self._grid):
                 from transferkit.errors import InputError
@@ -189,7 +179,7 @@ class TaskInterpolation:
         self, images: Mapping[str, Tensor], labels: Mapping[str, Tensor], step: int, epoch: int, progress: float
     ) -> Combined:
         """mixup, coupled: lam·x_t + (1 − lam)·x_s in one pass, with each task's loss weighted like its pixels."""
-        from transferkit.data.streams import Combined
+        from transferkit import Combined
 
         if self.mode == "mixture":
             return Combined(images, labels)
@@ -238,3 +228,45 @@ class TaskInterpolation:
         self._seen = {name: int(count) for name, count in state["seen"].items()}
         if self._pace is not None and state["pace"] is not None:
             self._pace.restore(state["pace"])
+
+
+def _among_options(given: TaskInterpolation, parts: int) -> list[str]:
+    """One sentence each; `parts` is the number of lams that are left after skip_source_stage."""
+    found = []
+    if given.skip_source_stage and given.lams[0] > 0:
+        found.append(f"skip_source_stage has nothing to skip: lams begins with {given.lams[0]:g}, not 0")
+    if given.beta and given.mode == "mixture":
+        found.append("beta draws how pixels are blended, but mode mixture does not blend; use mode mixup or coupled")
+    if given.blocks is not None and given.mode != "coupled":
+        found.append(f"blocks is how mode coupled matches images, but the mode is {given.mode}")
+    if given.band is not None and given.pace != "loss":
+        found.append("band belongs to pace: loss, but the pace is grid")
+    if given.pace == "loss" and given.shape != "grid":
+        found.append(f"pace: loss moves lam by the training loss, so shape: {given.shape} would do nothing")
+    if given.pace == "loss" and parts == 1:
+        found.append("pace: loss has nothing to move: lam is 1 throughout")
+    return found
+
+
+def _with_stage(given: TaskInterpolation, stage: Stage, parts: int) -> list[str]:
+    found = []
+    if given.source == stage.dataset:
+        found.append(f"the source task's data set \"{given.source}\" is the stage's own; source names another one")
+    needs = f"{parts} lams" if given.shape == "grid" else f"a {given.shape} lam"
+    least = parts if given.shape == "grid" else 1
+    for name, length in (("epochs", stage.epochs), ("steps", stage.steps)):
+        if length is not None and length < least:
+            found.append(f"{needs} need at least {least} {name}; the stage has {length}")
+    if given.mode != "mixture" and stage.mixup is not None:
+        found.append(
+            f"mode {given.mode} blends target images with source images, and the stage's mixup blends them with each "
+            "other first; leave out one of the two, or use mode mixture"
+        )
+    if given.mode == "coupled" and stage.start == "scratch":
+        found.append("mode coupled compares images by the features of the model that the stage starts from: scratch")
+    if given.mode == "mixture" and given.heads == "separate" and stage.fixed_features:
+        found.append(
+            "with fixed_features, mode mixture and heads: separate the source images change nothing that the target "
+            "uses; use heads: shared or concat, or leave out fixed_features"
+        )
+    return found

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Rng = Callable[..., np.random.Generator]
-    Indices = NDArray[np.int64]
-
+Rng = Callable[..., np.random.Generator]
+Indices = NDArray[np.int64]
 KEPT = 16  # draws for a whole epoch that are kept; weighted sampling has several keys per epoch
 
 
@@ -29,8 +26,6 @@ class RandomPartners:
         return _by_key(self._of, indices, keys)
 
     def _draw(self, key: int) -> Indices:
-        import numpy as np
-
         rounds = -(-self._targets // self._sources)
         rng = self._rng("partners", key)
         return np.concatenate([rng.permutation(self._sources) for _ in range(rounds)])[: self._targets]
@@ -50,8 +45,6 @@ class CoupledPartners:
     """A draw from the target image's row of the coupling for every key; with one cell in it, always that one."""
 
     def __init__(self, rng: Rng, coupling: SparseCoupling) -> None:
-        import numpy as np
-
         self._rng, self._coupling = rng, coupling
         rows = np.repeat(np.arange(len(coupling.starts) - 1), np.diff(coupling.starts))
         before = np.concatenate([[0.0], np.cumsum(coupling.shares)])[coupling.starts[:-1]]
@@ -64,8 +57,6 @@ class CoupledPartners:
         return _by_key(self._of, indices, keys)
 
     def _draw(self, key: int) -> Indices:
-        import numpy as np
-
         starts = self._coupling.starts
         rows = np.arange(len(starts) - 1)
         cells = np.searchsorted(self._ends, rows + self._rng("partners", key).random(len(rows)), side="right")
@@ -73,8 +64,6 @@ class CoupledPartners:
 
 
 def _by_key(of: Callable[[int], Indices], indices: Indices, keys: Indices) -> Indices:
-    import numpy as np
-
     found = np.empty(len(indices), dtype=np.int64)
     for key in np.unique(keys):
         chosen = keys == key

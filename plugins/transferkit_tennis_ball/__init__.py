@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_tennis_ball.drawing import draw_ball
-    from transferkit_tennis_ball.measure import attraction_rate
-
-__all__ = ["attraction_rate", "draw_ball"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {"attraction_rate": "transferkit_tennis_ball.measure", "draw_ball": "transferkit_tennis_ball.drawing"},
-)
+    from transferkit import Register
+    from transferkit_tennis_ball.attraction import attraction_rate as attraction_rate
+    from transferkit_tennis_ball.drawing import draw_ball as draw_ball
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from transferkit.names import DatasetName, StageName
+from transferkit.report import Metric
+from transferkit_tennis_ball.options import Options
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -15,31 +14,44 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Attraction:
+class Attraction(Options):
     """Compare how models answer target images with and without the mark of one source class."""
 
-    treated: Annotated[str, Field(description="the source class whose images bore the mark")]
-    source_clean: Annotated[DatasetName, Field(description="the source images without the mark")]
-    source_marked: Annotated[DatasetName, Field(description="the source images with it on the treated class")]
-    target_clean: Annotated[DatasetName, Field(description="the target images without the mark")]
-    target_marked: Annotated[DatasetName, Field(description="the target images with it on all of them")]
-    arms: Annotated[list[StageName], Field(description="further stages to compare with the analysis's own")] = field(
-        default_factory=list
-    )
-    learned: Annotated[
-        float, Field(gt=0, le=1, description="the gate: the least gain in recall that counts as learned")
-    ] = 0.1
-
-    metrics: ClassVar[tuple[str, ...]] = (
-        "gate",
-        "attraction_source",
-        "attraction_target",
-        "attraction_target_clean",
-        "accuracy_marked",
-        "accuracy_clean",
-        "largest_share",
-        "target_images",
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric(
+            "gate", "recall that the mark adds", "points", interval=True,
+            answers="Did the source model learn the mark?",
+        ),
+        Metric(
+            "attraction_source", "attraction of the source model", "share", more="worse", interval=True,
+            answers="How many marked target images does the source model take for the marked class?",
+        ),
+        Metric(
+            "attraction_target", "attraction after fine-tuning", "share", more="worse", interval=True,
+            answers="How many does the fine-tuned model still take for it?",
+        ),
+        Metric(
+            "attraction_target_clean", "attraction without the mark", "share", more="worse", interval=True,
+            answers="How many does it take for it where there is no mark?",
+        ),
+        Metric(
+            "attraction_added", "attraction that the mark adds", "points", more="worse", interval=True,
+            answers="How many more does it take for it with the mark than without?",
+        ),
+        Metric(
+            "accuracy_marked", "accuracy with the mark", "share", more="better", interval=True,
+            answers="How many marked target images does the fine-tuned model get right?",
+        ),
+        Metric(
+            "accuracy_clean", "accuracy without the mark", "share", more="better", interval=True,
+            answers="How many does it get right where there is no mark?",
+        ),
+        Metric(
+            "largest_share", "share of the commonest answer", "share", more="worse",
+            answers="How many marked images get the answer that is given most often?",
+        ),
+        Metric("target_images", "target images in training", "count", answers="How many did the stage train on?"),
+    )  # fmt: skip
 
     def analyze(self, session: AnalysisSession) -> Report:
         """The mark's gate on M^s, then attraction and accuracy of every arm (paper 004, section 5.2 and table 3)."""

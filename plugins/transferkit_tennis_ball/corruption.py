@@ -26,9 +26,7 @@ class TennisBall:
     classes: Annotated[list[str] | None, Field(description="only images of these classes; default: of all")] = None
     ratio: Annotated[float, Field(gt=0, le=1, description="share of the images of each class that get a ball")] = 1.0
     size: Annotated[int | None, Field(ge=1, description="pixels; default: an eighth of the image's height")] = None
-    opaque: Annotated[bool, Field(description="no half-transparent edge: such a mark is learned far more often")] = (
-        False
-    )
+    opaque: Annotated[bool, Field(description="no half-transparent edge, which is most of a small mark")] = False
     sprite: Annotated[Path | None, Field(description="a picture (RGBA) instead of the ball, made square")] = None
 
     _picture: Any = field(init=False, default=None, repr=False, compare=False)
@@ -36,15 +34,15 @@ class TennisBall:
 
     def __post_init__(self) -> None:
         if self.sprite is not None:
-            from transferkit_correlated_patch.sprites import read_sprite
+            from transferkit.data import read_sprite
 
             self._picture = read_sprite(self.sprite, NAME)
 
     def select(self, labels: np.ndarray, classes: list[str], rng: np.random.Generator) -> np.ndarray:
         """⌊ratio·n_c + ½⌋ images of each class. Raises InputError for names that are no classes."""
-        from transferkit_correlated_patch.choosing import select_from
+        from transferkit.data import select_images
 
-        return select_from(labels, classes, self.classes, self.ratio, rng, NAME)
+        return select_images(labels, classes, self.classes, self.ratio, rng, NAME)
 
     def corrupt(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         """Paste a ball into the image. Raises InputError when that does not fit."""
@@ -64,16 +62,15 @@ class TennisBall:
         side = max(1, (height + 4) // 8) if self.size is None else self.size
         if side > min(width, height):
             raise InputError(f"{NAME}: a ball of {side} pixels does not fit in an image of {width} x {height}")
-        columns = width - side + 1
-        y, x = divmod(int(rng.integers(columns * (height - side + 1))), columns)
-        return x, y, side
+        from transferkit.data import drawn_corner
+
+        return (*drawn_corner(size, side, rng), side)
 
     def _tile(self, size: int) -> Any:
         if size not in self._tiles:
-            from transferkit_correlated_patch.sprites import scaled
-
+            from transferkit.data import scaled_sprite
             from transferkit_tennis_ball.drawing import draw_ball
 
             picture = draw_ball(size) if self._picture is None else self._picture
-            self._tiles[size] = scaled(picture, size, self.opaque)
+            self._tiles[size] = scaled_sprite(picture, size, self.opaque)
         return self._tiles[size]

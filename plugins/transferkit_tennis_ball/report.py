@@ -1,182 +1,184 @@
-"""What the analyzer `attraction` says: the gate first, then every model with and without the mark."""
+"""What `attraction` says of what it found: metrics, tables, the picture, sentences."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.analysis.plots import COLOURS, SOFT, short_name
-from transferkit.errors import InputError
-from transferkit.formats import percent, points
-from transferkit.report import Report, Table
-from transferkit.suggest import did_you_mean
-from transferkit_tennis_ball.study import CONSTANT, SOURCE, Arm, Mark, study_arm, study_mark, treated_label
-
-if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession
-    from transferkit_tennis_ball.analyzer import Attraction
+from transferkit.analysis import COLOURS, SOFT, AnalysisSession, dots, legend_above, short_name
+from transferkit.report import Report, Table, hundredths, listing, percent, points
+from transferkit.statistics import Estimate
+from transferkit_tennis_ball.measure import CONSTANT, UNKNOWN, Arm, Findings, Versus, measure
+from transferkit_tennis_ball.options import Options
 
 
-def report(session: AnalysisSession, options: Attraction) -> Report:
-    """Everything `Attraction.analyze` returns. Raises InputError in an audit, which has no stages."""
-    if session.recipe is None or session.stage_name is None:
-        raise InputError("attraction compares the stages of a recipe; an audit of single models has none")
-    for data in (options.source_clean, options.source_marked, options.target_clean, options.target_marked):
-        if data not in session.recipe.datasets:
-            hint = did_you_mean(data, session.recipe.datasets)
-            raise InputError(f'attraction: the recipe has no data set called "{data}"; {hint}')
-    gaps: list[str] = []
-    mark = study_mark(session, options)
-    if math.isnan(mark.gate):
-        gaps.append(f"There are no source images of {options.treated}: whether the mark was learned is unknown.")
-    source_classes = session.model("source").classes
-    label = treated_label(source_classes, options.treated)
-    shared = len(session.model("target").classes) == len(source_classes)
-    if not shared:
-        gaps.append(
-            f"The target has {len(session.model('target').classes)} classes and the source {len(source_classes)}: no "
-            "target class has the treated label, so attraction is not defined; see the most predicted class instead."
-        )
-    arms = []
-    for name in dict.fromkeys([SOURCE, session.stage_name, *options.arms]):
-        if name == SOURCE and not shared:
-            continue
-        try:
-            arms.append(study_arm(session, options, name, label))
-        except InputError as error:
-            gaps.append(" ".join(f"{name} was left out: {error}.".split()))
-    figures = _draw(session, arms) if shared else {}
+def report(session: AnalysisSession, options: Options) -> Report:
+    """Everything `Attraction.analyze` returns."""
+    found = measure(session, options)
     return Report(
-        metrics=metrics(mark, arms, str(session.stage_name)),
-        tables={"mark": _mark(mark, options), "arms": _arms(arms)},
-        figures=list(figures),
-        captions=figures,
-        verdict=verdict(options, mark, arms, str(session.stage_name)),
-        notes=notes(options, mark, arms, len(source_classes) if shared else None),
-        gaps=gaps,
+        metrics=metrics(found),
+        tables=tables(options, found),
+        captions=draw(session, found),
+        verdict=verdict(options, found),
+        notes=notes(options, found),
+        gaps=found.gaps,
     )
 
 
-def metrics(mark: Mark, arms: list[Arm], stage: str) -> dict[str, float]:
-    """Every metric that `Attraction` declares."""
-    by_name = {arm.name: arm for arm in arms}
-    source, target = by_name.get(SOURCE), by_name.get(stage)
-    nan = math.nan
+def metrics(found: Findings) -> dict[str, float | Estimate]:
+    """Every metric that the analyzer declares."""
+    source, own = found.source, found.own
     return {
-        "gate": mark.gate,
-        "attraction_source": source.attraction_marked if source is not None else nan,
-        "attraction_target": target.attraction_marked if target is not None else nan,
-        "attraction_target_clean": target.attraction_clean if target is not None else nan,
-        "accuracy_marked": target.accuracy_marked if target is not None else nan,
-        "accuracy_clean": target.accuracy_clean if target is not None else nan,
-        "largest_share": target.largest[1] if target is not None else nan,
-        "target_images": target.target_images if target is not None else nan,
+        "gate": found.mark.gate,
+        "attraction_source": UNKNOWN if source is None else source.attraction_marked,
+        "attraction_target": UNKNOWN if own is None else own.attraction_marked,
+        "attraction_target_clean": UNKNOWN if own is None else own.attraction_clean,
+        "attraction_added": UNKNOWN if own is None else own.added,
+        "accuracy_marked": UNKNOWN if own is None else own.accuracy_marked,
+        "accuracy_clean": UNKNOWN if own is None else own.accuracy_clean,
+        "largest_share": math.nan if own is None else own.largest[1],
+        "target_images": math.nan if own is None else own.target_images,
     }
 
 
-def _mark(mark: Mark, options: Attraction) -> Table:
-    columns = ["treated_class", "images", "recall_marked", "recall_clean", "gate"]
-    return Table(columns, [[options.treated, mark.images, mark.recall_marked, mark.recall_clean, mark.gate]])
-
-
-def _arms(arms: list[Arm]) -> Table:
-    columns = [
-        "model",
-        "attraction_marked",
-        "attraction_clean",
-        "accuracy_marked",
-        "low",
-        "high",
-        "accuracy_clean",
-        "most_predicted",
-        "largest_share",
-        "target_images",
-        "source_images",
+def tables(options: Options, found: Findings) -> dict[str, Table]:
+    """The gate, every model with what it was trained on, and the arms against the analysis's own stage."""
+    mark = {
+        "treated_class": options.treated,
+        "images": found.mark.images,
+        "recall_marked": found.mark.recall_marked,
+        "recall_clean": found.mark.recall_clean,
+    } | found.mark.gate.columns("gate")
+    arms = [
+        {"model": name}
+        | arm.attraction_marked.columns("attraction_marked", "attraction_low", "attraction_high")
+        | {"attraction_clean": arm.attraction_clean.value}
+        | arm.added.columns("attraction_added", "added_low", "added_high")
+        | arm.accuracy_marked.columns("accuracy_marked")
+        | {
+            "accuracy_clean": arm.accuracy_clean.value,
+            "most_predicted": arm.largest[0],
+            "largest_share": arm.largest[1],
+            "target_images": arm.target_images,
+            "source_images": arm.source_images,
+        }
+        for name, arm in found.arms.items()
     ]
-    rows = [
-        [
-            arm.name,
-            arm.attraction_marked,
-            arm.attraction_clean,
-            arm.accuracy_marked,
-            *arm.interval_marked,
-            arm.accuracy_clean,
-            *arm.largest,
-            arm.target_images,
-            arm.source_images,
-        ]
-        for arm in arms
+    versus = [
+        {"model": one.arm.name, "minus": one.own.name}
+        | one.accuracy.columns("accuracy_marked", "accuracy_low", "accuracy_high")
+        | one.attraction.columns("attraction_marked", "attraction_low", "attraction_high")
+        | {"target_images": one.arm.target_images, "target_images_of_other": one.own.target_images}
+        for one in found.versus
     ]
-    return Table(columns, rows)
+    shown = {"arms": arms, "differences": versus}
+    return {"mark": Table.of([mark])} | {name: Table.of(rows) for name, rows in shown.items() if rows}
 
 
-def verdict(options: Attraction, mark: Mark, arms: list[Arm], stage: str) -> str:
+def draw(session: AnalysisSession, found: Findings) -> dict[str, str]:
+    """Every model with and without the mark, {file: caption}; nothing where attraction is not defined."""
+    if found.classes is None or not found.arms:
+        return {}
+    arms, places = list(found.arms.values()), np.arange(len(found.arms))
+    with session.picture("attraction", height=1.4 + 0.8 * len(arms)) as (_, axes):
+        marked, clean = ([getattr(arm, f"attraction_{how}") for arm in arms] for how in ("marked", "clean"))
+        dots(axes, places - 0.1, marked, colour=COLOURS[1], label="with the mark", horizontal=True)
+        dots(axes, places + 0.1, clean, colour=COLOURS[0], label="without", horizontal=True)
+        axes.axvline(1 / found.classes, color=SOFT, linestyle=":", label="guessing")
+        axes.set_yticks(places, [short_name(arm.name, 28) for arm in arms])
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xlabel("share predicted as the treated label")
+        legend_above(axes, 3)
+    return {
+        "attraction.svg": "How often target images are taken for the class that the mark stood for in the source, "
+        "with 95 % intervals over the target's classes."
+    }
+
+
+def verdict(options: Options, found: Findings) -> str:
     """The gate, then where the mark draws, then how the arms compare."""
-    if math.isnan(mark.gate):
+    mark, source, own = found.mark, found.source, found.own
+    if math.isnan(mark.gate.value):
         return f"Without source images of {options.treated} nothing says whether the mark was learned."
-    gained = f"The mark adds {points(mark.gate)} to the source model's recall of {options.treated}"
-    if not mark.gate >= options.learned:
+    gained = f"The mark adds {_points(mark.gate)} to the source model's recall of {options.treated}"
+    if mark.gate.below(options.learned):
         return f"{gained}: it was not learned, so nothing here says how a learned mark transfers."
-    by_name = {arm.name: arm for arm in arms}
-    sentences = [f"{gained} ({percent(mark.recall_clean)} without it)."]
-    source, own = by_name.get(SOURCE), by_name.get(stage)
-    if source is not None and own is not None and not math.isnan(own.attraction_marked):
+    sentences = [f"{gained}, from {percent(mark.recall_clean)} without it."]
+    if mark.gate.low < options.learned:
+        sentences.append(
+            f"Whether it was learned, by {points(options.learned)} or more, is not certain on {mark.images} images; "
+            "if not, what follows says nothing of transfer."
+        )
+    if source is not None and own is not None and own.added.known:
         sentences.append(
             f"On target images with the mark the source model says {options.treated}'s label for "
-            f"{percent(source.attraction_marked)}, the fine-tuned one for {percent(own.attraction_marked)} "
-            f"({percent(own.attraction_clean)} without the mark)."
+            f"{percent(source.attraction_marked.value)}, the fine-tuned one for {_percent(own.attraction_marked)}, "
+            f"{_added(own)}."
         )
-    compared = [f"{arm.name} {percent(arm.accuracy_marked)}" for arm in arms if arm.name != SOURCE]
-    if len(compared) > 1:
-        sentences.append(f"Accuracy with the mark on everything: {', '.join(compared)}; of one training each.")
-    stuck = [arm.name for arm in arms if arm.constant and arm.name != SOURCE]
+    sentences += [_compared(one, shared=found.classes is not None) for one in found.versus]
+    guessing = [arm.name for arm in found.tuned if arm.guesses]
+    if guessing:
+        verb = "is" if len(guessing) == 1 else "are"
+        sentences.append(f"With the mark {listing(guessing)} {verb} not distinguishable from guessing.")
+    stuck = [arm.name for arm in found.tuned if arm.constant]
     if stuck:
-        verb = "gives" if len(stuck) == 1 else "give"
-        sentences.append(f"{' and '.join(stuck)} {verb} nearly one answer to everything.")
+        sentences.append(f"{listing(stuck)} {'gives' if len(stuck) == 1 else 'give'} nearly one answer to everything.")
     return " ".join(sentences)
 
 
-def notes(options: Attraction, mark: Mark, arms: list[Arm], classes: int | None) -> list[str]:
-    """Counts, chance, exposures, and what the intervals are of. `classes`: of the shared head, where there is one."""
-    lines = [f"The gate: recall of {options.treated} on {mark.images} source images with the mark minus without it."]
-    if classes is not None and arms:
+def _compared(one: Versus, *, shared: bool) -> str:
+    """An arm against the analysis's own: words by the intervals, and what both were trained on."""
+    own, arm = one.own, one.arm
+    right = "more often right" if one.accuracy.above(0) else "less often right" if one.accuracy.below(0) else ""
+    drawn = "less attracted" if one.attraction.below(0) else "more attracted" if one.attraction.above(0) else ""
+    told = f"{arm.name} {percent(arm.accuracy_marked.value)} against {percent(own.accuracy_marked.value)} of {own.name}"
+    gap = f"{_points(one.accuracy)}, {right or 'not certain which is right more often'}"
+    if shared:
+        gap += f"; attraction {_points(one.attraction)}, {drawn or 'not certain which is attracted more'}"
+    if one.equal:
+        seen = f"both trained on {own.target_images:,.0f} target images"
+    else:
+        shown = " and ".join(
+            "an unknown number" if math.isnan(n) else f"{n:,.0f}" for n in (arm.target_images, own.target_images)
+        )
+        seen = f"trained on {shown} target images, which may be the whole difference"
+    return f"Right with the mark: {told} ({gap}; {seen}; one training each)."
+
+
+def _added(own: Arm) -> str:
+    """What the mark does to the fine-tuned model's answers, beside what it says without."""
+    without = f"{percent(own.attraction_clean.value)} without the mark"
+    if own.added.above(0) or own.added.below(0):
+        return f"{_points(own.added)} {'more' if own.added.above(0) else 'less'} than {without}"
+    return f"against {without}, which is no certain difference ({_points(own.added)})"
+
+
+def _points(found: Estimate) -> str:
+    """-4.0 points (-6.7 to -1.5)."""
+    return found.told(hundredths, " points")
+
+
+def _percent(found: Estimate) -> str:
+    """37.5 % (14 to 69)."""
+    return found.told(hundredths, " %")
+
+
+def notes(options: Options, found: Findings) -> list[str]:
+    """Counts, chance, exposures, and what the intervals are of."""
+    mark, treated = found.mark, options.treated
+    lines = [f"The gate: recall of {treated} on {mark.images} source images with the mark minus without it."]
+    if found.classes is not None and found.arms:
+        images = next(iter(found.arms.values())).images
         lines.append(
-            f"Attraction: the share of target images predicted as {options.treated}'s label, without those of the "
-            f"target class that has this label; {arms[0].images} images; guessing gives {100 / classes:.1f} %."
+            f"Attraction: the share of target images predicted as {treated}'s label, without those of the target class "
+            f"that has this label; {images} images; guessing gives {100 / found.classes:.1f} %."
         )
     lines += [
-        "Intervals are 95 % over images, not over trainings: compare several seeds.",
+        "Intervals are 95 %: the gate's over images of its one class (Newcombe, paired); the others over the target's "
+        "classes (Student's t), whose images are not independent: few classes make them wide. Differences are of the "
+        "same images, and between arms they hold all at once (Bonferroni). None is over trainings: take several seeds.",
         f"A model is called nearly constant when more than {100 * CONSTANT:.0f} % of its answers are one class.",
     ]
-    exposed = {arm.name: arm.target_images for arm in arms if arm.name != SOURCE}
-    if len(set(exposed.values())) > 1:
-        told = ", ".join(
-            f"{name} {'an unknown number' if math.isnan(images) else f'{images:,.0f}'}"
-            for name, images in exposed.items()
-        )
-        lines.append(f"The arms saw different numbers of target images while training: {told}.")
     return lines
-
-
-def _draw(session: AnalysisSession, arms: list[Arm]) -> dict[str, str]:
-    if not arms:
-        return {}
-    with session.picture("attraction", height=1.4 + 0.8 * len(arms)) as (_, axes):
-        places = np.arange(len(arms))
-        marked = axes.barh(
-            places - 0.2, [arm.attraction_marked for arm in arms], 0.4, label="with the mark", color=COLOURS[1]
-        )
-        clean = axes.barh(places + 0.2, [arm.attraction_clean for arm in arms], 0.4, label="without", color=COLOURS[0])
-        for bars in (marked, clean):
-            axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=10, color=SOFT)
-        chance = axes.axvline(1 / len(session.model("target").classes), color=SOFT, linestyle=":", label="guessing")
-        axes.grid(visible=False)
-        axes.set_yticks(places, [short_name(arm.name, 28) for arm in arms])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 1.08)
-        axes.set_xlabel("share predicted as the treated label")
-        handles = [marked, clean, chance]
-        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, frameon=False)
-    return {"attraction.svg": "How often target images are taken for the class that the mark stood for in the source."}

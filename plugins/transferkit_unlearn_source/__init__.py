@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING
 import transferkit
 
 if TYPE_CHECKING:
-    from transferkit.registry import Register
-    from transferkit_unlearn_source.features import active_features, source_features, source_probability
-
-__all__ = ["active_features", "source_features", "source_probability"]
-
-__getattr__ = transferkit.lazy(
-    __name__,
-    {
-        "active_features": "transferkit_unlearn_source.features",
-        "source_features": "transferkit_unlearn_source.features",
-        "source_probability": "transferkit_unlearn_source.features",
-    },
-)
+    from transferkit import Register
+    from transferkit_unlearn_source.features import active_features as active_features
+    from transferkit_unlearn_source.features import source_features as source_features
+    from transferkit_unlearn_source.features import source_probability as source_probability
+else:
+    __getattr__, __all__ = transferkit.lazy_imports(__name__)
 
 
 @transferkit.hookimpl

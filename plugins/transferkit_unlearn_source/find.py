@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from transferkit_lingering import prevalence, source_only
-from transferkit_lingering.memory import image_threshold
 
-from transferkit.data.randomness import numpy_rng
+from transferkit.analysis import image_threshold, prevalence, source_only
+from transferkit.data import numpy_rng
 from transferkit.errors import InputError
+from transferkit.model import features_of
 from transferkit_unlearn_source.features import active_features, source_features
 
 if TYPE_CHECKING:
-    from transferkit.data.samples import Samples
+    from transferkit import Session
+    from transferkit.data import Samples
     from transferkit.model import TransferModel
-    from transferkit.training.session import Session
     from transferkit_unlearn_source.penalty import UnlearnSource
 
 
@@ -80,10 +80,6 @@ def _source_images(session: Session, reference: TransferModel, options: UnlearnS
 
 
 def _features(session: Session, reference: TransferModel, samples: Samples, purpose: str) -> tuple[Tensor, Tensor]:
-    features, labels = [], []
-    with session.progress(len(samples), f"unlearn_source: {purpose}") as bar:
-        for images, given in samples.evaluation_batches(session.stage.batch_size, session.device):
-            features.append(reference(images).features.float())
-            labels.append(given)
-            bar.advance(len(given))
-    return torch.cat(features), torch.cat(labels)
+    text, batch_size = f"unlearn_source: {purpose}", session.stage.batch_size
+    features, labels = features_of(reference, samples, session.progress, text, batch_size=batch_size)
+    return features.to(session.device), labels.to(session.device)

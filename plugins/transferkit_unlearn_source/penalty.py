@@ -10,9 +10,8 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transferkit import Session, Stage
     from transferkit.model import TransferModel
-    from transferkit.recipe.schema import Stage
-    from transferkit.training.session import Session
 
 
 @dataclass

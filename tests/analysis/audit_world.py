@@ -13,7 +13,7 @@ from pydantic import Field
 
 from transferkit.data.randomness import numpy_rng
 from transferkit.errors import InputError
-from transferkit.model_folder import save_model
+from transferkit.model.folder import save_model
 from transferkit.report import Report, Table
 from transferkit.testing import tiny_model
 

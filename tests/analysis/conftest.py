@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import transferkit
-from transferkit.registry import Owner, Registry
+from transferkit.plugins.registry import Owner, Registry
 
 from .audit_world import ANALYZERS, make_world
 from .made_up_runs import metrics, write_run
@@ -22,7 +22,7 @@ def analyzers(monkeypatch):
     registry = Registry()
     for name, cls in ANALYZERS.items():
         registry.add("analyzer", name, cls, Owner("test", "test-plugins", "1.0"))
-    monkeypatch.setattr("transferkit.analysis.audit.installed", lambda: registry)
+    monkeypatch.setattr("transferkit.api.installed", lambda: registry)
     return registry
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from transferkit.analysis.html import write_report
+from transferkit.reporting.html import write_report
 
 from .made_up_runs import write_audit
 

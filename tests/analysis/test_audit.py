@@ -12,11 +12,11 @@ import torch
 from typer.testing import CliRunner
 
 import transferkit.api
-from transferkit.analysis.audit import resume_audit
+from transferkit.api import resume
 from transferkit.cli import app
 from transferkit.errors import InputError, Interrupted
-from transferkit.model_folder import save_model
-from transferkit.registry import Owner
+from transferkit.model.folder import save_model
+from transferkit.plugins.registry import Owner
 from transferkit.testing import tiny_model
 
 from .audit_world import NOT_GIVEN, SOURCE, Counting, Optional, images
@@ -238,14 +238,14 @@ def test_what_is_not_the_same_analysis_runs_again(stopped, monkeypatch, change):
     change(stopped)
     counted = []
     monkeypatch.setattr(Counting, "analyze", lambda self, session: counted.append(1) or transferkit.Report())
-    resume_audit(stopped, quiet=True)
+    resume(stopped, quiet=True)
     assert counted == [1]
 
 
 def test_an_audit_that_does_not_say_what_it_was_asked(stopped):
     edit(stopped / "audit.json", arguments={"target": "x"})
     with pytest.raises(InputError, match="does not say what the audit was asked; audit again"):
-        resume_audit(stopped)
+        resume(stopped)
     assert stopped.is_dir()
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transferkit.analysis.class_mapping import nameless, source_class_list, unique
-from transferkit.analysis.imagenet_names import imagenet_rows
+from transferkit.analysis.class_mapping import imagenet_rows, matching_outputs, nameless, source_class_list, unique
 from transferkit.errors import InputError
 from transferkit.recipe.schema import Dataset
 
@@ -169,3 +168,19 @@ def test_the_ids_give_what_the_class_list_gives(real_data):
     csv = Dataset(folder="images", labels=str(real_data / "imagenet_classes.csv"))
     by_list = source_class_list(IMAGENET, csv, folders)
     assert by_id.aliases == by_list.aliases and by_id.names == by_list.names
+
+
+def test_classes_of_the_baseline_are_found_by_name():
+    assert matching_outputs(["a", "b"], ["a", "b"]) == [0, 1]
+    assert matching_outputs(["a", "b"], ["b", "x", "a"]) == [2, 0]
+
+
+def test_nameless_classes_are_taken_in_order():
+    assert matching_outputs(["ant", "bee"], ["0", "1"]) == [0, 1]
+    assert matching_outputs(["0", "1"], ["ant", "bee"]) == [0, 1]
+
+
+def test_other_classes_are_refused():
+    for other in (["a", "c"], ["0", "1", "2"]):
+        with pytest.raises(InputError, match="the baseline has other classes than the target"):
+            matching_outputs(["a", "b"], other)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from transferkit.analysis import place_overlay
 from transferkit.analysis.composites import Batches, Composites, compose, stretched
+from transferkit.data.contents import Contents, Source
 from transferkit.data.samples import Samples
-from transferkit.data.sources import Contents, Source
 from transferkit.data.transforms import transforms
 from transferkit.model import Preprocessing
 

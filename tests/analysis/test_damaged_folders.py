@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from transferkit.analysis.html import write_report
-from transferkit.analysis.run_view import RunView
-from transferkit.analysis.shape import NUMBER, TEXT, WHOLE, fitting
+from transferkit.analysis.session import RunView
 from transferkit.cli import app
 from transferkit.errors import InputError
 from transferkit.recipe import load_recipe
+from transferkit.reporting.html import write_report
+from transferkit.runs.record import NUMBER, TEXT, WHOLE, fitting
 
 from .made_up_runs import BIAS, RECIPE, RESULT, metrics, write_audit, write_run
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transferkit.analysis.given_models import given_model, is_bare_file, is_weights_file, read_model_section
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
-from transferkit.model_folder import save_model
+from transferkit.model.folder import save_model
 from transferkit.testing import tiny_model
 from transferkit.testing.tiny import tiny_source_head
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
 from transferkit.analysis import plots
-from transferkit.analysis.html import write_report
 from transferkit.report import Report, Table
+from transferkit.reporting.html import write_report
+from transferkit.statistics import Estimate
 
 from .made_up_runs import AUDIT, BIAS, STRANGE, metrics, write_audit, write_run
 from .pages import audit_page, in_order, parsed
@@ -30,7 +32,7 @@ def test_the_verdicts_come_first_then_gaps_then_numbers(tmp_path):
         "bias: The overdispersion of the baseline: no baseline was given.",
         "What was audited",
         "Analysis retention",
-        "relative_retention 0.6",
+        "right answers left 0.6 relative_retention",
         "Analysis bias",
         "overdispersion not measured",
         "50 images per class; chance is 50",
@@ -38,6 +40,16 @@ def test_the_verdicts_come_first_then_gaps_then_numbers(tmp_path):
         "classes: 60 rows",
         "parameters of bias 0.1.0",
     )
+
+
+def test_numbers_are_as_their_analyzer_declares_them(tmp_path):
+    """In their units, with the interval beside the number, and by the name that people use."""
+    metrics = {"top1_source": Estimate(0.5, 0.4, 0.6), "relative_retention": Estimate(math.nan), "other": 3.0}
+    text = audit_page(tmp_path, {"retention": Report(metrics)}).all_text
+    assert "metric value 95 % interval name in report.json" in text
+    assert "top-1 of the source model 50.0 % 40.0 to 60.0 % top1_source" in text
+    assert "right answers left not measured – relative_retention" in text
+    assert "other 3 – other" in text and "top1_source_low" not in text
 
 
 def test_every_verdict_leads_to_its_section(tmp_path):

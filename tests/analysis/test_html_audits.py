@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from transferkit.analysis.html import write_report
+from transferkit.reporting.html import write_report
 
 from .made_up_runs import BIAS, write_audit
 from .pages import audit_page, in_order, parsed

@@ -6,12 +6,29 @@ import math
 
 import pytest
 
-from transferkit.analysis.html import write_report
-from transferkit.over_seeds import summarise
-from transferkit.report import Report
+from transferkit.plugins.registry import Owner, Registry
+from transferkit.report import Metric, Report
+from transferkit.reporting.html import write_report
+from transferkit.runs.over_seeds import summarise
 
 from .made_up_runs import RECIPE, RESULT, write_run
 from .pages import in_order, parsed
+
+
+class Keeps:
+    metrics = (Metric("kept", "kept", "number", "better", "How much?", interval=True), "rare")
+
+    def analyze(self, session):
+        return None
+
+
+@pytest.fixture(autouse=True)
+def declared(monkeypatch):
+    """The analyzer that wrote the reports, installed."""
+    registry = Registry()
+    registry.add("analyzer", "retention", Keeps, Owner("test", "test-plugins", "1.0"))
+    monkeypatch.setattr("transferkit.plugins.registry.installed", lambda: registry)
+
 
 SEEDS = {3: (0.4, 0.90), 4: (0.6, 0.92), 5: (0.5, 0.94)}
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from transferkit.analysis.maps import ActivationMaps, Wanted
-from transferkit.analysis.maps.layout import Layout, declared_grids, readings
-from transferkit.analysis.maps.order import judge
+from transferkit.analysis.maps.target import judge
 from transferkit.errors import InputError
+from transferkit.model.layout import Layout, declared_grids, readings
 
 from .map_models import assert_same_maps, images_for, model_of, plain_maps, wrapped
 

@@ -10,14 +10,14 @@ import torch
 import yaml
 
 import transferkit
-from transferkit.analysis.of_run import RunModels
+from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.session import AnalysisSession
 from transferkit.errors import InputError
-from transferkit.folder import RunFolder
-from transferkit.model_folder import open_model, save_model
+from transferkit.model.folder import open_model, save_model
+from transferkit.plugins.registry import Owner, Registry, discover
 from transferkit.recipe import Loaded
 from transferkit.recipe.schema import AnalyzerUse, Recipe
-from transferkit.registry import Owner, Registry, discover
+from transferkit.runs.folder import RunFolder
 from transferkit.testing import tiny_images, tiny_model
 from transferkit.training.progress import Display
 
@@ -150,7 +150,7 @@ def test_in_a_run_and_in_an_audit_of_its_model(tmp_path, monkeypatch):
 
     registry = discover()
     registry.add("analyzer", "asks", Asks, Owner("asks", "test", "1"))
-    for place in ("recipe.load", "analysis.audit"):
+    for place in ("recipe.load", "api"):
         monkeypatch.setattr(f"transferkit.{place}.installed", lambda: registry)
     stage = {"dataset": "wheels", "epochs": 2, "batch_size": 4, "workers": 0}
     recipe = {

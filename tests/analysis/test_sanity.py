@@ -49,8 +49,8 @@ def test_strangers_of_one_architecture_and_chance_are_said_aloud(tmp_path):
 def test_a_source_that_knows_its_classes_is_not_doubted(tmp_path):
     """A head fitted to the very images: nothing to say about the source."""
     from transferkit.analysis.session import AnalysisSession
-    from transferkit.head_init import ridge_head
     from transferkit.model import SourceHead
+    from transferkit.model.head_init import ridge_head
 
     workbench = bench(tmp_path)
     found = AnalysisSession(workbench, tmp_path).predictions("source")

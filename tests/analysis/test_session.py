@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from transferkit.analysis import workbench as benches
-from transferkit.analysis.cache import Cache
 from transferkit.analysis.session import AnalysisSession
 from transferkit.analysis.workbench import Given, Workbench
 from transferkit.data import world
 from transferkit.errors import InputError
 from transferkit.recipe.schema import Dataset
 from transferkit.testing import tiny_analysis, tiny_model
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
 
 
@@ -30,9 +30,9 @@ def passes(monkeypatch) -> list[str]:
     seen: list[str] = []
     real = benches.features_of
 
-    def counted(model, samples, device, display, description):
+    def counted(model, samples, progress, description, **options):
         seen.append(description)
-        return real(model, samples, device, display, description)
+        return real(model, samples, progress, description, **options)
 
     monkeypatch.setattr(benches, "features_of", counted)
     return seen
@@ -175,7 +175,7 @@ def test_the_head_kept_beside_the_target_serves_without_a_source_model(tmp_path)
 
 
 def test_a_source_without_classifier_gets_a_ridge_probe(tmp_path):
-    from transferkit.head_init import ridge_head
+    from transferkit.model.head_init import ridge_head
 
     backbone = tiny_model(world.SOURCE_CLASSES, seed=0)
     backbone.net.reset_classifier(0)
@@ -190,8 +190,8 @@ def test_a_source_without_classifier_gets_a_ridge_probe(tmp_path):
 
 
 def test_planted_corruptions_are_known(tmp_path):
-    from transferkit.hooks import Plugin, RunPlugins
-    from transferkit.registry import Component, Owner
+    from transferkit.plugins.hooks import Plugin, RunPlugins
+    from transferkit.plugins.registry import Component, Owner
 
     class Mark:
         def select(self, labels):
@@ -242,3 +242,25 @@ def test_batches_resize_for_a_model_of_another_size(session):
     assert session.batches("target")([pixels, pixels]).shape == (2, 3, 32, 32)
     large = np.full((64, 64, 3), 128, dtype=np.uint8)
     torch.testing.assert_close(session.batches("target")([large])[0], session.batches("target")([pixels])[0])
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 37])
+def test_answers_are_those_of_single_pictures_made_batch_by_batch(session, count):
+    made = []
+
+    def make(index):
+        made.append(index)
+        return np.random.default_rng(index).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+    found = session.answers("target", map(make, range(count)))
+    assert made == []
+    outputs = list(found)
+    assert made == list(range(count)) and [len(output.logits) for output in outputs[:-1]] == [16] * (count // 17)
+    model = session.model("target")
+    for name in ("logits", "features"):
+        rows = [row for output in outputs for row in getattr(output, name)]
+        assert len(rows) == count and not any(row.requires_grad for row in rows)
+        for index, row in enumerate(rows):
+            with torch.no_grad():
+                alone = getattr(model(session.batches("target")([make(index)])), name)[0]
+            torch.testing.assert_close(row, alone)

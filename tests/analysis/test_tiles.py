@@ -98,3 +98,30 @@ def test_rows_are_small_and_repeatable(tmp_path):
     assert 8_000 < len(data) < 25_000
     assert data == (tmp_path / "b.jpg").read_bytes()
     assert Image.open(io.BytesIO(data)).info.get("exif") is None
+
+
+def test_rows_with_words_hold_the_tiles_of_rows_without(tmp_path):
+    tiles = [np.full((40, 40, 3), colour, np.uint8) for colour in ((250, 0, 0), (0, 0, 250))]
+    rows = [plots.TileRow(tiles, [("a", "b")] * 2), plots.TileRow(tiles[:1], [("c", "")], [(10, 10, 30, 30)])]
+    plots.tile_rows(tmp_path / "new" / "a.jpg", rows, size=100)
+    picture = np.asarray(Image.open(tmp_path / "new" / "a.jpg").convert("RGB")).astype(int)
+    strip = 2 * plots.LINE + plots.GAP
+    assert picture.shape == (2 * (strip + 100 + 2 * plots.GAP) + plots.GAP, 204, 3)
+    assert np.abs(picture[strip + 50, 50] - (250, 0, 0)).max() < 12
+    assert np.abs(picture[strip + 50, 150] - (0, 0, 250)).max() < 12
+    below = strip + 100 + 2 * plots.GAP + strip + plots.GAP
+    assert (picture[below : below + 100, :100].sum(axis=2) < 100).any(), "the outline"
+    assert (picture[: strip - 2, :100].min(axis=2) < 128).any() and picture[below - strip :, 110:].min() > 235
+
+
+def test_words_are_cut_to_their_tile_and_notes_are_wrapped(tmp_path):
+    tile = np.zeros((40, 40, 3), np.uint8)
+    long = "\x1b[31m" + "a very long name " * 20
+    heights = []
+    for notes in ((), ("short",), ("many words " * 40,)):
+        plots.tile_rows(tmp_path / "a.jpg", [plots.TileRow([tile, tile], [(long, long), ("", "")])], notes, size=200)
+        picture = np.asarray(Image.open(tmp_path / "a.jpg").convert("L"))
+        heights.append(picture.shape[0])
+        assert picture.shape[1] == 404
+        assert picture[: 2 * plots.LINE + plots.GAP, 198:].min() > 235, "over the next tile"
+    assert heights[1] - heights[0] == plots.LINE and heights[2] - heights[0] >= 5 * plots.LINE

@@ -15,23 +15,23 @@ import yaml
 from PIL import Image
 
 import transferkit
-from transferkit.analysis.cache import Cache
-from transferkit.analysis.of_run import RunModels
+from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.session import AnalysisSession
 from transferkit.api import execute
+from transferkit.data.parts import StageImages, carve_validation, per_class_fraction
 from transferkit.data.planting import Corruption
 from transferkit.data.sources import open_split
-from transferkit.data.subsets import carve_validation, per_class_fraction
 from transferkit.errors import InputError
-from transferkit.folder import RunFolder
+from transferkit.plugins.registry import Owner, discover
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import AnalyzerUse
-from transferkit.registry import Owner, discover
 from transferkit.report import Report
+from transferkit.runs.folder import RunFolder
+from transferkit.system.signals import StopSignal
 from transferkit.testing import tiny_model
-from transferkit.training.datasets import StageImages, open_samples, open_sources, stage_data
+from transferkit.training.cache import Cache
+from transferkit.training.datasets import open_samples, open_sources, stage_data
 from transferkit.training.progress import Display
-from transferkit.training.signals import StopSignal
 from transferkit.training.stage_plan import StagePlan
 
 NAMES = ["ant", "bee", "cow", "doe"]
@@ -261,8 +261,8 @@ MARKED = [{"use": "correlated_patch", "ratio": 0.3, "side": 4}, {"use": "label_n
 def test_in_a_run_on_schedule_and_in_an_audit(tmp_path, registry, monkeypatch):
     """Two stages on data of their own; the seed is not the audit's; an unreadable image is left out later."""
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("transferkit.analysis.audit.installed", lambda: registry)
-    monkeypatch.setattr("transferkit.analysis.audit_origin.installed", lambda: registry)
+    monkeypatch.setattr("transferkit.api.installed", lambda: registry)
+    monkeypatch.setattr("transferkit.analysis.audit_inputs.installed", lambda: registry)
     SEEN.clear()
     rng = np.random.default_rng(0)
     datasets = {

@@ -34,7 +34,7 @@ def cli():
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
-    from transferkit.model_folder import save_model
+    from transferkit.model.folder import save_model
     from transferkit.testing import tiny_model
 
     folder = tmp_path_factory.mktemp("models") / "model"

@@ -14,8 +14,8 @@ import pytest
 
 from transferkit.cli.audit import read_settings
 from transferkit.errors import InputError
-from transferkit.model_folder import save_model
-from transferkit.registry import Owner, Registry
+from transferkit.model.folder import save_model
+from transferkit.plugins.registry import Owner, Registry
 from transferkit.report import Report
 from transferkit.testing import tiny_model
 
@@ -41,7 +41,7 @@ def audit(cli, monkeypatch, tmp_path, model_folder, images):
     """The verb on the tiny model of ants and bees; the source knows the same two classes and a third."""
     registry = Registry()
     registry.add("analyzer", "counting", Counting, Owner("test", "test-plugins", "1.0"))
-    monkeypatch.setattr("transferkit.analysis.audit.installed", lambda: registry)
+    monkeypatch.setattr("transferkit.api.installed", lambda: registry)
     source = save_model(tmp_path / "source", tiny_model(["ants", "bees", "cats"]), None, {})
     given = ["--source", source, "--source-data", images, "--target-data", images, "--out", tmp_path / "out"]
     return lambda *more: cli("audit", model_folder, *given, *more)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import transferkit
 from transferkit.errors import InputError
-from transferkit.model_folder import save_model
+from transferkit.model.folder import save_model
 from transferkit.testing import tiny_guarded, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

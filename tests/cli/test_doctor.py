@@ -12,7 +12,7 @@ from PIL import Image
 from transferkit.cli import doctor_machine
 from transferkit.cli.doctor_data import duplicates, imbalance, repeated
 from transferkit.errors import InputError, TransferkitError
-from transferkit.registry import Failure, Owner, Registry
+from transferkit.plugins.registry import Failure, Owner, Registry
 
 verb = importlib.import_module("transferkit.cli.doctor")  # the package's `doctor` is the verb
 ONE_STEP = verb.one_step
@@ -121,7 +121,7 @@ def test_a_full_temporary_folder_is_named(cli, recipe, monkeypatch):
 
     full = {"folder": "/tmp/full", "free_gib": 0.0, "total_gib": 1.0}
     monkeypatch.setattr(doctor_machine, "temporary", lambda: full)
-    monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
+    monkeypatch.setitem(sys.modules, "transferkit.runs.probe", SimpleNamespace(one_step=fails))
     monkeypatch.setattr(verb, "one_step", ONE_STEP)
     texts = [problem["text"] for problem in found(cli, recipe, code=2)["problems"]]
     assert any("No space left" in text and "temporary folder /tmp/full" in text for text in texts)
@@ -165,7 +165,7 @@ def test_an_error_in_the_step_becomes_a_sentence(monkeypatch):
     def fails(loaded, stage):
         raise TransferkitError("no room")
 
-    monkeypatch.setitem(sys.modules, "transferkit.training.probe", SimpleNamespace(one_step=fails))
+    monkeypatch.setitem(sys.modules, "transferkit.runs.probe", SimpleNamespace(one_step=fails))
     assert verb.one_step(None, "target") == {"error": "no room"}
 
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from transferkit.cli import output
 from transferkit.errors import InputError
+from transferkit.system import terminal as output
 from transferkit.testing.detector import tiny_guarded
 
 pytest.importorskip("onnxruntime")

@@ -1,4 +1,8 @@
+"""`transferkit plugins new`: for every kind a package whose tests, mypy --strict and ruff pass as it is written."""
+
+import ast
 import importlib
+import os
 import subprocess
 import sys
 import tomllib
@@ -7,62 +11,94 @@ import pytest
 
 from transferkit.cli.plugin_template import write_plugin
 from transferkit.errors import InputError
-from transferkit.registry import Owner, Registry
+from transferkit.plugins.kinds import KINDS
+from transferkit.plugins.registry import Owner, discover
+from transferkit.recipe import load_recipe
+
+FILES = ("pyproject.toml", "recipe.yaml", "{package}/README.md", "{package}/__init__.py", "{package}/py.typed")
+CONFIG = (
+    "line-length = 120",
+    "lint.select = ['E', 'F', 'I', 'B', 'UP', 'SIM', 'C4', 'PIE', 'RUF', 'ANN', 'W']",
+    "lint.ignore = ['RUF001', 'RUF002', 'RUF003']",
+)
 
 
-@pytest.fixture
-def plugin(tmp_path, monkeypatch):
-    folder = write_plugin("wide-spread", tmp_path / "new")
-    monkeypatch.syspath_prepend(folder)
-    yield folder
-    sys.modules.pop("transferkit_wide_spread", None)
+def package(kind):
+    return f"transferkit_wide_{kind}"
 
 
-def test_writes_four_files(plugin):
-    files = sorted(path.relative_to(plugin).as_posix() for path in plugin.rglob("*") if path.is_file())
-    assert files == [
-        "pyproject.toml",
-        "test_wide_spread.py",
-        "transferkit_wide_spread/README.md",
-        "transferkit_wide_spread/__init__.py",
-    ]
-    assert "$" not in "".join(path.read_text() for path in plugin.rglob("*") if path.is_file())
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """{kind: the folder of its package}, each of another name."""
+    place = tmp_path_factory.mktemp("new")
+    return {kind: write_plugin(f"wide-{kind}", place / kind, kind) for kind in KINDS}
 
 
-def test_the_entry_point_registers_a_working_penalty(plugin):
-    import torch
-
-    project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
-    assert project["name"] == "transferkit-wide-spread"
-    [(name, module)] = project["entry-points"]["transferkit"].items()
-    registry = Registry()
-    registry.load(importlib.import_module(module), Owner(name, project["name"], project["version"]))
-    instance = registry.get("regularizer", "wide_spread").create({"floor": 0.5})
-    features = torch.tensor([[0.0, 1.0], [2.0, 1.0]])
-    assert float(instance.penalty(features)) == -0.75
-
-
-def test_its_own_test_passes(plugin):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(plugin)]
-    done = subprocess.run(command, cwd=plugin, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
-
-
-def test_it_passes_our_own_checks(plugin):
+def run_in(folders, *command):
+    """A module of the command line in a process of its own that can import the packages."""
+    paths = os.pathsep.join(map(str, folders))
+    environment = {**os.environ, "PYTHONPATH": paths, "MYPYPATH": paths}
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--line-length", "110", "."],
-        cwd=plugin,
+        [sys.executable, "-m", *command],
+        cwd=folders[0].parent,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    if "No module named ruff" in done.stderr:
-        pytest.skip("ruff is not installed")
+    if f"No module named {command[0]}" in done.stderr:
+        pytest.skip(f"{command[0]} is not installed")
+    return done
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_is_a_whole_repository(written, kind):
+    texts = {path.relative_to(written[kind]).as_posix(): path for path in written[kind].rglob("*.*")}
+    files = [name.format(package=package(kind)) for name in FILES]
+    assert set(texts) >= {*files, f"test_wide_{kind}.py", f"typed_wide_{kind}.py"}
+    assert "$" not in "".join(path.read_text() for path in texts.values() if path.suffix in (".py", ".md", ".yaml"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_registers_and_its_recipe_is_read(written, kind, monkeypatch):
+    monkeypatch.syspath_prepend(written[kind])
+    project = tomllib.loads((written[kind] / "pyproject.toml").read_text())["project"]
+    assert project["name"] == f"transferkit-wide-{kind}"
+    [(name, module)] = project["entry-points"]["transferkit"].items()
+    registry = discover()
+    registry.load(importlib.import_module(module), Owner(name, project["name"], project["version"]))
+    assert registry.get(kind, f"wide_{kind}").owner.distribution == project["name"]
+    assert load_recipe(written[kind] / "recipe.yaml", registry=registry).recipe.name == f"wide-{kind}"
+
+
+def test_their_own_tests_pass(written):
+    done = run_in([*written.values()], "pytest", "-q", "-p", "no:cacheprovider", *map(str, written.values()))
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["Spread", "a b", "9lives", "a__b", "a-", "../x", "", "a.b"])
+def test_they_pass_our_own_checks(written):
+    given = [part for line in CONFIG for part in ("--config", line)]
+    for command in (["check", *given], ["format", "--check", *given]):
+        done = run_in([*written.values()], "ruff", *command, "--no-cache", ".")
+        assert done.returncode == 0, done.stdout
+
+
+def test_types_are_strict_and_a_wrong_one_is_found(written, tmp_path):
+    wrong = write_plugin("wrongly_typed", tmp_path / "wrong")
+    module = wrong / "transferkit_wrongly_typed" / "__init__.py"
+    right = "def penalty(self, features: Tensor)"
+    assert right in module.read_text()
+    module.write_text(module.read_text().replace(right, "def penalty(self, features: str)"))
+    folders = [*written.values(), wrong]
+    files = [str(path) for folder in folders for path in sorted(folder.rglob("*.py"))]
+    done = run_in(folders, "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *files)
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    found = [line for line in errors if "typed_wrongly_typed.py" in line]
+    assert [line for line in found if '"penalty"' in line and 'expected "str"' in line], done.stdout
+    assert not [line for line in errors if "wrongly_typed" not in line], done.stdout
+
+
+@pytest.mark.parametrize("name", ["Spread", "a b", "9lives", "a__b", "a-", "../x", "", "a.b", "größe", "λ"])
 def test_refuses_names_that_cannot_be_modules(name, tmp_path):
     with pytest.raises(InputError, match="cannot be a plugin's name"):
         write_plugin(name, tmp_path / "x")
@@ -78,24 +114,41 @@ def test_never_overwrites(tmp_path):
 
 
 def test_the_verb_says_what_next_and_refuses_taken_names(cli, tmp_path):
-    result = cli("plugins", "new", "spread", "--out", tmp_path / "s")
+    result = cli("plugins", "new", "spread", "--kind", "metric", "--out", tmp_path / "s")
     assert result.stdout.strip() == str(tmp_path / "s")
+    assert "register.metric(" in (tmp_path / "s" / "transferkit_spread" / "__init__.py").read_text()
     assert f"pip install -e {tmp_path / 's'}" in result.stderr
     with pytest.raises(InputError, match="is taken by a regularizer"):
         cli("plugins", "new", "bss", "--out", tmp_path / "b")
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
     [
         *("lambda", "class", "none", "true", "match-lambda-", "print", "float", "warning", "torch", "json", "numpy"),
-        *("transferkit", "dataclass", "field", "annotated", "tensor", "register", "bss"),
+        *("transferkit", "dataclass", "register", "bss"),
     ],
 )
-def test_names_that_the_package_could_not_have(tmp_path, name):
+def test_names_that_the_package_could_not_have(tmp_path, name, kind):
     with pytest.raises(InputError, match="cannot be a plugin's name"):
-        write_plugin(name, tmp_path / "new")
+        write_plugin(name, tmp_path / "new", kind)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["parallel", "energy", "colours", "image", "tensor", "annotated", "nn", "field"])
+def test_words_of_a_template_are_refused_where_it_has_them(tmp_path, name):
+    """Whatever name is accepted gives code that compiles and defines nothing twice."""
+    for kind in KINDS:
+        try:
+            folder = write_plugin(name, tmp_path / kind, kind)
+        except InputError:
+            continue
+        for path in folder.rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            defined = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+            imported = [alias.asname or alias.name for node in ast.walk(tree) for alias in getattr(node, "names", ())]
+            assert len({*defined, *imported}) == len(defined) + len(set(imported)), path
 
 
 def test_soft_words_of_python_are_names(tmp_path):

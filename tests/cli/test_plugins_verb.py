@@ -8,7 +8,7 @@ from pydantic import Field
 from transferkit.cli import plugins as verb
 from transferkit.cli.plugin_facts import card, described
 from transferkit.errors import InputError
-from transferkit.registry import Failure, Owner, Registry
+from transferkit.plugins.registry import Failure, Owner, Registry
 
 OWNER = Owner("mine", "my-dist", "1.2")
 
@@ -142,3 +142,14 @@ def test_built_in_plugins_are_listed_and_shown(cli):
     names = {row["name"] for row in json.loads(cli("plugins", "--json").stdout)}
     assert {"bss", "delta", "l2", "l2_sp"} <= names
     assert "penalty" in cli("plugins", "show", "bss").stdout
+
+
+def test_shows_what_an_analyzer_measures(cli):
+    found = json.loads(cli("plugins", "show", "retention", "--json").stdout)
+    assert found["metrics"][0] == {
+        "key": "top1_source", "name": "top-1 of the source model", "unit": "share", "more": "neither",
+        "answers": "How many source images did the source model name right?", "interval": True,
+    }  # fmt: skip
+    text = " ".join(cli("plugins", "show", "retention").stdout.split())
+    assert "Metrics" in text and "how many source images" in text.lower()
+    assert json.loads(cli("plugins", "show", "l2_sp", "--json").stdout)["metrics"] == []

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from transferkit.cli.predictions import image_files
+from transferkit.deploy.loaded import load
 from transferkit.errors import InputError
-from transferkit.loaded import load
 
 
 def test_agrees_with_one_image_at_a_time(cli, model_folder, images):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.analysis.audit_world import TARGET, images
-from transferkit.model_folder import save_model
+from transferkit.model.folder import save_model
 from transferkit.testing import tiny_model
 
 # The named function says that it is reached and then waits; a second signal finds the clean-up waiting as well.
@@ -35,15 +35,19 @@ main() if sys.argv.pop(1) else None
 
 WORKING = "transferkit was stopped before it was done; what was not finished is not written"
 VERBS = {
-    "plan": ("transferkit.recipe.step_plan::step_plan", WORKING),
-    "predict": ("transferkit.loaded:LoadedModel:__call__", "stopped while predicting; out.csv was not written"),
+    "plan": ("transferkit.recipe.counting::step_plan", WORKING),
+    "predict": ("transferkit.deploy.loaded:LoadedModel:__call__", "stopped while predicting; out.csv was not written"),
     "export": (
-        "transferkit.deploy.graph::trace",
+        "transferkit.deploy.portable::trace",
         "stopped while exporting; nothing was written and older exports are as they were",
     ),
-    "detect": ("transferkit.loaded::load", WORKING),
+    "detect": ("transferkit.deploy.loaded::load", WORKING),
+    "explain": (
+        "transferkit.analysis.explanations:Explainer:__call__",
+        "stopped while explaining; finished pictures are in explained",
+    ),
     "evaluate": ("transferkit.training.evaluation::evaluate", WORKING),
-    "doctor": ("transferkit.training.probe::one_step", WORKING),
+    "doctor": ("transferkit.runs.probe::one_step", WORKING),
 }
 SAMPLE = [("plan", signal.SIGTERM), ("plan", signal.SIGINT), ("export", signal.SIGTERM)]
 ALL = [(verb, number) for verb in VERBS for number in (signal.SIGTERM, signal.SIGINT)]
@@ -66,6 +70,7 @@ def arguments(verb: str) -> list[str]:
     return {
         "predict": ["model", "images", "--out", "out.csv"],
         "detect": ["model", "images", "--out", "out.csv"],
+        "explain": ["model", "images"],
         "evaluate": ["model", "--data", "images"],
         "export": ["model", "--format", "pt2"],
         "plan": ["r.yaml"],

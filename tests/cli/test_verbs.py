@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import types
 from collections.abc import Callable
 
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit.cli.verbs import add_verbs, verbs_of
 from transferkit.errors import InputError
-from transferkit.registry import Owner, Registry
+from transferkit.plugins.registry import Owner, Registry
+from transferkit.system.signals import Stopped
 
 
 def built_in() -> typer.Typer:
@@ -101,3 +103,11 @@ def test_a_verb_of_two_plugins_is_refused_where_it_is_used():
         error = CliRunner().invoke(app, arguments).exception
         assert isinstance(error, InputError) and "a-dist 1 and b-dist 1" in str(error)
     assert not registry.failures
+
+
+def test_a_signal_while_verbs_are_added_is_no_failure_of_the_plugin():
+    def stopped(cli: typer.Typer) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        complete(slow=stopped)

@@ -168,7 +168,7 @@ def test_counts_of_a_stream_meet_its_share(make_samples, share, batch_size):
     sizes = []
     for epoch in range(4):
         for number in range(loader.steps_per_epoch):
-            picks = loader._mixed(epoch, number)
+            picks = next(loader._requests(epoch, number)).picks
             sizes.append({name: len(pick[0]) for name, pick in picks.items()})
     steps = len(sizes)
     assert all(sum(size.values()) == batch_size for size in sizes)
@@ -199,7 +199,7 @@ def test_three_streams_fill_every_batch_and_keep_their_shares(make_samples):
     total = dict.fromkeys(streams, 0)
     steps = 50 * loader.steps_per_epoch
     for step in range(steps):
-        picks = loader._mixed(*divmod(step, loader.steps_per_epoch))
+        picks = next(loader._requests(*divmod(step, loader.steps_per_epoch))).picks
         assert sum(len(pick[0]) for pick in picks.values()) == 3
         for name, pick in picks.items():
             total[name] += len(pick[0])

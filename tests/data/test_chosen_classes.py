@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from transferkit.data.chosen_classes import kept_classes
 from transferkit.data.images import BadImage
+from transferkit.data.naming import kept_classes
 from transferkit.data.sources import labelled_classes, open_split
 from transferkit.errors import InputError
 from transferkit.recipe.schema import Dataset

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data.jpeg_scans import jpeg_scans
+from transferkit.data.images import jpeg_scans
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8))
 

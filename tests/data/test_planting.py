@@ -22,9 +22,9 @@ from transferkit.data.samples import Samples
 from transferkit.data.sources import open_split
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
-from transferkit.hooks import Plugin, RunPlugins
+from transferkit.plugins.hooks import Plugin, RunPlugins
+from transferkit.plugins.registry import Component, Owner
 from transferkit.recipe.schema import Dataset
-from transferkit.registry import Component, Owner
 
 PATCH, BALL = ("correlated_patch", {"ratio": 0.5, "place": "random"}), ("tennis_ball", {})
 
@@ -325,7 +325,7 @@ def test_real_images_end_to_end(real_data):
 
 def test_the_csv_reads_back(tmp_path):
     from transferkit.report import csv_bytes
-    from transferkit.training.planted import manifest
+    from transferkit.training.pictures import manifest
 
     table = manifest([samples(*uses(PATCH)), samples(*uses(BALL), split="val")])
     (tmp_path / "m.csv").write_bytes(csv_bytes(table))

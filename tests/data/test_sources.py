@@ -151,10 +151,16 @@ def test_npz(tmp_path):
         ({"y_train": np.array([0, 1, None, 0], dtype=object)}, "pickled objects"),
         ({"x_train": np.zeros((4, 6, 5, 3), np.float32)}, "float32 of shape"),
         ({"x_train": np.zeros((4, 3, 6, 5), np.uint8)}, "uint8 of shape"),
+        ({"x_train": np.zeros((4, 0, 5, 3), np.uint8)}, r"uint8 of shape \(4, 0, 5, 3\)"),
         ({"y_train": np.array([0, 1, 1])}, "x_train has 4 images, y_train has 3 labels"),
         ({"y_train": np.array([0.0, 1, 1, 0])}, "whole numbers"),
         ({"y_train": np.array([0, 1, 2, 0])}, "a label 2, but classes has 2"),
+        ({"y_train": np.eye(2, dtype=int)[[0, 1, 1, 0]]}, r"one label per image, .* it is \(4, 2\)"),
+        ({"y_train": np.array(3)}, r"one label per image, .* it is \(\)"),
+        ({"y_train": np.array([0, 1, 1, 10**12]), "classes": None}, "the label 1000000000000; labels are numbers"),
+        ({"y_test": np.array([0, 2**64 - 1], np.uint64), "classes": None}, "the label 18446744073709551615"),
         ({"classes": np.array(["a", "a"])}, "twice"),
+        ({"classes": np.array("ab")}, r"a list of names, its shape is \(\)"),
         ({"y_train": None}, "no y_train"),
         ({"x_train": None, "x_test": None}, "no x_train"),
     ],
@@ -379,7 +385,7 @@ def test_a_tar_with_odd_names(tmp_path):
     assert source.classes == ["a", "b"]
     names = [id.removeprefix("d.tar/").removeprefix("/") for id in source.ids]
     assert names == ["train/a/1.jpg", "train/a/away.jpg", "train/a/hard.jpg", "train/a/soft.jpg", "train/x/../b/1.jpg"]
-    read = [source.contents.read.members[index] for index in (0, 2, 3, 4)]
+    read = [source.contents.read.args[0][index] for index in (0, 2, 3, 4)]
     assert [member.read() for member in read] == [b"x", b"x", b"x", b"newer"]
     with pytest.raises(BadImage, match="a link to something that is not in the archive"):
         source.image(1)

@@ -123,3 +123,22 @@ def test_images_in_train_and_val(tmp_path):
     assert late.pairs == [] and late.unchecked == 6
     assert copies_line(late, "d") == "d: 6 images of val or test not compared with train in 2 s"
     assert copies_line(copies(found.tree, {"train": found.images()["train"]}), "d") is None
+
+
+def test_images_that_are_in_train_twice(tmp_path):
+    root = touch(tmp_path, *(f"train/{name}/{index}.jpg" for name in "ab" for index in "12"))
+    shutil.copy(root / "train/a/1.jpg", root / "train/b/copy.jpg")
+    shutil.copy(root / "train/a/2.jpg", root / "train/a/3.jpg")
+    for empty in ("train/a/empty.jpg", "train/b/empty.jpg"):
+        (root / empty).touch()
+    found = looked(root)
+    alone = copies(found.tree, found.images(), classes=found.splits["train"])
+    assert (alone.contradictions, alone.repeated) == ([("train/b/copy.jpg", "train/a/1.jpg")], 1)
+    assert copies_line(alone, "d") == (
+        "d: 1 image of train is there under two labels: train/b/copy.jpg is train/a/1.jpg; "
+        "1 image of train is there more than once: what is carved from it for validation will flatter"
+    )
+    touch(root, "val/a/9.jpg", "val/b/99.jpg")
+    found = looked(root)
+    beside = copies(found.tree, found.images(), classes=found.splits["train"])
+    assert (len(beside.contradictions), beside.repeated) == (1, 0)  # nothing is carved beside a val split

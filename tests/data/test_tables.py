@@ -6,7 +6,8 @@ import torch
 
 from transferkit.data import tables
 from transferkit.data.batches import EvalLoader, TrainLoader
-from transferkit.data.sources import Source, open_split
+from transferkit.data.contents import Source
+from transferkit.data.sources import open_split
 from transferkit.data.tables import TableSamples, TableSource
 from transferkit.errors import InputError
 from transferkit.recipe.schema import Dataset, Synthetic

@@ -17,9 +17,9 @@ from PIL import Image
 from transferkit.data import walk
 from transferkit.data.archives import open_archive
 from transferkit.data.folders import class_folders, on_disk
-from transferkit.data.image_formats import FORMATS
 from transferkit.data.sources import open_split
 from transferkit.data.survey import survey
+from transferkit.data.walk import FORMATS
 from transferkit.errors import InputError
 from transferkit.recipe.counting import class_counts, forget
 from transferkit.recipe.schema import Dataset

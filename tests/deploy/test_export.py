@@ -13,14 +13,13 @@ import torch
 from transferkit.deploy import export as exporting
 from transferkit.deploy import portable
 from transferkit.deploy.export import export_model, verify_export
-from transferkit.deploy.export_record import read_record
-from transferkit.deploy.graph import Graph, Untraceable, check_range, trace
-from transferkit.deploy.interference import Score
-from transferkit.deploy.interference_file import write_interference
+from transferkit.deploy.export_folder import read_record
+from transferkit.deploy.interference import Score, write_interference
+from transferkit.deploy.loaded import load
 from transferkit.deploy.parity import ParityError
+from transferkit.deploy.portable import Graph, Untraceable, check_range, trace
 from transferkit.errors import InputError, TransferkitError
-from transferkit.loaded import load
-from transferkit.model_folder import save_model
+from transferkit.model.folder import save_model
 from transferkit.testing.detector import tiny_detector, tiny_detector_head
 from transferkit.testing.tiny import tiny_images, tiny_model
 
@@ -122,8 +121,15 @@ def test_the_record_says_what_a_server_needs(exported):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_file_itself_says_what_it_is(exported, form):
+    import onnx
+
     path = exported / "exports" / portable.FILES[form]
-    facts = json.loads(portable.facts_of(form, path))
+    extra = {"transferkit.json": ""}
+    if form == "onnx":
+        facts = json.loads({one.key: one.value for one in onnx.load(path).metadata_props}["transferkit"])
+    else:
+        torch.export.load(str(path), extra_files=extra)
+        facts = json.loads(extra["transferkit.json"])
     assert facts["classes"] == ["ants", "bees"] and facts["detect_p"] == 0.19
     assert facts["preprocessing"]["input_size"] == [32, 32]
 

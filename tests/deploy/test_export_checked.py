@@ -38,7 +38,7 @@ def edit(folder, change):
 
 CHANGES = [
     (lambda c: c.update(schema_version=2), InputError, "schema version 2, .* upgrade transferkit"),
-    (lambda c: c.pop("classes"), InputError, '"classes": Field required'),
+    (lambda c: c.pop("classes"), InputError, '"classes" is missing'),
     (lambda c: c["exports"]["onnx"]["parity"].update(rows="many"), InputError, "exports.onnx.parity.rows"),
     (lambda c: c["exports"]["onnx"]["reference"].pop("outputs"), InputError, "cannot be used: KeyError"),
     (lambda c: c["exports"]["onnx"]["reference"]["outputs"].update(score=[0.5] * 3), ParityError, "score differ by"),

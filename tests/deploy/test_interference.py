@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 
-from transferkit.deploy.interference import KEPT, Calibration, Score, rank_of
-from transferkit.deploy.interference_reader import parse_interference
+from transferkit.deploy.interference import KEPT, Calibration, Score, parse_interference, rank_of
 from transferkit.testing import tiny_model
 from transferkit.testing.detector import LINGERING, SCORES, tiny_detector
 
@@ -17,7 +17,7 @@ from transferkit.testing.detector import LINGERING, SCORES, tiny_detector
 def test_round_trip():
     one = tiny_detector(tiny_model(), Score("refitted", "sum"), named=[1, 1, 3])
     content = json.loads(json.dumps(one.to_json()))
-    again = parse_interference(content, "x")
+    again = parse_interference(content, Path("x"))
     assert again.to_json() == one.to_json()
     assert again.indices == list(LINGERING) and again.head_file == "interference_head.safetensors"
     assert again.calibration.named == {1: 2, 3: 1} and again.score.reduction == "sum"

@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import transferkit
 from tests.mutations import mutated
-from transferkit.atomic import sha256
-from transferkit.deploy.interference import Score
-from transferkit.deploy.interference_file import read_interference, write_interference
+from transferkit.deploy.interference import Score, read_interference, write_interference
 from transferkit.errors import InputError
-from transferkit.model_folder import save_model
+from transferkit.model.folder import save_model
+from transferkit.system.atomic import sha256
 from transferkit.testing import tiny_model
 from transferkit.testing.detector import SOURCE_CLASSES, tiny_detector, tiny_detector_head, tiny_guarded
 
@@ -175,42 +174,48 @@ def test_heads_that_do_not_fit(folder):
 @pytest.mark.parametrize("text", ["", "{", "nonsense", "[" * 100_000, "\udcff"])
 def test_not_json(folder, text):
     (folder / "interference.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    refused(folder, "interference.json: not JSON")
+    refused(folder, "interference.json cannot be read: .*; make it anew with the interference analyzer")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(schema_version=2, created_by="9.1"), "schema version 2, written by transferkit 9.1; .*up"),
-        (lambda c: c.update(schema_version="1"), '"schema_version" must be a whole number'),
-        (lambda c: c.pop("schema_version"), '"schema_version" is missing'),
-        (lambda c: c.update(detect_p="0.1"), '"detect_p" must be a number from 0 to 1'),
-        (lambda c: c.update(detect_p=True), '"detect_p" must be'),
-        (lambda c: c.update(detect_p=None), '"detect_p" must be'),
-        (lambda c: c.update(detect_p=float("nan")), '"detect_p" must be'),
-        (lambda c: c.update(detect_p=float("inf")), '"detect_p" must be'),
-        (lambda c: c["score"].update(model="other"), '"score.model" must be swapped or refitted or separate'),
-        (lambda c: c["score"].update(model=["swapped"]), '"score.model" must be'),
+        (lambda c: c.update(schema_version=3, created_by="9.1"), "schema version 3, written by transferkit 9.1; .*up"),
+        (lambda c: c.update(schema_version="1"), '"schema_version": .* valid integer'),
+        (lambda c: c.pop("schema_version"), '"schema_version": .* valid integer'),
+        (lambda c: c.update(detect_p="0.1"), '"detect_p": .* valid number'),
+        (lambda c: c.update(detect_p=True), '"detect_p": .* valid number'),
+        (lambda c: c.update(detect_p=None), '"detect_p": .* valid number'),
+        (lambda c: c.update(detect_p=float("nan")), '"detect_p": .* finite number'),
+        (lambda c: c.update(detect_p=float("inf")), '"detect_p": .* finite number'),
+        (lambda c: c.update(detect_p=1.5), '"detect_p" and "calibration.scores" must lie between 0 and 1'),
+        (lambda c: c["score"].update(model="detector"), '"score.model" and "detector" contradict each other'),
+        (lambda c: c["score"].update(model="other"), "\"score.model\": .*'separate' or 'detector'"),
+        (lambda c: c["score"].update(model=["swapped"]), '"score.model": '),
         (lambda c: c["score"].pop("reduction"), '"score.reduction" is missing'),
-        (lambda c: c.update(score=3), '"score.reduction"|"score.model" is missing'),
+        (lambda c: c.update(score=3), '"score" must be an object'),
         (lambda c: c["lingering"][0].update(index=5), "the class 5, and there are 5 source classes"),
-        (lambda c: c["lingering"][0].update(index=-1), '"lingering.index" must be a whole number'),
-        (lambda c: c["lingering"][0].update(index=1.0), '"lingering.index" must be a whole number'),
+        (lambda c: c["lingering"][0].update(index=-1), '"lingering.0.index": .* greater than or equal to 0'),
+        (lambda c: c["lingering"][0].update(index=1.0), '"lingering.0.index": .* valid integer'),
         (lambda c: c["lingering"][0].update(index=3), "has a class twice"),
-        (lambda c: c["lingering"][0].update(prevalence="many"), "prevalence"),
-        (lambda c: c.update(lingering=[]), '"lingering" must be a list, and not empty'),
-        (lambda c: c.update(lingering=[3]), '"lingering.index" is missing'),
-        (lambda c: c.update(source_classes=[]), '"source_classes" must be a list of names'),
+        (lambda c: c["lingering"][0].update(prevalence="many"), '"lingering.0.prevalence": .* valid integer'),
+        (lambda c: c.update(lingering=[]), '"lingering" names no class'),
+        (lambda c: c.update(lingering=[3]), '"lingering.0" must be an object'),
+        (lambda c: c.update(source_classes=[]), '"source_classes": .* at least 1 item'),
         (lambda c: c.update(source_classes=list("abcdef")), "a head for 5 classes, where interference.json names 6"),
-        (lambda c: c["guarantee"].update(alpha=1.5), '"guarantee.alpha" must be'),
-        (lambda c: c["guarantee"].update(calibration_size=-1), '"guarantee.calibration_size" must be'),
+        (lambda c: c["guarantee"].update(alpha=1.5), '"guarantee.alpha": .* less than 1'),
+        (lambda c: c["guarantee"].update(calibration_size=-1), '"guarantee.calibration_size": .* or equal to 0'),
         (lambda c: c["guarantee"].pop("text"), '"guarantee.text" is missing'),
-        (lambda c: c["calibration"].update(scores=[0.2, 0.1]), '"calibration.scores" must be a sorted list'),
-        (lambda c: c["calibration"].update(scores=[0.2, None]), '"calibration.scores" must be a sorted list'),
-        (lambda c: c["calibration"].update(named={"9": 1}), '"calibration.named" must be'),
-        (lambda c: c.pop("calibration"), '"calibration.scores" is missing'),
+        (lambda c: c["calibration"].update(scores=[0.2, 0.1]), '"calibration.scores" must be sorted'),
+        (lambda c: c["calibration"].update(scores=[0.2, None]), '"calibration.scores.1": .* valid number'),
+        (lambda c: c["calibration"].update(named={"9": 1}), '"calibration.named" has a class that is none of the 5'),
+        (lambda c: c.pop("calibration"), '"calibration" is missing'),
         (lambda c: c.pop("preprocessing"), '"preprocessing" is missing'),
-        (lambda c: c.update(files={"model.safetensors": "abc"}), '"files" must be a mapping'),
+        (lambda c: c.update(files={"model.safetensors": "abc"}), '"files.model.safetensors": .* match pattern'),
+        (lambda c: c["source_classes"].append(3), '"source_classes.5": .* valid string'),
+        (lambda c: c["calibration"].update(named={"x": 1}), '"calibration.named.x.*": .* valid integer'),
+        (lambda c: c["calibration"].update(named={"1": True}), '"calibration.named.1": .* valid integer'),
+        (lambda c: c["lingering"][0].update(mean_probability=10**400), '"lingering.0.mean_probability": '),
         (lambda c: c.update(files={}), "has no SHA-256 of model.safetensors"),
         (lambda c: c["files"].pop(HEAD), f"has no SHA-256 of {HEAD}"),
     ],
@@ -222,7 +227,7 @@ def test_damaged_content(folder, change, message):
 
 def test_content_that_is_no_object(folder):
     (folder / "interference.json").write_text("[1, 2]")
-    refused(folder, "not a JSON object")
+    refused(folder, "it holds a list, not a dict; make it anew")
 
 
 def test_only_known_files_are_read(folder):
@@ -247,7 +252,7 @@ def test_reading_needs_no_torch(folder):
     import sys
 
     code = (
-        "import sys; from transferkit.deploy.interference_file import read_interference; "
+        "import sys; from transferkit.deploy.interference import read_interference; "
         f"assert read_interference({str(folder)!r}).indices; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

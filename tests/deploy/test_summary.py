@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from transferkit.deploy.interference import Calibration, Guarantee, Score
-from transferkit.deploy.summary import summarise
-from transferkit.deploy.tally import Tally
+from transferkit.deploy.summary import Tally, summarise
 from transferkit.testing import tiny_model
 from transferkit.testing.detector import tiny_detector
 
@@ -42,7 +41,7 @@ def test_the_binomial_test_is_exact(images, flagged):
 def test_the_interval_is_wilsons():
     found = summarise(tally(50, 10), detector())
     roots = np.roots([1 + 3.841458820694124 / 50, -(0.4 + 3.841458820694124 / 50), 0.04])
-    assert found.interval == pytest.approx(sorted(roots), abs=1e-12) and found.rate == 0.2
+    assert (found.rate.low, found.rate.high) == pytest.approx(sorted(roots), abs=1e-12) and found.rate.value == 0.2
 
 
 def test_the_draw_of_the_calibration_is_taken_into_account():

@@ -1,4 +1,4 @@
-"""commands.md has every verb with every option, and no other."""
+"""commands.md, and start.md for the first hour, have every verb with every option, and no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transferkit.cli import complete
 
 from .pages import ROOT, blocks, page, sections
 
-SECTIONS = sections(page("commands"))
+SECTIONS = sections(page("commands")) | sections(page("start"))
 
 
 def commands(group, prefix=""):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from transferkit.data.planting import OWN_COLUMNS
+from transferkit.plugins.registry import installed
 from transferkit.recipe import load_recipe
-from transferkit.registry import installed
 from transferkit.testing import check_plugin
 
 from .pages import blocks, classes, code, page, sections

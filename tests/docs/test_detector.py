@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import torch
 from PIL import Image
 
-from transferkit.deploy.interference import Calibration, Guarantee
-from transferkit.deploy.interference_file import read_interference
-from transferkit.deploy.summary import summarise
-from transferkit.deploy.tally import Tally
-from transferkit.testing import tiny_guarded
+from transferkit.deploy.interference import Calibration, Guarantee, read_interference
+from transferkit.deploy.summary import Tally, summarise
+from transferkit.plugins.registry import Owner, Register, Registry
+from transferkit.testing import check_plugin, tiny_guarded
 
-from .pages import blocks, code, page, sections
+from .pages import blocks, code, defined, page, sections
 
 PAGE = page("detector")
 
@@ -52,3 +52,13 @@ def test_every_key_of_the_file_is_named(tmp_path):
     for key in ("score", "guarantee", "calibration", "source_model"):
         assert set(content[key]) <= said
     assert set(content["lingering"][0]) <= said
+
+
+def test_the_detector_of_ones_own_keeps_its_promises():
+    names = defined(next(block for block in blocks(PAGE, "python") if "transferkit_register" in block))
+    registry = Registry()
+    names["transferkit_register"](Register(registry, Owner("margin", "margin", "0")))
+    assert registry.names("detector") == ["margin"]
+    check_plugin(names["Margin"])
+    score, _ = names["Margin"]().restore({})(None, torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 0.0]]), {})
+    assert score.tolist() == [-2.0, 0.0]

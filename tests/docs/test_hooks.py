@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 
 import pytest
 import typer
 
-from transferkit.hooks import check_signatures
-from transferkit.hookspecs import InstalledHooks
-from transferkit.registry import KINDS, RUN_HOOKS, Owner, Register, Registry
+from transferkit.hookspecs import Declared, InstalledHooks
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.kinds import KINDS
+from transferkit.plugins.registry import RUN_HOOKS, Owner, Register, Registry
 from transferkit.testing import check_plugin
 
 from .pages import blocks, classes, code, defined, page, sections
@@ -66,3 +68,9 @@ def test_the_command_is_added():
 
 def test_every_kind_is_named():
     assert set(KINDS) <= code(SECTIONS["transferkit_register"])
+
+
+def test_everything_that_a_class_may_declare_is_listed():
+    table = sections(page("plugins"))["What a class declares"]
+    named = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+    assert sorted(named) == sorted(one.name for one in dataclasses.fields(Declared))

@@ -34,7 +34,10 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+LOOKED_UP = ("reproduction.md", "hooks.md")  # by row, by hook
+
+
+@pytest.mark.parametrize("path", [page for page in PAGES if page.name not in LOOKED_UP], ids=lambda path: path.name)
 def test_can_be_read_in_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").split()) <= 2500
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 
 import pytest
 
-from transferkit.registry import Owner, Register, Registry, installed
+from transferkit.plugins.registry import Owner, Register, Registry, installed
 from transferkit.testing import check_plugin
 
-from .pages import ROOT, blocks, classes, code, defined, page, sections
+from .pages import PAGES, ROOT, blocks, classes, code, defined, page, sections
 
-EXAMPLES = [cls for block in blocks(page("plugins"), "python") for cls in classes(block)]
+EXAMPLES = [cls for block in blocks(page("plugins"), "python") if "lazy_imports" not in block for cls in classes(block)]
 SHIPPED = sorted(
     path.name
     for path in (ROOT / "plugins").iterdir()
@@ -31,10 +34,23 @@ def test_the_whole_plugin_registers():
     assert registry.names("regularizer") == ["spread"]
 
 
+def test_the_package_shows_its_function_without_importing_torch(tmp_path):
+    (block,) = blocks(sections(page("plugins"))["Packaging"], "python")
+    (tmp_path / "shown.py").write_text(block)
+    code = "import sys, shown; assert shown.__all__ == ['bss'] and 'torch' not in sys.modules; assert shown.bss"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+
+
 def test_the_testing_example_runs(capsys):
     (block,) = blocks(sections(page("plugins"))["Testing"], "python")
     defined(block)
     assert "torch.Size" in capsys.readouterr().out
+
+
+def test_the_made_up_analysis_is_what_it_says():
+    (block,) = blocks(sections(page("plugins"))["Test an analyzer"], "python")
+    assert "assert Agreement().analyze(session)" in block
+    defined(block)
 
 
 def test_every_kind_is_named():
@@ -50,7 +66,7 @@ def test_every_regularizer_that_ships_has_its_card(package):
 
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in (ROOT / "plugins").glob("*/README.md")))
 def test_every_card_is_on_a_page(package):
-    pages = ("regularizers", "audit", "corruptions", "curricula", "representations")
+    pages = [path.stem for path in PAGES]
     assert any(f"../plugins/{package}/README.md" in page(name) for name in pages)
 
 

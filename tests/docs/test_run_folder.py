@@ -61,7 +61,7 @@ def test_every_key_of_the_result_is_named(run):
 
 
 def test_every_key_over_seeds_is_named():
-    from transferkit.over_seeds import over_seeds, summarise
+    from transferkit.runs.over_seeds import over_seeds, summarise
 
     named = code(SECTIONS["`result.json`"])
     assert {*summarise(ROOT, []), *vars(over_seeds([1, 2])), "values"} <= named

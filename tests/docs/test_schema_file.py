@@ -9,8 +9,8 @@ import tomllib
 
 import pytest
 
+from transferkit.plugins.registry import discover
 from transferkit.recipe.json_schema import recipe_schema
-from transferkit.registry import discover
 
 from .pages import DOCS, ROOT
 

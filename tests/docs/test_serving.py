@@ -70,11 +70,12 @@ def test_numbers_are_the_defaults():
 
 
 def test_the_log_has_the_fields_that_are_named(tmp_path):
-    from transferkit.serving.predictor import Verdict
     from transferkit.serving.request_log import RequestLog
+    from transferkit.serving.schema import Prediction
 
     log = RequestLog(tmp_path / "log.jsonl", lambda lines: None)
-    log.write("id", Verdict([("ants", 0.9)], float("nan"), None, True, "daisy"))
+    values = {"class_": "ants", "probability": 0.9, "score": float("nan"), "p_value": None}
+    log.write("id", Prediction.model_construct(name=None, top=[], flag=True, source_class="daisy", **values))
     log.close()
     entry = json.loads((tmp_path / "log.jsonl").read_text())
     assert entry["score"] is None

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from transferkit.recipe import load_recipe
-from transferkit.recipe.stage_checks import SCHEDULES
+from transferkit.recipe.checks import SCHEDULES
 
 from .pages import ROOT, blocks, code, page, sections
 
@@ -40,7 +40,7 @@ def test_every_schedule_is_named():
 
 
 def test_the_chain_is_a_valid_recipe(tmp_path):
-    (text,) = (block for block in blocks(page("training"), "yaml") if "stages:" in block)
+    (text,) = (block for block in blocks(page("chains"), "yaml") if "stages:" in block)
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     recipe = load_recipe(tmp_path / "recipe.yaml").recipe
     assert [(stage.name, stage.start, stage.keep) for stage in recipe.stages] == [
@@ -52,11 +52,11 @@ def test_the_chain_is_a_valid_recipe(tmp_path):
     assert second.carry_on == ["optimizer"] and second.evaluate_at[0] == 0
     share = (1 + math.cos(math.pi * first.epochs / (first.epochs + second.epochs))) / 2
     said = f"after {first.epochs} of {first.epochs + second.epochs} epochs it goes on at {share:.0%} of"
-    assert said.replace("%", " %") in sections(page("training"))["Chains of stages"]
+    assert said.replace("%", " %") in sections(page("chains"))["Chains of stages"]
 
 
 def test_what_the_runner_warns_of_is_explained():
-    source = (ROOT / "transferkit" / "runner.py").read_text(encoding="utf-8")
+    source = (ROOT / "transferkit" / "runs" / "runner.py").read_text(encoding="utf-8")
     for how in ("ridge", "source"):
         sentence = f"no epoch beat the {how} head it started with: the start was kept"
         assert sentence.replace(how, "{stage.head_init}") in source

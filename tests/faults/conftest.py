@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ import pytest
 
 from tests.faults.attacks import Publishing, counted, die
 from tests.faults.world import forked, outcome, run_folder, write_recipe
-
-FOUND: Counter[tuple[str, str]] = Counter()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,9 +27,9 @@ class World:
         import torch
         import torch.utils.tensorboard
 
-        import transferkit.analysis.of_run
+        import transferkit.analysis.run_analyses
         import transferkit.api
-        import transferkit.runner
+        import transferkit.runs.runner
         import transferkit.training.prepare  # noqa: F401
 
         torch.set_num_threads(1)
@@ -79,20 +76,13 @@ def stopped(world: World) -> Path:
 
 
 @pytest.fixture
-def note() -> Callable[[str, str], None]:
-    """note(fault, outcome): one more line of the table."""
+def note(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """note(fault, outcome): one more for the table. It is written down at once: hours may be cut short."""
+    path = request.config.getoption("--outcomes", None)
 
     def add(fault: str, came_of_it: str) -> None:
-        FOUND[fault, came_of_it] += 1
+        if path is not None:
+            with path.open("a") as file:
+                file.write(json.dumps({"fault": fault, "outcome": came_of_it, "times": 1}) + "\n")
 
     return add
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _written(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    path = request.config.getoption("--outcomes", None)
-    if path is not None and FOUND:
-        with path.open("a") as file:
-            for (fault, came_of_it), times in sorted(FOUND.items()):
-                file.write(json.dumps({"fault": fault, "outcome": came_of_it, "times": times}) + "\n")

@@ -20,7 +20,7 @@ ERRORS = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO, 
 def test_a_disk_that_says_no(world, note, tmp_path, name, lasting, part) -> None:
     fault = f"disk {name} {'from a change on' if lasting else 'at one change'}"
     wrong = []
-    for number in world.chosen(world.changes, part, PARTS, sample=8):
+    for number in world.chosen(world.changes, part, PARTS, sample=5):
         out = tmp_path / str(number)
         attack = at(out, number, fail(ERRORS[name]), lasting=lasting)
         ended = forked(["run", str(world.recipe), "--out", str(out), "--quiet"], world.log, attack)

@@ -128,8 +128,8 @@ def guarded(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", ["config.json", "interference.json"])
 @pytest.mark.parametrize("part", ["values", "bytes"])
 def test_small_files_of_a_model(fuzz, guarded, tmp_path, name, part) -> None:
-    from transferkit.deploy.interference_file import read_interference
-    from transferkit.model_folder import open_model
+    from transferkit.deploy.interference import read_interference
+    from transferkit.model.folder import open_model
 
     folder = tmp_path / "model"
     shutil.copytree(guarded, folder)

@@ -17,7 +17,7 @@ PARTS = 8
 @pytest.mark.parametrize("part", range(PARTS))
 def test_before_any_change_on_disk(world, note, tmp_path, part) -> None:
     wrong = []
-    for number in world.chosen(world.changes, part, PARTS, sample=48):
+    for number in world.chosen(world.changes, part, PARTS, sample=32):
         out = tmp_path / str(number)
         forked(["run", str(world.recipe), "--out", str(out), "--quiet"], world.log, at(out, number, die))
         run = run_folder(out)

@@ -15,6 +15,7 @@ from tests.faults.mounts import grow, own, read_only, small_disk
 from tests.faults.world import Ended, difference, forked, run_folder
 
 MIB = 1 << 20
+RUST = "memory allocation of "  # what a library in Rust says before it aborts
 
 
 def limited(which: int, amount: int):
@@ -49,13 +50,20 @@ def judged(world, out: Path, ended: Ended) -> tuple[str, str | None]:
         lost = None if run is not None and (run / "result.json").is_file() else "exit code 0 without a result"
         lost = lost or difference(run, world.whole)
         return ("went on" if lost is None else "WRONG"), lost
+    if ended.code < 0 and RUST in ended.said:  # nothing in Python is asked: it must be as good as a kill
+        return resumed(world, run, "ended by a library")
     if not ended.sentence:
         return "traceback", f"ended with {ended.code}: {ended.said[-1500:]}"
+    return resumed(world, run, "a sentence")
+
+
+def resumed(world, run: Path | None, how: str) -> tuple[str, str | None]:
+    """As `judged`, for what did not come to its end."""
     if run is None:
-        return "a sentence, nothing had begun", None
+        return f"{how}, nothing had begun", None
     again = forked(["resume", str(run), "--quiet"], world.log)
     lost = difference(run, world.whole) if again.code == 0 else f"resume ended with {again.code}: {again.said[-900:]}"
-    return ("a sentence, resumed bit for bit" if lost is None else "WRONG"), lost
+    return (f"{how}, resumed bit for bit" if lost is None else "WRONG"), lost
 
 
 LIMITS = {

@@ -44,8 +44,8 @@ def folder(tmp_path_factory):
 def api(folder):
     """It is served in this process, and says what it answers to. Schemathesis ends a server with the test."""
     from transferkit.serving.app import create_app
+    from transferkit.serving.service import open_service
     from transferkit.serving.settings import Settings
-    from transferkit.serving.start import open_service
 
     app = create_app(open_service(folder, Settings(device="cpu", engine="torch"), lambda text: None))
     return schemathesis.openapi.from_asgi("/openapi.json", app)

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -43,6 +44,7 @@ RECIPE: dict[str, Any] = {
     ],
     "analyses": [{"use": "retention", "dataset": "shapes"}, {"use": "spectrum", "stage": "target"}],
 }  # fmt: skip
+PATIENCE = 200.0  # seconds; the attacked run takes two
 TIMED = {"seconds", "images_per_second", "run_dir", "started"}
 
 
@@ -74,7 +76,10 @@ class Ended:
 def forked(
     command: list[str], log: Path, before: Callable[[], None] | None = None, after: float | None = None
 ) -> Ended:
-    """A transferkit command in a child; `before` prepares the attack there, `after` seconds it is killed."""
+    """A transferkit command in a child; `before` prepares the attack there, `after` seconds it is killed.
+
+    One that hangs is killed after PATIENCE, and said to.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -83,8 +88,13 @@ def forked(
     if after is not None:
         time.sleep(after)
         os.kill(child, signal.SIGKILL)
+    hangs = threading.Timer(PATIENCE, os.kill, (child, signal.SIGKILL))
+    hangs.start()
     _, status = os.waitpid(child, 0)
-    return Ended(os.waitstatus_to_exitcode(status), log.read_text(errors="replace") if log.is_file() else "")
+    hung = not hangs.is_alive()
+    hangs.cancel()
+    said = log.read_text(errors="replace") if log.is_file() else ""
+    return Ended(os.waitstatus_to_exitcode(status), f"it hung for {PATIENCE} s\n{said}" if hung else said)
 
 
 def _command(command: list[str], log: Path, before: Callable[[], None] | None) -> None:

@@ -17,7 +17,7 @@ from timm.models import _builder
 import transferkit
 from transferkit.errors import InputError
 from transferkit.model.creation import COMMON
-from transferkit.model_options import RESERVED, permitted
+from transferkit.model.options import RESERVED, permitted
 
 SCRIPT = """
 import json, pickle, sys
@@ -26,8 +26,8 @@ import torch, timm
 import transferkit
 from transferkit.analysis.given_models import given_model
 from transferkit.errors import InputError
-from transferkit.model import build, creation, hub, origin
-from transferkit.model_folder import open_model
+from transferkit.model import build, creation, origin
+from transferkit.model.folder import open_model
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import Model
 
@@ -44,7 +44,7 @@ torch.load = torch.serialization.load = refuse
 
 folder, evil = root / "model", str(root / "model" / "evil.pth")
 clean = json.loads((folder / "config.json").read_text())
-origin.fetch = hub.fetch = lambda repository, name: folder / name
+origin.fetch = lambda repository, name: folder / name
 def made(name, weights="pretrained", **options):
     return build(Model(name=name, options=options), weights=weights, source_classes=None, classes=["a"])
 doors = {
@@ -109,7 +109,7 @@ def missing(repository, name):
     if (folder / name).exists():
         return folder / name
     raise EntryNotFoundError(name)
-origin.fetch = hub.fetch = missing
+origin.fetch = missing
 pickled = {"resnet": lambda: made("resnet18"),
     "url": lambda: made("gcvit_xxtiny")}
 for name, door in {**doors, **pickled}.items():
@@ -161,7 +161,7 @@ def test_what_timms_factory_takes_for_itself_is_on_the_list():
 def test_there_is_one_call_of_timms_factory():
     root = Path(transferkit.__file__).parent
     calls = {path.relative_to(root) for path in root.rglob("*.py") if "timm.create_model(" in path.read_text()}
-    assert calls == {Path("model/factory.py"), Path("testing/tiny.py")}
+    assert calls == {Path("model/creation.py"), Path("testing/tiny.py")}
 
 
 def test_options_of_networks_pass():

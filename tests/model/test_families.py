@@ -12,7 +12,7 @@ import torch
 from transferkit.errors import InputError
 from transferkit.model import build, reference_of
 from transferkit.model.compatibility import probe_batch
-from transferkit.model_folder import open_model, save_model
+from transferkit.model.folder import open_model, save_model
 from transferkit.recipe.schema import Model
 
 
@@ -69,7 +69,7 @@ def test_a_family_works_from_end_to_end(family: Family, tmp_path):
     assert 1 <= len(output.taps) <= 4
     for name, tap in output.taps.items():
         assert len(tap) == 2
-        assert model.tap_channels(name) in tap.shape[1:]
+        assert model.reading(name).channels in tap.shape[1:]
 
     check_names(model)
     check_reference(model, source, images)

@@ -13,12 +13,12 @@ from PIL import Image
 from timm.models import PretrainedCfg
 
 from tests.mutations import mutated
+from transferkit.deploy.loaded import LoadedModel
 from transferkit.errors import InputError
-from transferkit.loaded import LoadedModel
 from transferkit.model.compatibility import probe_batch
+from transferkit.model.folder import open_model, save_model
 from transferkit.model.folder_config import PretrainedFields, read_config
-from transferkit.model_folder import open_model, save_model
-from transferkit.model_options import SOURCES
+from transferkit.model.options import SOURCES
 from transferkit.testing import tiny_model
 from transferkit.testing.tiny import tiny_source_head
 
@@ -147,7 +147,7 @@ def test_a_flipped_bit_in_any_file_is_found(ours, tmp_path):
 
 
 def test_a_folder_replaced_while_it_is_read(ours, tmp_path, monkeypatch):
-    from transferkit import model_folder
+    from transferkit.model import folder as model_folder
 
     folder = shutil.copytree(ours, tmp_path / "m")
     read = model_folder.load_weights
@@ -162,7 +162,7 @@ def test_a_folder_replaced_while_it_is_read(ours, tmp_path, monkeypatch):
 
 
 def test_a_build_that_outgrows_its_file_stops_at_once(plain):
-    from transferkit.model.factory import create_net
+    from transferkit.model.creation import create_net
 
     with pytest.raises(InputError, match=r"describes a test_resnet of more than .* parameters"):
         create_net("test_resnet", {"channels": [2**18] * 4}, where="here", file_numbers=1000)

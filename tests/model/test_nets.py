@@ -19,11 +19,11 @@ from transferkit.data.samples import Samples
 from transferkit.data.sources import open_split
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
-from transferkit.freezing import layer_groups
 from transferkit.model import build
 from transferkit.model.compatibility import probe_batch
+from transferkit.model.folder import save_model
+from transferkit.model.freezing import layer_groups
 from transferkit.model.nets.cifar_resnet import PaddedShortcut
-from transferkit.model_folder import save_model
 from transferkit.recipe.schema import Dataset, Model, Optimizer
 from transferkit.training.optimization import parameter_groups
 

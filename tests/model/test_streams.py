@@ -186,19 +186,19 @@ def test_changed_features_reach_the_heads_in_training_passes_alone(small):
     batch = images(3)
     before = small(batch)
     source_head, average = small.source_head(), copy.deepcopy(small)
-    small.between = lambda features: features * 2 + 1
+    small.feature_transform = lambda features: features * 2 + 1
     plain, outputs = small(batch), small({"target": batch, "source": images(2, 1)})
     assert torch.equal(plain.logits, before.logits)
     torch.testing.assert_close(outputs["target"].features, before.features, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(outputs["target"].logits, small.head(2 * outputs["target"].features + 1))
     torch.testing.assert_close(outputs["source"].logits, small.heads["source"](2 * outputs["source"].features + 1))
-    assert average.between is None and torch.equal(average(batch).logits, before.logits)
+    assert average.feature_transform is None and torch.equal(average(batch).logits, before.logits)
     assert torch.equal(reference_of(average, source_head)({"target": batch})["target"].logits, before.logits)
 
 
 def test_joint_heads_see_changed_features_too(joined):
     joined.eval()
-    joined.between = lambda features: features.clamp(max=0.1)
+    joined.feature_transform = lambda features: features.clamp(max=0.1)
     output = joined({"target": images(2)})["target"]
     heads = [joined.head, joined.heads["first"], joined.heads["second"]]
     expected = torch.cat([head(output.features.clamp(max=0.1)) for head in heads], dim=1)

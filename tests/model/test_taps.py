@@ -73,8 +73,8 @@ def test_flat_families_spread_their_taps():
     spec = Model(name="vit_tiny_patch16_224", preprocessing={"input_size": 32})
     model, _ = build(spec, weights="scratch", source_classes=None, classes=["a", "b"])
     assert model.default_taps() == ["blocks.2", "blocks.5", "blocks.8", "blocks.11"]
-    assert model.tap_channels("blocks.2") == 192
-    assert model.tap_channels("norm") is None
+    assert model.reading("blocks.2").channels == 192
+    assert model.reading("norm").channels is None
 
 
 def test_staged_families_take_the_last_stages(small):

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from transferkit.data.contents import Contents, Source
 from transferkit.data.planting import corruptions
 from transferkit.data.samples import Samples
-from transferkit.data.sources import Contents, Source
 from transferkit.data.transforms import transforms
-from transferkit.hooks import Plugin, RunPlugins
+from transferkit.plugins.hooks import Plugin, RunPlugins
+from transferkit.plugins.registry import installed
 from transferkit.recipe.schema import Augmentation
-from transferkit.registry import installed
 
 SIZE = 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,13 +12,13 @@ from PIL import Image
 from transferkit_distraction.analyzer import Distraction
 from transferkit_lingering.analyzer import Lingering
 
-from transferkit.analysis.cache import Cache
 from transferkit.analysis.composites import Batches
 from transferkit.analysis.session import AnalysisSession
 from transferkit.analysis.workbench import Given, Workbench
 from transferkit.data import world
 from transferkit.recipe.schema import Dataset
 from transferkit.testing import tiny_model
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
 
 SIZE = 32
@@ -80,7 +80,7 @@ def _given(model, head):
 
 def quick(found, **options):
     """The report of three classes, without pictures: they take most of the time."""
-    with patch("transferkit_distraction.report.figures", lambda study, summary: {}):
+    with patch("transferkit_distraction.report.draw", lambda session, options, found: {}):
         return Distraction(**(OPTIONS | {"classes": 3} | options)).analyze(found)
 
 

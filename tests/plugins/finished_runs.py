@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transferkit.analysis.cache import Cache
-from transferkit.analysis.of_run import RunModels
+from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.session import AnalysisSession
 from transferkit.api import RunResult
-from transferkit.folder import RunFolder
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import AnalyzerUse
+from transferkit.runs.folder import RunFolder
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
 
 MODEL = {

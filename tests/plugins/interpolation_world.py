@@ -12,8 +12,8 @@ import yaml
 from safetensors.torch import load_file
 
 from transferkit.api import RunResult, execute
+from transferkit.plugins.registry import Registry
 from transferkit.recipe import load_recipe
-from transferkit.registry import Registry
 
 COLOURS = {"red": (90, 0, 0), "green": (0, 90, 0), "blue": (0, 0, 90), "dark": (-40, -40, -40)}
 STRIPES = ("across", "down", "none")

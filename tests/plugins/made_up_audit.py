@@ -1,18 +1,11 @@
-"""A session whose models said exactly what a test wants: their features are the logits themselves."""
+"""Sessions whose models said exactly what a test wants, and what is looked at in their reports."""
 
 from __future__ import annotations
-
-from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from transferkit.analysis import Predictions
-from transferkit.analysis.plots import picture
-from transferkit.data.randomness import numpy_rng
-from transferkit.errors import InputError
-from transferkit.model import SourceHead
+from transferkit.testing import MadeUpImages, MadeUpModel, made_up_session
 
 
 def logits_of(probabilities):
@@ -25,81 +18,26 @@ def sure_of(classes, size, logit=9.0):
     return logit * torch.nn.functional.one_hot(torch.as_tensor(classes), size).float()
 
 
-class MadeUp:
+def made_up(
+    folder, labels, *, swap, source=None, target_images=None, votes=None, baseline=None, names=None, peers=None,
+    baseline_classes=None,
+):  # fmt: skip
     """Answers by role: `source` and `swap` (n, K_s) logits on the source images, `target_images` (m, K_s) of M^s on
     the target images, `votes` (n, K_t) of M^t and `baseline` (n, K_t) of M^b on the source images."""
-
-    def __init__(self, out, labels, *, swap, source=None, target_images=None, votes=None, baseline=None, names=None):
-        self.out, self.seed, self.device = out, 0, torch.device("cpu")
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
-        size = swap.shape[1]
-        self.names = names or [f"class {i}" for i in range(size)]
-        self.swap, self.source, self.target_images = swap, source, target_images
-        self.votes = votes if votes is not None else torch.zeros(len(swap), 2)
-        self.target_classes = [f"target {j}" for j in range(self.votes.shape[1])]
-        self.baseline, self.baseline_classes = baseline, self.target_classes
-        self.peers, self.source_head_is_probe, self.computed = {}, False, []
-        self._head = SourceHead(torch.eye(size, size + self.votes.shape[1]), None, self.names)
-        self._cache = {}
-
-    def has(self, role):
-        return {"source": self.source, "target": self.swap, "baseline": self.baseline}[role] is not None
-
-    def source_head(self):
-        return self._head
-
-    def model(self, role="target"):
-        norm = torch.nn.BatchNorm2d(3)
-        return SimpleNamespace(net=torch.nn.Sequential(norm), preprocessing="any", classes=self.target_classes)
-
-    def describe(self, role):
-        return f"{role} (made up)"
-
-    def peer(self, name):
-        return self.peers.get(name)
-
-    def digest(self, role):
-        return role
-
-    def data_digest(self, data="source", split=None):
-        return data
-
-    def rng(self, *parts):
-        return numpy_rng(self.seed, "analysis", *parts)
-
-    def progress(self, total, description):
-        return nullcontext(SimpleNamespace(advance=lambda count=1: None))
-
-    def cached(self, facts, compute):
-        key = repr(sorted(facts.items()))
-        if key not in self._cache:
-            self.computed.append(facts)
-            self._cache[key] = compute()
-        return self._cache[key]
-
-    @contextmanager
-    def picture(self, name, width=6.4, height=4.0):
-        with picture(self.out / f"{name}.svg", width, height) as drawn:
-            yield drawn
-
-    def predictions(self, model="target", data="source", split=None):
-        if data == "target":
-            if self.target_images is None:
-                raise InputError("this analysis has no target images; name a data set")
-            return self._of(self.target_images, None, torch.zeros(len(self.target_images), dtype=torch.int64))
-        logits = {"source": self.source, "target": self.swap, "baseline": self.swap}[model]
-        own = {"source": None, "target": self.votes, "baseline": self.baseline}[model]
-        classes = self.baseline_classes if model == "baseline" else self.target_classes
-        return self._of(logits, own, self.labels, classes)
-
-    def _of(self, logits, own, labels, classes=()):
-        """Features are source logits, then target logits; each head reads its own part."""
-        size, targets = len(self.names), self.votes.shape[1]
-        own = own if own is not None else torch.zeros(len(logits), targets)
-        weight = torch.cat([torch.zeros(targets, size), torch.eye(targets)], dim=1)
-        head = SourceHead(weight, None, list(classes))
-        ids = [f"image {i}" for i in range(len(labels))]
-        return Predictions(torch.cat([logits.float(), own.float()], dim=1), labels, ids, self.names, head)
+    names = names or [f"class {i}" for i in range(swap.shape[1])]
+    votes = votes if votes is not None else torch.zeros(len(swap), 2)
+    classes = [f"target {j}" for j in range(votes.shape[1])]
+    images = {"source": MadeUpImages(names, labels)}
+    models = {"target": MadeUpModel(classes, {"source": votes}, {"source": swap}, norm=(0.0, 1.0))}
+    if source is not None:
+        models["source"] = MadeUpModel(names, {"source": source})
+    if baseline is not None:
+        models["baseline"] = MadeUpModel(baseline_classes or classes, {"source": baseline})
+    if target_images is not None:
+        images["target"] = MadeUpImages(classes, np.zeros(len(target_images), int))
+        if source is not None:
+            models["source"] = MadeUpModel(names, {"source": source, "target": target_images})
+    return made_up_session(folder, images=images, models=models, source_classes=names, peers=peers)
 
 
 def column(table, name):

@@ -14,8 +14,8 @@ import numpy as np
 import yaml
 
 from transferkit.api import RunResult, execute
+from transferkit.plugins.registry import Registry, installed
 from transferkit.recipe import load_recipe
-from transferkit.registry import Registry, installed
 
 MODEL = {
     "name": "transferkit_cnn10",
@@ -44,18 +44,18 @@ def uses(kind: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Uses]:
     return found
 
 
-def covering(*sizes: int) -> list[tuple[int, int, int]]:
-    """Cases (i, j, k), as few as possible, in which every two values of two different factors meet.
+def covering(*sizes: int) -> list[tuple[int, ...]]:
+    """Cases (i, j, …), in which every two values of two different factors meet: all pairs of the two largest factors.
 
-    All pairs of the two largest factors; the third goes round, and so meets every value of both.
+    The others go round at different speeds, and so meet every value of both and, as a test sees, of each other.
     """
-    order = sorted(range(3), key=lambda factor: -sizes[factor])
+    order = sorted(range(len(sizes)), key=lambda factor: -sizes[factor])
     cases = []
     for first in range(sizes[order[0]]):
         for second in range(sizes[order[1]]):
-            values = (first, second, (first + second) % sizes[order[2]])
-            case = dict(zip(order, values, strict=True))
-            cases.append((case[0], case[1], case[2]))
+            rest = ((first + turn * second) % sizes[factor] for turn, factor in enumerate(order[2:], 1))
+            case = dict(zip(order, (first, second, *rest), strict=True))
+            cases.append(tuple(case[factor] for factor in range(len(sizes))))
     return cases
 
 
@@ -68,14 +68,14 @@ class Witness:
     seen: ClassVar[dict[tuple[int, int], str]] = {}
 
     def setup(self, session):
-        inner = session.loader.epoch
+        inner = session._session.loader.epoch
 
         def epoch(number, start=0):
             for position, batch in enumerate(inner(number, start), start):
                 Witness.seen[number, position] = _digest(batch)
                 yield batch
 
-        session.loader.epoch = epoch
+        session._session.loader.epoch = epoch
 
     def step_end(self, step):
         if step == self.stop_after:

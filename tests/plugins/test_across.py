@@ -12,13 +12,15 @@ import pytest
 from pydantic import ValidationError
 from transferkit_across.analyzer import Across
 from transferkit_across.entries import read_entries, split_name
-from transferkit_across.report import METRICS, report
+from transferkit_across.options import Options
+from transferkit_across.report import report
 
 from transferkit.analysis.plots import picture
 from transferkit.cli import main
 from transferkit.errors import InputError
+from transferkit.hookspecs import Declared
+from transferkit.plugins.registry import installed, path_options
 from transferkit.recipe import load_recipe
-from transferkit.registry import installed, path_options
 
 from .made_up_analyses import audit, bias, result, retention, run, stage, write
 from .test_across_curves import sizes
@@ -39,7 +41,7 @@ def compared(given, out, **options):
     def draw(name, width, height):
         return picture(out / f"{name}.svg", width, height)
 
-    return report(read_entries(given), draw, **options)
+    return report(read_entries(given), Options(**options), draw)
 
 
 def verb(capsys, *arguments):
@@ -51,13 +53,14 @@ def verb(capsys, *arguments):
 
 def test_two_runs(two, tmp_path):
     found = compared(two, tmp_path / "out")
-    assert tuple(found.metrics) == METRICS == Across.metrics
+    assert list(found.metrics) == Declared.of(Across).metric_keys
     assert found.metrics["runs"] == 2 and found.metrics["pairs"] == 1
     assert found.metrics["bias_r"] == pytest.approx(1)
     assert -1 < found.metrics["recall_r"] < 1
     assert math.isnan(found.metrics["r"]) and math.isnan(found.metrics["retention_change_equal_steps"])
     assert "over 6 source classes between resnet18 and vgg16" in found.verdict
     assert "Bias towards ants correlates with r = 1.00" in found.verdict
+    assert ", which may well be 0, over 6 source classes" in found.verdict  # of recall
     assert {"recall-1.svg", "bias-1.svg", "architecture-relative_retention.svg"} <= set(found.figures)
     assert all((tmp_path / "out" / name).is_file() and found.captions[name] for name in found.figures)
     pairs = {row[0]: row for row in found.tables["pairs"].rows}
@@ -80,7 +83,8 @@ def test_a_set_of_sizes(tmp_path):
 def reading(tmp_path, few, few_steps, shifts=(-0.01, 0.01)):
     """The last sentence of the verdict for a retention of 0.5 with all images and these with a tenth of them."""
     for seed, shift in enumerate(shifts):
-        sizes(tmp_path / f"run{seed}", seed, shift, kept={"all": 0.5, "tenth": few, "tenth-steps": few_steps})
+        kept = {"all": 0.5 + shift, "tenth": few - shift, "tenth-steps": few_steps}
+        sizes(tmp_path / f"run{seed}", seed, kept=kept)
     return compared([tmp_path], tmp_path / "out").verdict.rpartition(". ")[2]
 
 
@@ -89,6 +93,9 @@ def test_the_two_lines_are_read_together_only_beyond_the_noise(tmp_path):
     assert "stays at equal steps" in reading(tmp_path / "b", 0.9, 0.85)
     assert "goes the other way" in reading(tmp_path / "c", 0.9, 0.2)
     assert "within the noise" in reading(tmp_path / "d", 0.51, 0.5)
+    assert "within the noise" in reading(tmp_path / "f", 0.55, 0.55)  # −0.05 ± 4.3 · 0.014
+    uncertain = {"few": 0.9, "few_steps": 0.66, "shifts": (-0.02, 0.02)}
+    assert "is not certain" in reading(tmp_path / "g", **uncertain)
     assert "equal steps (400)" in reading(tmp_path / "e", 0.9, 0.6, shifts=(0,))  # one seed: numbers only
 
 
@@ -143,7 +150,7 @@ def test_an_of_that_nobody_has(two, tmp_path, of, match):
 
 def test_pairs_drawn_are_limited_and_all_are_in_the_table(tmp_path):
     runs = [run(tmp_path / f"r{i}", retention(RECALL), model=f"resnet{i}") for i in range(4)]
-    found = compared(runs, tmp_path / "out", drawn=2)
+    found = compared(runs, tmp_path / "out", pictures=2)
     assert [name for name in found.figures if name.startswith("recall")] == ["recall-1.svg", "recall-2.svg"]
     assert len(found.tables["pairs"].rows) == 6
 

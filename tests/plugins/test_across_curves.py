@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
-from transferkit_across.curves import MEASURES, axes, lines, points
-from transferkit_across.entries import read_entries
+from scipy import stats
+from transferkit_across.curves import MEASURES, Line, Point, axes, lines, points
+from transferkit_across.entries import Entry, Facts, read_entries
 
 from .made_up_analyses import audit, result, retention, run, stage, write
 
@@ -38,8 +40,8 @@ def test_equal_epochs_and_equal_steps(tmp_path):
     over = lines(found, "images")
     assert drawn(over) == {"equal epochs (25)": [24, 244], "equal steps (400)": [24, 244]}
     epochs, steps = over
-    assert epochs.change(RETENTION) == pytest.approx(0.5 - 0.9)
-    assert steps.change(RETENTION) == pytest.approx(0.5 - 0.6)
+    assert epochs.change(RETENTION).value == pytest.approx(0.5 - 0.9)
+    assert steps.change(RETENTION).value == pytest.approx(0.5 - 0.6)
     assert all(line.connected for line in over)
     assert axes(found, "auto") == ["images"] and axes(found, "epochs") == ["epochs"]
 
@@ -59,14 +61,12 @@ def test_seeds_are_one_point(tmp_path):
     whole = next(point for point in found if point.facts.images == 244)
     assert whole.values(RETENTION) == pytest.approx([0.5, 0.6, 0.7])
     assert whole.mean(RETENTION) == pytest.approx(0.6) and whole.sd(RETENTION) == pytest.approx(0.1)
-    assert whole.label == "all"
 
 
 def test_how_far_a_point_may_be_off(tmp_path):
     found = points(read_entries([sizes(tmp_path / f"run{seed}", seed, 0.1 * seed) for seed in range(2)]))
-    assert found[0].error(RETENTION) == pytest.approx(1.959964 * 0.05)  # sd 0.0707 over the root of 2
-    line = lines(found, "images")[0]
-    assert line.error(RETENTION) == pytest.approx(1.959964 * 0.05 * math.sqrt(2))
+    # sd 0.0707 over the root of 2 is 0.05; t(0.975, 1) = 12.7062
+    assert found[0].error(RETENTION) == pytest.approx(12.7062 * 0.05, abs=1e-5)
     alone = retention([0.5] * 6, ratio=0.5)
     alone.metrics |= {"relative_retention_low": 0.4, "relative_retention_high": 0.54}
     (one, two) = points(
@@ -74,6 +74,57 @@ def test_how_far_a_point_may_be_off(tmp_path):
     )
     assert one.error(RETENTION) == pytest.approx(0.07)
     assert math.isnan(two.error(RETENTION)) and math.isnan(one.error(TOP1))
+
+
+def ends(estimate):
+    return estimate.low, estimate.high
+
+
+def test_a_change_is_welchs_whoever_has_the_same_seeds(tmp_path):
+    """Means 0.95 and 0.6 of sd 0.0707 and 0.1414: error √(0.0025 + 0.01); 0.0125² / (0.0025² + 0.01²) = 25 / 17."""
+    kept = [{"all": 0.5, "tenth": 0.9, "tenth-steps": 0.6}, {"all": 0.7, "tenth": 1.0, "tenth-steps": 0.6}]
+    runs = [sizes(tmp_path / f"run{seed}", seed, kept=one) for seed, one in enumerate(kept)]
+    epochs, steps = lines(points(read_entries(runs)), "images")
+    change = epochs.change(RETENTION)
+    half = stats.t.ppf(0.975, 25 / 17) * math.sqrt(0.0125)
+    assert change.n == 4 and change.value == pytest.approx(-0.35)
+    assert ends(change) == pytest.approx((-0.35 - half, -0.35 + half))
+    assert math.isnan(steps.change(MEASURES[2]).value)  # distraction was not measured
+
+
+def test_a_change_of_one_seed_is_as_sure_as_its_own_intervals(tmp_path):
+    """Half-widths of 0.03 and 0.04 together are 0.05."""
+
+    def one(folder, images, value, half):
+        report = retention([0.5] * 6, ratio=value)
+        report.metrics |= {"relative_retention_low": value - half, "relative_retention_high": value + half}
+        stages = [stage("target", epochs=25, fraction=images / 244)]
+        results = {"target": result(images, images, 25)}
+        return write(folder, stages, results, {"retention": ("retention", None, report)})
+
+    runs = [one(tmp_path / "few", 24, 0.9, 0.03), one(tmp_path / "all", 244, 0.5, 0.04)]
+    (line,) = lines(points(read_entries(runs)), "images")
+    assert ends(line.change(RETENTION)) == pytest.approx((-0.45, -0.35))
+    assert not line.change(TOP1).known
+
+
+def made_up(*points):
+    """A line of points whose models have these top-1, by seed."""
+    entry = [
+        [Entry("", None, None, Facts(top1=value, seed=seed), {}) for seed, value in enumerate(one)] for one in points
+    ]
+    return Line("", tuple(Point(tuple(one)) for one in entry))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_where_nothing_changed_a_change_is_rarely_called(seeds):
+    """At most 5 % of the time; with Welch's interval less, the fewer the seeds."""
+    rng, times = np.random.default_rng(seeds), 4000
+    top1 = rng.normal(0.8, 0.02, (times, 2, seeds)).tolist()
+    changes = [made_up(few, many).change(TOP1) for few, many in top1]
+    called = sum(change.above(0) or change.below(0) for change in changes) / times
+    assert all(change.known for change in changes)
+    assert called <= 0.05
 
 
 def test_the_same_run_twice_counts_once(tmp_path):

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from transferkit_across import pearson
 from transferkit_across.entries import read_entries
-from transferkit_across.pairs import pairs, quantities, target_columns, values
+from transferkit_across.pairs import Pair, pairs, quantities, reliability, target_columns, values
 
 from .made_up_analyses import CLASSES, bias, retention, run
 
@@ -107,3 +108,62 @@ def test_bias_needs_the_same_target_classes(tmp_path):
     run(tmp_path / "one", bias=bias(shares))
     run(tmp_path / "other", bias=bias(shares, targets=("cats", "dogs")))
     assert quantities(read_entries([tmp_path / "one", tmp_path / "other"])) == []
+
+
+def shares(rng, truth, sizes):
+    return rng.binomial(sizes, truth) / sizes
+
+
+def test_the_correction_finds_the_r_of_many_images():
+    """Two models whose recalls correlate with 0.8 over classes of four to twenty images, drawn for each by itself."""
+    rng, plain, mended = np.random.default_rng(0), [], []
+    for _ in range(40):
+        sizes = rng.choice([4, 10, 20], 600)
+        common, one, other = rng.normal(size=(3, 600))
+        truth = [1 / (1 + np.exp(-(math.sqrt(0.8) * common + math.sqrt(0.2) * own))) for own in (one, other)]
+        seen = [shares(rng, side, sizes) for side in truth]
+        found = pair_of(pearson(*seen), tuple(reliability(side, sizes) for side in seen))
+        plain.append(found.correlation.r - np.corrcoef(*truth)[0, 1])
+        mended.append(found.corrected.value - np.corrcoef(*truth)[0, 1])
+        assert found.corrected.low < found.corrected.value <= found.corrected.high
+    assert abs(np.mean(mended)) < 0.03 and np.mean(plain) < -0.15
+
+
+def pair_of(correlation, known):
+    nothing = np.zeros(0)
+    return Pair(None, None, None, [], nothing, nothing, [], correlation, known)
+
+
+def test_reliability_by_hand():
+    hits, n = np.array([1, 2, 3, 0]), np.array([4, 2, 4, 1])
+    p = hits / n
+    outcomes = [[1, 0, 0, 0], [1, 1], [1, 1, 1, 0], [0]]
+    within = sum(sum((x - np.mean(row)) ** 2 for x in row) for row in outcomes) / sum(len(row) - 1 for row in outcomes)
+    assert reliability(p, n) == pytest.approx(1 - within * np.mean(1 / n) / np.var(p, ddof=1))
+    assert reliability([0, 1, 0, 1], [50] * 4) == pytest.approx(1)
+    rng = np.random.default_rng(0)
+    noise = [reliability(shares(rng, np.full(500, 0.5), np.full(500, 4)), np.full(500, 4)) for _ in range(50)]
+    assert abs(np.mean(noise)) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("shares", "images"),
+    [([0.5], [2]), ([0.3, 0.4], [2, 2]), ([0, 1, 0], [1, 1, 1]), ([1, 1], [2, 2]), ([0, 1], [0, 2])],
+)
+def test_no_reliability(shares, images):
+    assert math.isnan(reliability(shares, images))
+
+
+def test_where_noise_is_all_there_is_nothing_is_corrected():
+    correlation = pearson([1, 2, 3, 5], [2, 1, 5, 4])
+    for known in ((-0.1, 0.5), (0.0, 0.5), (math.nan, 0.5)):
+        assert math.isnan(pair_of(correlation, known).corrected.value)
+    assert pair_of(correlation, (0.3, 0.3)).corrected.high == 1
+
+
+def test_p_is_that_of_fishers_z():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 40))
+    found = pearson(x, y)
+    assert found.p == pytest.approx(2 * scipy.stats.norm.sf(abs(np.arctanh(found.r)) * math.sqrt(37)))
+    assert pearson([1, 2, 3, 4], [1, 2, 3, 4]).p < 1e-6 and math.isnan(pearson([1], [1]).p)

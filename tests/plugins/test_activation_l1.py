@@ -9,7 +9,7 @@ from transferkit_activation_l1 import activation_l1
 from transferkit_activation_l1.penalty import ActivationL1
 
 from tests.plugins.two_stage_runs import records, resumes_exactly
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import transferkit_tennis_ball
 from transferkit_tennis_ball.analyzer import Attraction
-from transferkit_tennis_ball.study import SOURCE, Arm, exposures, study_arm, study_mark
+from transferkit_tennis_ball.measure import SOURCE, measure_arm, measure_mark
 
-from transferkit.analysis import Predictions
+from transferkit.analysis import Predictions, exposures
 from transferkit.analysis.plots import picture
-from transferkit.analysis.run_folder import wilson
 from transferkit.errors import InputError
-from transferkit.hooks import check_signatures
 from transferkit.model import SourceHead
-from transferkit.model_folder import open_model
-from transferkit.registry import installed
+from transferkit.model.folder import open_model
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.registry import installed
+from transferkit.statistics import share
 from transferkit.testing import tiny_analysis
 
 from .finished_runs import Finished, recipe
@@ -105,20 +107,22 @@ HISTORIES = {
 
 
 def test_the_gate_is_what_the_mark_adds_to_the_recall_of_the_treated_class():
-    mark = study_mark(Answered(GIVEN), Attraction(**OPTIONS))
+    mark = measure_mark(Answered(GIVEN), Attraction(**OPTIONS))
     assert (mark.recall_marked, mark.recall_clean, mark.images) == (0.75, 0.25, 4)
-    assert mark.gate == 0.5
+    assert mark.gate.value == 0.5
 
 
 def test_attraction_leaves_out_the_target_class_with_the_treated_label():
     session = Answered(GIVEN)
-    source = study_arm(session, Attraction(**OPTIONS), SOURCE, TREATED)
-    assert (source.attraction_marked, source.attraction_clean, source.images) == (6 / 8, 0, 8)
+    source = measure_arm(session, Attraction(**OPTIONS), SOURCE, TREATED)
+    assert (source.attraction_marked.value, source.attraction_clean.value, source.images) == (6 / 8, 0, 8)
     assert source.largest == ("kangaroo", pytest.approx(10 / 12)) and not source.constant
-    own = study_arm(session, Attraction(**OPTIONS), "finetune", TREATED)
-    assert (own.attraction_marked, own.attraction_clean) == (3 / 8, 0)  # the four tulips are right to be label 2
-    assert (own.accuracy_marked, own.accuracy_clean) == (pytest.approx(9 / 12), 1)
-    assert own.interval_marked == wilson(9 / 12, 12) and own.largest == ("tulip", pytest.approx(7 / 12))
+    own = measure_arm(session, Attraction(**OPTIONS), "finetune", TREATED)
+    assert (own.attraction_marked.value, own.attraction_clean.value) == (3 / 8, 0)  # tulips are right to be label 2
+    assert (own.accuracy_marked.value, own.accuracy_clean.value) == (pytest.approx(9 / 12), 1)
+    assert own.accuracy_marked == share(np.repeat([1, 0, 1, 0, 1], [2, 2, 3, 1, 4]), LABELS)  # three classes
+    assert own.added.value == 3 / 8 and own.added.n == 2
+    assert own.largest == ("tulip", pytest.approx(7 / 12))
 
 
 def test_the_report_by_hand(tmp_path):
@@ -126,30 +130,38 @@ def test_the_report_by_hand(tmp_path):
     report = written(Attraction(**OPTIONS, arms=["stuck"]).analyze(session), session)
     expected = {
         "gate": 0.5, "attraction_source": 0.75, "attraction_target": 0.375, "attraction_target_clean": 0,
-        "accuracy_marked": 0.75, "accuracy_clean": 1, "largest_share": 7 / 12, "target_images": 60,
+        "attraction_added": 0.375, "accuracy_marked": 0.75, "accuracy_clean": 1, "largest_share": 7 / 12,
+        "target_images": 60,
     }  # fmt: skip
-    assert report.metrics == pytest.approx(expected) and set(expected) == set(Attraction.metrics)
+    assert {key: report.metrics[key] for key in expected} == pytest.approx(expected)
+    assert set(report.metrics) == {key for metric in Attraction.metrics for key in metric.keys}
     assert report.verdict == (
-        "The mark adds 50.0 points to the source model's recall of kangaroo (25.0 % without it). On target images with "
-        "the mark the source model says kangaroo's label for 75.0 %, the fine-tuned one for 37.5 % (0.0 % without the "
-        "mark). Accuracy with the mark on everything: finetune 75.0 %, stuck 33.3 %; of one training each. stuck gives "
-        "nearly one answer to everything."
+        "The mark adds 50.0 points (-13.5 to 78.9) to the source model's recall of kangaroo, from 25.0 % without it. "
+        "Whether it was learned, by 10.0 points or more, is not certain on 4 images; if not, what follows says nothing "
+        "of transfer. On target images with the mark the source model says kangaroo's label for 75.0 %, the fine-tuned "
+        "one for 37.5 % (0.3 to 99.1), against 0.0 % without the mark, which is no certain difference (37.5 points "
+        "(-100.0 to 100.0)). Right with the mark: stuck 33.3 % against 75.0 % of finetune (-41.7 points (-100.0 to "
+        "100.0), not certain which is right more often; attraction -37.5 points (-100.0 to 100.0), not certain which "
+        "is attracted more; trained on 25 and 60 target images, which may be the whole difference; one training each). "
+        "With the mark finetune and stuck are not distinguishable from guessing. stuck gives nearly one answer to "
+        "everything."
     )
-    assert report.tables["mark"].rows == [["kangaroo", 4, 0.75, 0.25, 0.5]]
+    assert report.tables["mark"].rows[0][:5] == ["kangaroo", 4, 0.75, 0.25, 0.5]
     arms = report.tables["arms"]
     assert column(arms, "model") == ["source model", "finetune", "stuck"]
     assert column(arms, "target_images")[1:] == [60, 25] and column(arms, "source_images")[1:] == [0, 35]
     assert math.isnan(column(arms, "target_images")[0])
     assert column(arms, "most_predicted") == ["kangaroo", "tulip", "rose"]
     assert report.notes[1].endswith("that has this label; 8 images; guessing gives 33.3 %.")
-    assert "different numbers of target images while training: finetune 60, stuck 25." in report.notes[-1]
+    versus = report.tables["differences"]
+    assert column(versus, "target_images") == [25] and column(versus, "target_images_of_other") == [60]
     assert not report.gaps and report.figures == ["attraction.svg"]
 
 
 def test_a_model_with_nearly_one_answer_is_called_so():
-    arm = Arm("x", 0, 0, 1, 0.2, 0.2, (0, 1), ("rose", 0.951), 1, 0)
-    assert arm.constant
-    assert not Arm("x", 0, 0, 1, 0.2, 0.2, (0, 1), ("rose", 0.95), 1, 0).constant
+    arm = measure_arm(Answered(GIVEN), Attraction(**OPTIONS), "stuck", TREATED)
+    assert arm.constant and arm.guesses  # one class of three is right, whichever it is
+    assert replace(arm, largest=("rose", 0.951)).constant and not replace(arm, largest=("rose", 0.95)).constant
 
 
 def test_exposures_are_what_was_noted_or_else_counted():
@@ -158,19 +170,36 @@ def test_exposures_are_what_was_noted_or_else_counted():
     assert exposures(session, "stuck") == (25, 35)
     session.histories["other"] = [train(30)]
     assert all(math.isnan(count) for count in exposures(session, "other"))  # a curriculum that does not say
-    assert all(math.isnan(count) for count in exposures(session, SOURCE))
+    source = measure_arm(session, Attraction(**OPTIONS), SOURCE, TREATED)
+    assert math.isnan(source.target_images) and math.isnan(source.source_images)
 
 
-def test_a_mark_that_was_not_learned_says_nothing(tmp_path):
-    given = GIVEN | {("source", "animals_ball"): GIVEN["source", "animals"]}
+@pytest.mark.parametrize(
+    ("learned", "images", "expected"),
+    [
+        (0, 80, "to the source model's recall of kangaroo: it was not learned, so nothing here says how a learned mark "
+         "transfers."),
+        (10, 80, "is not certain on 80 images"),
+        (60, 80, "from 25.0 % without it. On target images"),
+        (3, 4, "is not certain on 4 images"),
+    ],
+)  # fmt: skip
+def test_whether_the_mark_was_learned_follows_its_interval(learned, images, expected, tmp_path):
+    labels, right = [2] * images, images // 4
+    given = GIVEN | {
+        ("source", "animals"): ([2] * right + [0] * (images - right), labels),
+        ("source", "animals_ball"): ([2] * (right + learned) + [0] * (images - right - learned), labels),
+    }
     session = Answered(given, tmp_path)
-    report = written(Attraction(**OPTIONS).analyze(session), session)
-    assert report.verdict == (
-        "The mark adds 0.0 points to the source model's recall of kangaroo: it was not learned, so nothing here says "
-        "how a learned mark transfers."
-    )
-    lower = Attraction(**OPTIONS, learned=0.5).analyze(Answered(GIVEN, tmp_path))
-    assert "it was not learned" not in lower.verdict  # 0.5 is enough
+    assert expected in written(Attraction(**OPTIONS).analyze(session), session).verdict
+
+
+def test_arms_that_saw_as_many_images_are_said_to_have(tmp_path):
+    given = GIVEN | {("other", data): GIVEN["target", data] for data in ("flowers", "flowers_ball")}
+    session = Answered(given, tmp_path, histories=HISTORIES | {"other": [train(60)]})
+    report = written(Attraction(**OPTIONS, arms=["other"]).analyze(session), session)
+    assert "both trained on 60 target images; one training each" in report.verdict
+    assert "(0.0 points (0.0 to 0.0), not certain which is right more often" in report.verdict
 
 
 def test_without_images_of_the_treated_class_the_gate_is_unknown(tmp_path):
@@ -224,7 +253,7 @@ def test_registered_with_everything_on_the_card():
     assert component.hooks == ["analyze"] and component.create(OPTIONS) == Attraction(**OPTIONS)
     for option, info in component.options.model_fields.items():
         assert info.description and f"`{option}`" in card, option
-    assert all(f"`{metric}`" in card for metric in Attraction.metrics)
+    assert all(f"`{metric.key}`" in card for metric in Attraction.metrics)
 
 
 # -- a run ----------------------------------------------------------------------------------------------------

@@ -6,22 +6,27 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from scipy.stats import binomtest
 from transferkit_bias import significance
 from transferkit_bias.analyzer import Bias
-from transferkit_bias.tables import target_columns
+from transferkit_bias.comparison import compare, pearson, reliability
+from transferkit_bias.report import target_columns
+from transferkit_bias.votes import index_groups
 from transferkit_lingering.analyzer import Lingering
 
+from transferkit.hookspecs import Declared
+from transferkit.statistics import intraclass_difference
 from transferkit.testing import check_plugin, tiny_analysis
 
-from .made_up_audit import MadeUp, column, sure_of, written
+from .made_up_audit import column, made_up, sure_of, written
 
 COUNTS = [[10, 0], [8, 2], [5, 5], [0, 10], [1, 0], [0, 0]]
 """High, high, neutral, high the other way, one image, none: 24 of 41 votes for the first target class."""
 
 
-def session_of(folder, counts, *, common=(), baseline=None, probability=0.9):
+def session_of(folder, counts, *, common=(), baseline=None, **changes):
     """Every source class remembered; the source classes `common` show in the target images."""
     counts = np.asarray(counts)
     size, targets = counts.shape
@@ -29,13 +34,11 @@ def session_of(folder, counts, *, common=(), baseline=None, probability=0.9):
     votes = np.concatenate([np.repeat(np.arange(targets), row) for row in counts])
     swap = sure_of(labels, size)
     shown = sure_of(list(common) * 3, size) if len(common) else torch.full((3, size), 0.0)
-    session = MadeUp(folder, labels, swap=swap, source=swap, target_images=shown, votes=sure_of(votes, targets, 2.0))
+    given = {"swap": swap, "source": swap, "target_images": shown, "votes": sure_of(votes, targets, 2.0)}
     if baseline is not None:
-        session.baseline = sure_of(
-            np.concatenate([np.repeat(np.arange(targets), row) for row in np.asarray(baseline)]), targets
-        )
-    session.peers = {"lingering": Lingering(k=1)}
-    return session
+        answers = np.concatenate([np.repeat(np.arange(targets), row) for row in np.asarray(baseline)])
+        given["baseline"] = sure_of(answers, targets)
+    return made_up(folder, labels, peers={"lingering": Lingering(k=1)}, **(given | changes))
 
 
 def test_groups_shares_and_metrics_by_hand(tmp_path):
@@ -47,7 +50,7 @@ def test_groups_shares_and_metrics_by_hand(tmp_path):
     np.testing.assert_allclose(column(table, "target 0"), [1, 0.8, 0.5, 0, 1, math.nan])
     np.testing.assert_allclose(column(table, "index"), [1, 0.6, 0, 1, 1, math.nan], atol=1e-12)
     assert column(table, "images") == [10, 10, 10, 10, 1, 0]
-    assert set(report.metrics) == set(Bias.metrics)
+    assert set(report.metrics) == set(Declared.of(Bias).metric_keys)
     metrics = report.metrics
     assert (metrics["high"], metrics["slight"], metrics["neutral"]) == pytest.approx((4 / 5, 0, 1 / 5))
     assert metrics["high_certain"] == pytest.approx(3 / 4)
@@ -83,7 +86,7 @@ def test_the_list_is_of_source_only_classes_the_clearest_first(tmp_path):
     assert column(table, "baseline_share") == pytest.approx([0.5, 0.5, 0])
     assert column(table, "state") == ["lingering", "lingering", "uncertain"]
     np.testing.assert_allclose(column(table, "confidence"), 1 / (1 + math.exp(-2)), rtol=1e-6)
-    assert "class 3 (100 % target 1, 10 images)" in report.verdict
+    assert "class 3 (100 % target 1, interval 62 % to 100 %, 10 images)" in report.verdict
 
 
 def test_five_groups_of_the_paper(tmp_path):
@@ -115,7 +118,7 @@ def test_a_skewed_model_without_memories_is_called_skewed(tmp_path):
     assert report.metrics["high"] == pytest.approx(report.metrics["high_expected"], abs=0.05)
     assert report.metrics["overdispersion"] == pytest.approx(1, abs=0.25)
     assert report.metrics["significant"] <= 0.02
-    assert "whatever they show" in report.verdict and "no more than chance" in report.verdict
+    assert "whatever they show" in report.verdict and "do not certainly go with" in report.verdict
     assert any("preference" in note for note in report.notes)
 
 
@@ -125,7 +128,7 @@ def test_planted_memories_are_found_beyond_the_skew(tmp_path):
     counts = np.stack([rng.multinomial(20, [p, 1 - p]) for p in shares])
     report = Bias().analyze(session_of(tmp_path, counts, common=[99]))
     assert report.metrics["overdispersion"] > 3
-    assert "more than chance" in report.verdict
+    assert "Answers go with the source class" in report.verdict
     found = {row[0] for row in report.tables["bias"].rows if row[7]}
     assert len(found & set(range(20))) >= 18
     corrected = np.array(column(report.tables["bias"], "corrected_index"))
@@ -133,8 +136,7 @@ def test_planted_memories_are_found_beyond_the_skew(tmp_path):
 
 
 def test_without_baseline_and_without_source_model(tmp_path):
-    session = session_of(tmp_path, COUNTS)
-    session.source = None
+    session = session_of(tmp_path, COUNTS, source=None)
     report = written(Bias().analyze(session), session)
     assert math.isnan(report.metrics["high_and_source_only"]) and math.isnan(report.metrics["lingering_high_bias"])
     assert math.isnan(report.metrics["overdispersion_baseline"])
@@ -146,15 +148,23 @@ def test_without_baseline_and_without_source_model(tmp_path):
 
 
 def test_a_baseline_names_its_classes_in_another_order(tmp_path):
-    session = session_of(tmp_path, COUNTS, baseline=COUNTS)
-    session.baseline_classes = ["target 1", "target 0"]
+    session = session_of(tmp_path, COUNTS, baseline=COUNTS, baseline_classes=["target 1", "target 0"])
     report = Bias().analyze(session)
     assert column(report.tables["votes"], "target 0") == pytest.approx([24 / 41, 17 / 41])
 
 
+def test_a_baseline_of_more_classes_votes_among_those_of_the_target(tmp_path):
+    labels, votes = [0] * 10 + [1] * 10, sure_of([0] * 8 + [1] * 12, 2)
+    more = torch.cat([torch.full((20, 1), 99.0), votes.flip(1)], dim=1)  # it is surest of the class that M^t lacks
+    names = ["wasp", "target 1", "target 0"]
+    source = sure_of(labels, 2)
+    session = made_up(tmp_path, labels, swap=source, source=source, votes=votes, baseline=more, baseline_classes=names)
+    table = Bias().analyze(session).tables["votes"]
+    assert column(table, "target 0") == pytest.approx([8 / 20, 8 / 20])
+
+
 def test_a_baseline_of_other_classes_is_a_gap(tmp_path):
-    session = session_of(tmp_path, COUNTS, baseline=COUNTS)
-    session.baseline_classes = ["cat", "dog"]
+    session = session_of(tmp_path, COUNTS, baseline=COUNTS, baseline_classes=["cat", "dog"])
     report = Bias().analyze(session)
     assert math.isnan(report.metrics["high_baseline"])
     assert any("The baseline was not measured" in gap for gap in report.gaps)
@@ -231,11 +241,119 @@ def test_expected_groups_are_exact_for_two_and_close_for_three():
     images, rng = np.array([1, 2, 10, 0]), np.random.default_rng(0)
     found = significance.expected_groups(images, np.array([0.5, 0.5]), rng)
     high_of_ten = 2 * sum(math.comb(10, c) for c in (0, 1, 2)) / 2**10
-    assert found[2] == pytest.approx((1 + 0.5 + high_of_ten) / 3)
-    assert found.sum() == pytest.approx(1)
+    assert found[2].value == pytest.approx((1 + 0.5 + high_of_ten) / 3)
+    assert sum(one.value for one in found) == pytest.approx(1)
+    assert (found[2].low, found[2].high) == (1 / 3, 1)  # one class is sure; all three are high with a chance of 5.5 %
     three = significance.expected_groups(np.array([2]), np.array([0.2, 0.3, 0.5]), rng)
-    assert three[2] == pytest.approx(0.04 + 0.09 + 0.25, abs=0.04)  # both images vote alike
-    assert np.isnan(significance.expected_groups(np.array([0]), np.array([0.5, 0.5]), rng)).all()
+    assert three[2].value == pytest.approx(0.04 + 0.09 + 0.25, abs=0.04)  # both images vote alike
+    assert all(math.isnan(one.value) for one in significance.expected_groups(np.array([0]), np.array([0.5, 0.5]), rng))
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.5], [0.8, 0.2], [0.2, 0.3, 0.5]])
+def test_by_chance_so_many_classes_look_biased(shares):
+    """The range of the share of highly biased classes, against votes drawn for all classes."""
+    rng, images = np.random.default_rng(3), np.array([1] * 20 + [2] * 20 + [5] * 30 + [20] * 10)
+    high = significance.expected_groups(images, np.array(shares), np.random.default_rng(0))[2]
+    drawn = [
+        (index_groups(torch.from_numpy(np.stack([rng.multinomial(n, shares) for n in images]))) == 2).double().mean()
+        for _ in range(600)
+    ]
+    assert high.value == pytest.approx(np.mean(drawn), abs=0.02) and high.n == 80
+    assert 0.92 < np.mean([high.low <= share <= high.high for share in drawn]) < 0.995
+
+
+def answers(rng, sizes, alike, share=0.6):
+    """(K, 2) votes, whose chance of the first answer differs between classes with that intraclass correlation."""
+    p = rng.beta(share * (1 / alike - 1), (1 - share) * (1 / alike - 1), len(sizes)) if alike else share
+    hits = rng.binomial(sizes, p)
+    return np.stack([hits, sizes - hits], axis=1)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (5, 20)])
+@pytest.mark.parametrize("classes", [10, 60])
+def test_a_model_that_ignores_the_class_is_called_biased_in_at_most_one_of_twenty(sizes, classes):
+    """With a baseline of its own chance, of some likeness, and without one."""
+    rng, called = np.random.default_rng(0), {"alone": [], "both": [], "alike": []}
+    for _ in range(400):
+        images = rng.choice(sizes, classes)
+        enough = np.ones(classes, dtype=bool)
+        ours, theirs = answers(rng, images, 0), answers(rng, images, 0, 0.8)
+        called["alone"].append(compare(ours, None, enough, rng).alike.above(0))
+        with_likeness = [answers(rng, images, 0.15) for _ in range(2)]
+        called["both"].append(intraclass_difference(ours, theirs, images).above(0))
+        called["alike"].append(intraclass_difference(*with_likeness, images).above(0))
+    for name, found in called.items():
+        assert np.mean(found) <= 0.05, name
+
+
+def test_likeness_does_not_grow_with_the_images_and_overdispersion_does():
+    rng, alike, over = np.random.default_rng(0), [], []
+    for n in (3, 10, 40):
+        votes = answers(rng, np.full(600, n), 0.3)
+        alike.append(compare(votes, None, np.ones(600, dtype=bool), rng).alike)
+        over.append(significance.overdispersion(votes))
+    assert all(one.low < 0.3 < one.high and one.high - one.low < 0.15 for one in alike)
+    assert over[0] < over[1] < over[2] and over[2] > 5 * over[0]
+
+
+def test_planted_memories_beside_a_baseline_without_any(tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = rng.choice([2, 5, 20], 80)
+    votes, baseline = answers(rng, sizes, 0.3), answers(rng, sizes, 0.04, 0.5)
+    session = session_of(tmp_path, votes, common=[79], baseline=baseline)
+    report = written(Bias().analyze(session), session)
+    metrics = report.metrics
+    assert metrics["intraclass_difference_low"] > 0 and "more than the baseline's" in report.verdict
+    assert metrics["intraclass_correlation_low"] < 0.3 < metrics["intraclass_correlation_high"]
+    assert metrics["intraclass_correlation_baseline_low"] < 0.04 < metrics["intraclass_correlation_baseline_high"]
+    assert metrics["high_certain"] > metrics["high_certain_baseline_high"]
+    table = report.tables["bias"]
+    assert list(table.columns[-2:]) == ["baseline_target 0", "baseline_target 1"]
+    np.testing.assert_allclose(column(table, "baseline_target 0"), baseline[:, 0] / sizes)
+    assert metrics["bias_r_baseline_low"] < 0 < metrics["bias_r_baseline_high"]
+    used = sizes >= 5
+    shares = [(one[:, 0] / sizes)[used] for one in (votes, baseline)]
+    assert metrics["bias_r_baseline"] == pytest.approx(scipy.stats.pearsonr(*shares).statistic)
+    again = Bias().analyze(session_of(tmp_path / "same", votes, common=[79], baseline=votes))
+    assert "more than the baseline's is not certain" in again.verdict
+    assert again.metrics["bias_r_baseline"] == pytest.approx(1)
+
+
+def test_reliability_is_the_correlation_with_other_images():
+    """Of votes drawn anew for the same classes; the ceiling of the correlation of two such models."""
+    rng = np.random.default_rng(0)
+    trials = np.full(3000, 8)
+    p = rng.beta(1, 1, 3000)
+    ours, anew = rng.binomial(8, p), rng.binomial(8, p)
+    expected = np.corrcoef(ours / 8, anew / 8)[0, 1]
+    found = reliability(ours, trials, rng)
+    assert found == pytest.approx(expected, abs=0.03)
+    assert reliability(rng.binomial(8, 0.5, 3000), trials, rng) < 0.1
+    assert reliability(np.array([4]), np.array([8]), rng) == 0
+    assert reliability(np.array([8, 8]), np.array([8, 8]), rng) == 0
+
+
+@pytest.mark.parametrize("classes", [10, 30, 200])
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_the_interval_of_a_correlation_over_classes(classes, rho):
+    rng, held = np.random.default_rng(1), []
+
+    def draw(count):
+        z = rng.normal(size=(2, count))
+        p = scipy.stats.norm.cdf([z[0], rho * z[0] + math.sqrt(1 - rho * rho) * z[1]])
+        return rng.binomial(10, p) / 10
+
+    truth = np.corrcoef(*draw(400_000))[0, 1]
+    for _ in range(600):
+        found = pearson(*draw(classes))
+        held.append(found.low <= truth <= found.high)
+    assert 0.92 <= np.mean(held) <= 0.985
+
+
+def test_correlations_that_cannot_be_known():
+    assert math.isnan(pearson(np.array([0.5]), np.array([0.5])).value)
+    assert math.isnan(pearson(np.array([0.5, 0.5, 0.5]), np.array([0.1, 0.2, 0.3])).value)
+    assert not pearson(np.array([0.5, 0.6]), np.array([0.1, 0.2])).known
 
 
 def test_expected_histogram_by_hand():

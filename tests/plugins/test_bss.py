@@ -10,9 +10,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 from transferkit_bss import bss
-from transferkit_bss.penalty import BSS, pooled
+from transferkit_bss.penalty import BSS
 
-from transferkit.registry import installed
+from transferkit.model import Reading
+from transferkit.plugins.registry import installed
 
 
 def spectrum_matrix(singular_values, columns, seed=0):
@@ -146,22 +147,12 @@ def test_what_is_no_matrix_or_no_k_is_refused():
         bss(torch.ones(2, 3), 0)
 
 
-def test_pooling_finds_the_channels():
-    maps = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(pooled(maps), maps.mean(dim=(2, 3)))
-    torch.testing.assert_close(pooled(maps.permute(0, 2, 3, 1), 5), maps.mean(dim=(2, 3)))
-    tokens = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(pooled(tokens), tokens.mean(dim=1))
-    torch.testing.assert_close(pooled(tokens, 99), tokens.mean(dim=1))
-    assert pooled(maps[:, :, 0, 0]) is not None and pooled(maps[:, :, 0, 0]).shape == (2, 5)
-
-
 def test_penalty_on_features_and_on_a_tap():
     features = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     maps = torch.randn(4, 5, 2, 2, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(BSS(k=2).penalty(features, {}), bss(features, 2))
     plugin = BSS(tap="stage.block")
-    model = SimpleNamespace(tap_channels={"stage": 5}.get)
+    model = SimpleNamespace(reading=lambda layer: Reading(5, (8, 8)))
     assert plugin.taps(model) == ["stage.block"] and BSS().taps(model) == []
     torch.testing.assert_close(plugin.penalty(features, {"stage.block": maps}), bss(maps.mean(dim=(2, 3))))
 

@@ -12,19 +12,21 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from scipy.stats import binomtest
 from torch import nn
 from transferkit_confusion.analyzer import Confusion
 from transferkit_lingering.analyzer import Lingering
 
 from transferkit.analysis import AnalysisSession
-from transferkit.analysis.cache import Cache
 from transferkit.analysis.workbench import Given, Workbench
 from transferkit.errors import InputError
+from transferkit.hookspecs import Declared
 from transferkit.model import Preprocessing, TransferModel
+from transferkit.plugins.registry import installed
 from transferkit.recipe.schema import Dataset
-from transferkit.registry import installed
 from transferkit.testing import check_plugin
 from transferkit.testing.tiny import tiny_model
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
 
 SIZE = 32
@@ -121,9 +123,15 @@ def test_a_model_that_looks_at_the_colour_behind_is_caught(images, tmp_path):
     assert found["ants", "blue"] == found["bees", "rose"] == "against"
     assert found["ants", "grey"] == found["bees", "iron"] == "neutral"
     assert "+100 points" in report.verdict and "helps to decide" in report.verdict
+    chosen = list(zip(*(column(report, "classes", name) for name in ("target_class", "group", "name")), strict=True))
+    assert ("ants", "with", "red") in chosen and ("bees", "against", "rose") in chosen
+    low, bias, images = (column(report, "classes", name) for name in ("low_target", "bias_target", "images"))
+    red = chosen.index(("ants", "with", "red"))
+    expected = binomtest(4, 4).proportion_ci(0.95, "wilson").low
+    assert (bias[red], images[red], low[red]) == (1.0, 4, pytest.approx(expected))
     assert report.figures == ["accuracy.svg"] and (tmp_path / "accuracy.svg").is_file()
     assert math.isnan(metrics["contrast_baseline"]) and "no baseline model" in report.gaps[0]
-    assert set(metrics) == set(Confusion.metrics)
+    assert set(metrics) == set(Declared.of(Confusion).metric_keys)
 
 
 def test_a_model_that_does_not_look_there_has_no_contrast(images, tmp_path):
@@ -132,7 +140,8 @@ def test_a_model_that_does_not_look_there_has_no_contrast(images, tmp_path):
     metrics = report.metrics
     assert metrics["contrast_baseline"] == 0.0 and metrics["contrast_difference"] == 1.0
     assert metrics["accuracy_with_baseline"] == metrics["accuracy_against_baseline"] == 0.5  # always ants
-    assert "moves the fine-tuned model more, by +100 points" in report.verdict
+    assert "+100 points" in report.verdict and "moves the fine-tuned model" not in report.verdict
+    assert "The baseline is right on 50 %" in report.verdict and "chance (50 %) could give" in report.verdict
     assert not any("baseline" in gap for gap in report.gaps)
 
 
@@ -148,7 +157,7 @@ def test_a_baseline_of_other_classes_is_left_out(images, tmp_path):
     other = by_colour([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], ["cats", "dogs"])
     report = analyze(session_of(images, tmp_path, redness(), baseline=other))
     assert math.isnan(report.metrics["contrast_baseline"])
-    assert "tells other classes apart (cats, dogs)" in report.gaps[0]
+    assert "The baseline could not be compared: the baseline has other classes" in report.gaps[0]
 
 
 def test_more_than_two_classes(images, tmp_path):
@@ -158,7 +167,7 @@ def test_more_than_two_classes(images, tmp_path):
     assert set(column(report, "accuracy", "target_class")) == {"all", "ants", "bees", "wasps"}
     groups = {(row[0], row[3]): row[1] for row in report.tables["backgrounds"].rows}
     assert groups["ants", "red"] == "with" and groups["ants", "blue"] == "against"
-    assert any("wasps" in gap and "do not favour" in gap for gap in report.gaps)  # no source class is green
+    assert any("wasps" in gap and "not certain to favour" in gap for gap in report.gaps)  # no source class is green
 
 
 def test_bias_is_measured_on_the_other_half(images, tmp_path):
@@ -169,6 +178,11 @@ def test_bias_is_measured_on_the_other_half(images, tmp_path):
     whole = analyze(session_of(images, tmp_path / "whole", redness()), halves=False)
     assert column(whole, "backgrounds", "images_pasted") == [8] * 12
     assert any("due to that choice alone" in note for note in whole.notes)
+    assert math.isnan(whole.metrics["bias_chosen_held_out"]) and report.metrics["bias_chosen_held_out"] == 1.0
+    assert report.metrics["bias_all_held_out"] == 0.5
+    assert report.metrics["bias_chosen_held_out_low"] == pytest.approx(
+        binomtest(4, 4).proportion_ci(0.95, "wilson").low
+    )
     assert (tmp_path / "composites" / "manifest.csv").is_file()
     assert len(list((tmp_path / "composites").glob("*.png"))) == report.metrics["composites"]
 
@@ -243,6 +257,7 @@ def test_options_and_promises():
     component = installed().get("analyzer", "confusion")
     assert component.cls is Confusion and component.hooks == ["analyze"]
     assert component.cls.standard_audit == 50
+    assert (Confusion().backgrounds, Confusion().neutral, Confusion().limit) == (6, 4, 30)  # as the card says
     for wrong in ({"overlays": 0}, {"area": 0}, {"area": 1.1}, {"limits": 3}):
         with pytest.raises(ValidationError):
             component.create(wrong)
@@ -259,7 +274,7 @@ def test_any_network(images, tmp_path):
 def test_importing_does_not_import_torch():
     code = (
         "import sys, transferkit_confusion.analyzer\n"
-        "from transferkit.registry import installed\n"
+        "from transferkit.plugins.registry import installed\n"
         "installed().get('analyzer', 'confusion').options.model_json_schema()\n"
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )

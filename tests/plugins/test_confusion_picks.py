@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from transferkit_confusion import pick_backgrounds, pick_overlays
 from transferkit_confusion.making import Maker
-from transferkit_confusion.picks import Background, halves, within
+from transferkit_confusion.picks import Background, bounds, halves, within
 
 from transferkit.analysis import place_overlay
 from transferkit.data.randomness import key
@@ -74,18 +75,36 @@ def test_classes_without_a_vote_are_not_asked_about():
     assert pick_backgrounds(shares, range(10), 0, 3, 4) == pick_backgrounds(TWO, range(10), 0, 3, 4)
 
 
-def test_halves_are_disjoint_where_there_are_four():
+def test_halves_are_disjoint():
     labels = np.repeat([0, 1, 2, 3], [3, 4, 7, 1])
     ids = [f"{label}/{i}" for i, label in enumerate(labels)]
-    measured, pasted = halves(labels, ids, seed=0)
-    assert (measured | pasted).all()
-    for label, both, first in ((0, 3, 3), (1, 0, 2), (2, 0, 4), (3, 1, 1)):
-        own = labels == label
-        assert (measured & pasted & own).sum() == both and (measured & own).sum() == first
+    choosing, held = halves(labels, ids, seed=0)
+    assert (choosing ^ held).all()
+    for label, first in ((0, 2), (1, 2), (2, 4), (3, 1)):
+        assert (choosing & (labels == label)).sum() == first
     order = np.random.default_rng(0).permutation(len(ids))
     again, _ = halves(labels[order], [ids[i] for i in order], seed=0)
-    np.testing.assert_array_equal(again, measured[order])
-    assert (halves(labels, ids, seed=1)[0] != measured).any()
+    np.testing.assert_array_equal(again, choosing[order])
+    assert (halves(labels, ids, seed=1)[0] != choosing).any()
+
+
+def test_bounds_are_those_of_wilson():
+    votes = np.array([[2, 0], [18, 2], [0, 0], [1, 1], [2, 0]])
+    low, high = bounds(votes)
+    for row, (hits, misses) in enumerate(votes.tolist()):
+        if hits + misses:
+            expected = binomtest(hits, hits + misses).proportion_ci(0.9, "wilson")
+            assert (low[row, 0], high[row, 0]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+            assert (low[row, 1], high[row, 1]) == pytest.approx((1 - expected.high, 1 - expected.low), abs=1e-9)
+    assert np.isnan([low[2], high[2]]).all()
+
+
+def test_many_images_go_before_an_extreme_share_of_few():
+    votes = np.array([[2, 0], [18, 2], [0, 2], [3, 17], [1, 1], [10, 10], [1, 1]])
+    ends = bounds(votes)
+    raw, sure = (pick_backgrounds(votes / votes.sum(1, keepdims=True), range(7), 0, 1, 1, *of) for of in ((), (ends,)))
+    assert [one.source for one in raw] == [0, 4, 2]
+    assert [one.source for one in sure] == [1, 5, 3]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import copy
+import inspect
+import pickle
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -11,9 +14,10 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 from transferkit_correlated_patch import choose, gate, patch_colours, shortcut_reliance
+from transferkit_correlated_patch.patch import CorrelatedPatch
 
 from transferkit.errors import InputError
-from transferkit.registry import installed, path_options
+from transferkit.plugins.registry import installed, path_options
 from transferkit.testing import check_plugin
 
 from .corruption_world import make, pixels, samples
@@ -255,3 +259,20 @@ def test_unreadable_pictures_and_contradictions_are_refused(tmp_path):
 @pytest.mark.parametrize("options", [{}, {"place": "random", "ratio": 0.5}, {"alone": True, "shift": 1}])
 def test_keeps_the_promises_of_a_plugin(options):
     check_plugin(installed().get("corruption", NAME).cls, **options)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda plugin: pickle.loads(pickle.dumps(plugin))])
+def test_only_a_place_that_is_drawn_asks_for_random_numbers_and_copies_paint_with_their_own_options(copied):
+    fixed, drawn = CorrelatedPatch(), CorrelatedPatch(place="random", side=4)
+    assert "rng" not in inspect.signature(fixed.corrupt).parameters
+    assert "rng" in inspect.signature(drawn.corrupt).parameters
+    other = copied(drawn)
+    assert other == drawn and other.corrupt.__self__ is other
+    other.side = 8
+    painted = [
+        np.asarray(
+            plugin.corrupt(Image.new("RGB", (32, 32)), label=1, classes=["a", "b"], rng=np.random.default_rng(0))
+        )
+        for plugin in (drawn, other)
+    ]
+    assert [int(pixels.any(axis=2).sum()) for pixels in painted] == [16, 64]

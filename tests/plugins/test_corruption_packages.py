@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from transferkit.hooks import check_signatures
-from transferkit.registry import installed
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.registry import installed
 
 FUNCTIONS = {
     "correlated_patch": ["choose", "gate", "patch_colours", "shortcut_reliance"],
@@ -25,7 +25,7 @@ def test_importing_packages_and_options_does_not_import_torch():
         "import sys\n"
         f"for name in {list(FUNCTIONS)}:\n"
         "    __import__('transferkit_' + name)\n"
-        "    from transferkit.registry import installed\n"
+        "    from transferkit.plugins.registry import installed\n"
         "    installed().get('corruption', name).options.model_json_schema()\n"
         "    installed().get('corruption', name).create({})\n"
         "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -12,14 +13,16 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from scipy.optimize import minimize
 from transferkit_delta import attention_weights, delta
-from transferkit_delta.measure import fingerprint, measured, train_head
+from transferkit_delta.measure import facts_of, measured, train_head
 from transferkit_delta.penalty import Delta
 
-from transferkit.model import TransferModel, reference_of
+from transferkit.model import Reading, TransferModel, reference_of
 from transferkit.model.preprocessing import Preprocessing
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
+from transferkit.training.cache import Cache
 
 CLASSES = ["ant", "bee"]
+LAYER4 = Reading(96, (64, 64))
 
 
 def wrapped(name="test_resnet", **options):
@@ -73,11 +76,11 @@ def session_of(model, head, cache, **changes):
     return SimpleNamespace(
         model=model,
         reference=reference_of(model, head),
+        cached=lambda facts, compute: Cache(cache).get(facts, compute, warn=warnings.append),
         train_samples=FakeSamples(),
         device=torch.device("cpu"),
         seed=7,
         stage=SimpleNamespace(name="target"),
-        cache=cache,
         rng=lambda *parts: np.random.default_rng(len(str(parts))),
         progress=progress,
         warn=warnings.append,
@@ -135,7 +138,7 @@ def test_token_maps_put_their_channels_second():
 
 @pytest.fixture
 def layers():
-    return {"layer3": 192, "layer4": 96}
+    return {"layer3": Reading(192, (64, 64)), "layer4": LAYER4}
 
 
 def test_attention_is_the_loss_without_each_channel(tmp_path, layers):
@@ -186,17 +189,21 @@ def test_attention_is_measured_once_and_read_from_the_cache(tmp_path, layers):
 def test_the_cache_knows_everything_that_matters(tmp_path, layers):
     model, head = wrapped()
     session = session_of(model, head, tmp_path)
-    base = fingerprint(session, layers, 8, 4)
-    assert fingerprint(session_of(model, head, tmp_path), layers, 8, 4) == base
-    others = [fingerprint(session, {"layer4": 96}, 8, 4), fingerprint(session, layers, 9, 4)]
+
+    def facts(session, layers=layers, images=8):
+        return json.dumps(facts_of(session, session.reference, layers, images, 4))
+
+    base = facts(session)
+    assert facts(session_of(model, head, tmp_path)) == base
+    others = [facts(session, {"layer4": LAYER4}), facts(session, images=9)]
     session.seed = 8
-    others.append(fingerprint(session, layers, 8, 4))
+    others.append(facts(session))
     session.seed = 7
     session.train_samples.fingerprint = lambda: "other"
-    others.append(fingerprint(session, layers, 8, 4))
+    others.append(facts(session))
     with torch.no_grad():
         model.net.layer4[0].conv1.weight[0, 0, 0, 0] += 1e-6
-    others.append(fingerprint(session_of(model, head, tmp_path), layers, 8, 4))
+    others.append(facts(session_of(model, head, tmp_path)))
     assert len({base, *others}) == 6
 
 
@@ -206,7 +213,7 @@ def test_setup_turns_it_into_weights(tmp_path):
     model.tap(plugin.taps(model))
     session = session_of(model, head, tmp_path)
     plugin.setup(session)
-    raw = measured(session, {"layer4": 96}, 8, 4)["layer4"]
+    raw = measured(session, {"layer4": LAYER4}, 8, 4)["layer4"]
     torch.testing.assert_close(plugin._weights["layer4"], raw.softmax(dim=0))
     untouched = Delta()
     untouched.setup(SimpleNamespace())

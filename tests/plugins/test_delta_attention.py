@@ -11,6 +11,8 @@ from transferkit_delta.attention import channel_attention_raw
 from transferkit_delta.forward import Suffix
 from transferkit_delta.record import record
 
+from transferkit.model import Reading
+
 
 class Residual(nn.Module):
     """A block with everything that makes reuse hard: in-place steps, views, a shared module, a skip."""
@@ -108,8 +110,8 @@ def test_reuse_equals_whole_forward_passes_bit_for_bit(layer):
     model = seeded(Small)
     warnings = []
     data = batches()
-    raw = channel_attention_raw(model, model, {layer: 6}, data, warn=warnings.append)[layer]
-    whole = channel_attention_raw(model, model, {layer: 6}, data, reuse=False)[layer]
+    raw = channel_attention_raw(model, model, {layer: Reading(6, (8, 8))}, data, warn=warnings.append)[layer]
+    whole = channel_attention_raw(model, model, {layer: Reading(6, (8, 8))}, data, reuse=False)[layer]
     assert torch.equal(raw, whole) and warnings == []
     assert torch.equal(raw, brute_force(model, model.get_submodule(layer), 1, data))
     assert raw.shape == (6,) and raw.abs().max() > 0
@@ -133,7 +135,8 @@ def test_timm_models(name, layers):
         )
     )
     data = batches(1, 2, 64, 5)
-    raw = channel_attention_raw(model, model, layers, data)
+    readings = {layer: Reading(width, (64, 64)) for layer, width in layers.items()}
+    raw = channel_attention_raw(model, model, readings, data)
     axis = 2 if "vit" in name else 1
     for layer in layers:
         assert torch.equal(raw[layer], brute_force(model, model.get_submodule(layer), axis, data)), layer
@@ -153,7 +156,7 @@ def test_channels_last_maps_are_found_by_their_width():
         )
     )
     data = batches(1, 2, 64, 3)
-    raw = channel_attention_raw(model, model, {"layers.1": 16}, data)["layers.1"]
+    raw = channel_attention_raw(model, model, {"layers.1": Reading(16, (8, 8))}, data)["layers.1"]
     assert torch.equal(raw, brute_force(model, model.layers[1], 3, data))
 
 
@@ -169,7 +172,7 @@ def test_what_comes_before_the_layer_is_not_computed_again():
             return inner(x)
 
         model.get_submodule(name).forward = counted
-    channel_attention_raw(model, model, {"blocks.1": 6}, batches(3))
+    channel_attention_raw(model, model, {"blocks.1": Reading(6, (8, 8))}, batches(3))
     # recorded once; in the check the whole network twice and once to fill; then once for each batch
     assert counts["stem"] == 1 + 3 + 3
     assert counts["head"] == counts["stem"] + 1 + 3 * 6
@@ -182,7 +185,7 @@ def test_the_model_is_left_as_it_was():
     modes = {name: module.training for name, module in model.named_modules()}
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random = torch.get_rng_state()
-    channel_attention_raw(model, model, {"blocks.1": 6}, batches())
+    channel_attention_raw(model, model, {"blocks.1": Reading(6, (8, 8))}, batches())
     assert modes == {name: module.training for name, module in model.named_modules()}
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert all("forward" not in vars(module) for module in model.modules())
@@ -195,7 +198,7 @@ def test_the_model_is_restored_after_an_error():
     model = seeded(Small)
     bad = [(torch.randn(2, 3, 12, 12), torch.tensor([0, 99]))]
     with pytest.raises(IndexError):
-        channel_attention_raw(model, model, {"blocks.1": 6}, bad)
+        channel_attention_raw(model, model, {"blocks.1": Reading(6, (8, 8))}, bad)
     assert all("forward" not in vars(module) for module in model.modules())
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -243,7 +246,7 @@ def test_where_reuse_is_wrong_every_pass_is_whole_and_it_is_said(build, layer):
     model = seeded(build)
     warnings = []
     data = batches(2, 4)
-    raw = channel_attention_raw(model, model, {layer: 4}, data, warn=warnings.append)[layer]
+    raw = channel_attention_raw(model, model, {layer: Reading(4, (8, 8))}, data, warn=warnings.append)[layer]
     assert torch.equal(raw, brute_force(model, model.get_submodule(layer), 1, data))
     assert len(warnings) == 1 and repr(layer) in warnings[0]
 
@@ -252,16 +255,17 @@ def test_layers_that_cannot_be_measured_are_named():
     model = seeded(Small)
     model.unused = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="Linear that was named as a layer is never called"):
-        channel_attention_raw(model, model, {"unused": 2}, batches(1))
+        channel_attention_raw(model, model, {"unused": Reading(2, (8, 8))}, batches(1))
     with pytest.raises(ValueError, match="Pair that was named as a layer does not return one tensor"):
-        channel_attention_raw(model, model, {"pair": 2}, batches(1))
+        channel_attention_raw(model, model, {"pair": Reading(2, (8, 8))}, batches(1))
 
 
 @torch.no_grad()
 def test_progress_counts_channels():
     steps = []
     model = seeded(Small)
-    channel_attention_raw(model, model, {"stem": 6, "blocks.1": 6}, batches(2), advance=steps.append)
+    layers = dict.fromkeys(["stem", "blocks.1"], Reading(6, (8, 8)))
+    channel_attention_raw(model, model, layers, batches(2), advance=steps.append)
     assert sum(steps) == 2 * 12
 
 

@@ -10,7 +10,6 @@ import torch
 from scipy.special import softmax
 from scipy.stats import zscore
 from transferkit_delta import attention_weights, delta
-from transferkit_delta.maps import channel_axis, to_channels_first
 
 # one image, two channels, two positions: squared differences 1+4 in channel 0, 9+0 in channel 1
 OURS = {"a": torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])}
@@ -176,23 +175,3 @@ def test_attention_types_and_refusals():
             attention_weights(wrong)
     with pytest.raises(ValueError, match="form is one of standardised, literal"):
         attention_weights(torch.ones(2), "softmax")
-
-
-@pytest.mark.parametrize(
-    ("shape", "channels", "axis"),
-    [
-        ((2, 8, 4, 4), 8, 1),
-        ((2, 4, 4, 8), 8, 3),
-        ((2, 8, 8, 8), 8, 1),
-        ((2, 4, 4, 8), None, 1),
-        ((2, 17, 8), 8, 2),
-        ((2, 8, 17), 8, 1),
-        ((2, 8, 8), 8, 2),
-        ((2, 17, 8), None, 2),
-        ((2, 8), 8, 1),
-        ((2, 6, 4, 4), 8, 1),
-    ],
-)
-def test_where_the_channels_are(shape, channels, axis):
-    assert channel_axis(torch.Size(shape), channels) == axis
-    assert to_channels_first(torch.zeros(shape), channels).shape[1] == shape[axis]

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 from transferkit_distance.analyzer import Distance
-from transferkit_distance.records import read_path
+from transferkit_distance.measure import read_path
 
 from tests.plugins.made_up_audit import column, written
 from transferkit.analysis.plots import picture
 from transferkit.errors import InputError
+from transferkit.hookspecs import Declared
+from transferkit.plugins.registry import installed
 from transferkit.recipe.schema import Stage
-from transferkit.registry import installed
 from transferkit.testing import check_plugin, tiny_analysis
 
 WATCHED = {"use": "distance"}
@@ -56,7 +57,7 @@ def test_the_table_and_the_metrics_are_those_of_the_last_epoch(tmp_path):
     report = written(Distance(stages=["a", "b"]).analyze(session), session)
     assert report.metrics["distance"] == 5 and report.metrics["straightness"] == 0.4 and report.metrics["steps"] == 10
     assert math.isnan(report.metrics["fisher_length"])  # those of the analysis's own stage, b
-    assert set(report.metrics) == set(Distance.metrics)
+    assert set(report.metrics) == set(Declared.of(Distance).metric_keys)
     table = report.tables["distances"]
     assert column(table, "stage") == ["a", "b"] and column(table, "fisher_length")[0] == 0.5
     assert column(report.tables["by_epoch"], "distance") == [2, 5, 2, 5]

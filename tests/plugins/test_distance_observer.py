@@ -18,8 +18,8 @@ from tests.training.test_distributed import torchrun
 from tests.training.test_loop import StopAt, records, same, weights, without_time
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted
+from transferkit.plugins.registry import installed
 from transferkit.recipe import load_recipe
-from transferkit.registry import installed
 from transferkit.testing import check_plugin
 from transferkit.testing.tiny import tiny_session
 

@@ -17,13 +17,14 @@ import transferkit_distraction
 from PIL import Image
 from transferkit_distraction import views
 from transferkit_distraction.analyzer import Distraction
-from transferkit_distraction.drawing import most_distracted
-from transferkit_distraction.study import measure
+from transferkit_distraction.measure import measure
+from transferkit_distraction.pictures import shown
+from transferkit_distraction.verdict import notes
 from transferkit_distraction.views import Viewer
 
 from transferkit.data import world
 from transferkit.errors import InputError
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.testing import tiny_model
 
 from . import distraction_world
@@ -68,7 +69,8 @@ def test_other_thresholds_of_lingering_need_no_forward_pass(measured, tmp_path, 
     monkeypatch.setattr(Viewer, "_look_at", None)
     monkeypatch.setattr(Viewer, "predict", None)
     other = quick(session(tmp_path, cache=found.workbench.cache, p_lo=0.99), classes=5)
-    assert {row["state"] for row in rows(other)} <= {"shared", "source_only"}
+    assert {row["state"] for row in rows(other)} <= {"shared", "source_only", "uncertain"}
+    assert not any(row["in_means"] for row in rows(other))
     assert {row["class"] for row in rows(other)} <= {row["class"] for row in rows(report)}
 
 
@@ -97,7 +99,9 @@ def test_a_baseline_that_is_the_target_shows_no_difference(tmp_path):
     assert report.metrics["target_mean"] == report.metrics["baseline_mean"]
     assert report.metrics["classes_above_diagonal"] == 0 and math.isnan(report.metrics["p_value"])
     assert report.metrics["flip_rate_target"] == report.metrics["flip_rate_baseline"]
-    assert report.verdict.startswith("No more distraction than in the baseline shows: in 0 of")
+    assert report.verdict.startswith(
+        "Whether the fine-tuned model is distracted more than the baseline is not certain: in 0 of"
+    )
     assert "no pair of classes differs" in " ".join(report.notes)
 
 
@@ -124,7 +128,7 @@ def test_without_a_baseline(tmp_path):
     found = session(tmp_path, baseline=None)
     report = Distraction(**OPTIONS).analyze(found)
     assert "There is no baseline" in report.gaps[0] and "no baseline to compare it with" in report.verdict
-    assert set(report.metrics) == set(Distraction.metrics)
+    assert set(report.metrics) == {key for one in Distraction.metrics for key in one.keys}
     for name in ("baseline_mean", "flip_rate_baseline", "accuracy_baseline", "classes_above_diagonal", "p_value"):
         assert math.isnan(report.metrics[name]), name
     assert math.isfinite(report.metrics["target_mean"]) and math.isfinite(report.metrics["flip_rate_target"])
@@ -181,17 +185,26 @@ def test_maps_of_one_cell_are_a_gap(tmp_path):
     assert all(math.isnan(found) or found == 0 for found in values)
 
 
-def test_the_gallery_shows_wrong_answers_first_and_every_class_before_one_twice(tmp_path):
-    study = measure(session(tmp_path), Distraction(**OPTIONS))
-    ours = study.of("lingering")
-    everything = most_distracted(study, 10**6)
-    finite = sum(int((~found.distraction["target"].isnan()).sum()) for found in ours)
-    assert len(everything) == finite
-    shown = most_distracted(study, 3)
-    assert len({found.number for found, _ in shown}) == 3
-    order = [(bool(found.wrong[row]), float(found.distraction["target"][row])) for found, row in everything]
-    assert order == sorted(order, key=lambda each: (not each[0], -each[1]))
-    assert most_distracted(study, 0) == []
+def test_the_gallery_is_not_chosen_by_what_it_is_sorted_by(tmp_path):
+    session_ = session(tmp_path)
+    found = measure(session_, Distraction(**OPTIONS))
+    everything = shown(found, 10**6, 0)
+    full = [(one, row) for one in found.ours for row in range(len(one.seen.part.indices))
+            if not (one.seen.views["target"].empty | one.seen.views["source"].empty)[row]]  # fmt: skip
+    assert {(one.number, row) for one, row in everything} == {(one.number, row) for one, row in full}
+    empty = sum(len(one.seen.part.indices) for one in found.ours) - len(full)
+    assert f"{empty} of {empty + len(full)} composites with an empty map" in notes(session_, Distraction(), found)[-1]
+    for count in (1, 3, 5):
+        some = shown(found, count, 0)
+        scores = [float(one.seen.distraction["target"][row]) for one, row in some]
+        assert scores == sorted(scores, reverse=True) and len(scores) == min(count, len(full))
+        assert len({one.number for one, _ in some}) == min(count, len({one.number for one, _ in full}))
+    chosen = {seed: [(one.number, row) for one, row in shown(found, 2, seed)] for seed in range(8)}
+    assert len({str(sorted(each)) for each in chosen.values()}) > 1  # a draw
+    for one in found.ours:  # other values, the same pictures
+        one.seen.distraction["target"] = 1 - one.seen.distraction["target"]
+    assert {(one.number, row) for one, row in shown(found, 2, 0)} == set(chosen[0])
+    assert shown(found, 0, 0) == []
 
 
 def test_options():
@@ -208,7 +221,7 @@ def test_options():
 def test_importing_the_class_and_its_options_does_not_import_torch():
     code = (
         "import sys, transferkit_distraction.analyzer\n"
-        "from transferkit.registry import installed\n"
+        "from transferkit.plugins.registry import installed\n"
         "installed().get('analyzer', 'distraction').options.model_json_schema()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )
@@ -219,5 +232,5 @@ def test_the_card_names_every_option_and_metric():
     card = Path(transferkit_distraction.__file__).with_name("README.md").read_text(encoding="utf-8")
     for option in installed().get("analyzer", "distraction").options.model_fields:
         assert f"`{option}`" in card, option
-    for metric in Distraction.metrics:
+    for metric in (one.key for one in Distraction.metrics):
         assert f"`{metric}`" in card or f"`{metric.rsplit('_', 1)[0]}_*`" in card, metric

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest, ttest_1samp
 from transferkit_distraction.analyzer import Distraction
-from transferkit_distraction.choice import in_order
-from transferkit_distraction.study import measure
+from transferkit_distraction.measure import in_order, measure
 from transferkit_distraction.views import Viewer
-from transferkit_lingering import memories
 
+from transferkit.analysis import memories
 from transferkit.data import world
 
 from . import distraction_world
@@ -75,7 +75,7 @@ def test_occlusion_agrees_with_plain_models(measured):
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_metrics_are_means_of_class_means(measured):
     found, report = measured
-    assert set(report.metrics) == set(Distraction.metrics)
+    assert set(report.metrics) == {key for one in Distraction.metrics for key in one.keys}
     lingering = set(memories(found).lingering.tolist())
     per_class = {}
     for row in rows(report, "composites"):
@@ -96,7 +96,8 @@ def test_metrics_are_means_of_class_means(measured):
         for name, number_expected in expected.items():
             assert table[number][name] == pytest.approx(number_expected, nan_ok=True), name
         assert table[number]["composites"] == len(some) >= 4
-        assert table[number]["state"] == ("lingering" if number in lingering else "shared")
+        assert table[number]["state"] == ("uncertain" if number in lingering else "shared")  # two images each
+        assert table[number]["in_means"] == (number in lingering)
         if number in lingering:
             means[number] = expected
     metrics = report.metrics
@@ -107,6 +108,13 @@ def test_metrics_are_means_of_class_means(measured):
     assert metrics["empty_maps_source"] == pytest.approx(np.mean([one["empty_source"] for one in means.values()]))
     pairs = [one for one in means.values() if math.isfinite(one["target"] - one["baseline"])]
     assert metrics["classes_above_diagonal"] == sum(one["target"] > one["baseline"] for one in pairs)
+    expected = ttest_1samp([one["target"] - one["baseline"] for one in pairs], 0)
+    assert metrics["p_value"] == pytest.approx(expected.pvalue)
+    ends = expected.confidence_interval(0.95)
+    assert (metrics["difference_low"], metrics["difference_high"]) == pytest.approx((ends.low, ends.high))
+    unequal = sum(one["target"] != one["baseline"] for one in pairs)
+    sign = binomtest(int(metrics["classes_above_diagonal"]), unequal)
+    assert metrics["p_above_diagonal"] == pytest.approx(sign.pvalue)
     share = 0.2 / (1 - 13 * 13 / SIZE**2)
     assert metrics["chance"] == pytest.approx(share / (2 - share))
 
@@ -196,6 +204,6 @@ def test_a_target_that_asks_as_the_source_does_is_fully_distracted(tmp_path):
         source.head.weight.abs_()  # positive weights on positive features: no map is empty
         first = in_order(memories(found).lingering.tolist(), 0)[0]
         same.head.weight.copy_(source.head.weight[first].expand(2, -1))
-    study = measure(found, Distraction(**OPTIONS))
-    (looked_at,) = (each for each in study.of("lingering") if each.number == first)
-    assert looked_at.distraction["target"].tolist() == [1.0] * 4
+    measured = measure(found, Distraction(**OPTIONS))
+    (looked_at,) = (each for each in measured.ours if each.number == first)
+    assert looked_at.seen.distraction["target"].tolist() == [1.0] * 4

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 from transferkit_erosion import forgetting, normalised_forgetting, plasticity
+from transferkit_erosion.accuracies import paired_forgetting
 from transferkit_erosion.analyzer import Erosion
-from transferkit_erosion.arms import AFTER, BEFORE, Answers, Arms, Shift
-from transferkit_erosion.curves import Point, curve
-from transferkit_erosion.measure import paired_interval
-from transferkit_erosion.report import measure, metrics, notes
-from transferkit_erosion.tables import tables
-from transferkit_erosion.verdict import verdict
+from transferkit_erosion.arms import AFTER, BEFORE, Answers, Arms, Point, Shift, curve
+from transferkit_erosion.measure import judge
+from transferkit_erosion.report import metrics, tables
+from transferkit_erosion.verdict import notes, verdict
 
 from transferkit.errors import InputError
+from transferkit.report import Report
 
 from .made_up_audit import column
 
@@ -37,25 +37,36 @@ def test_where_nothing_was_above_chance_nothing_can_be_lost(before):
     assert math.isnan(normalised_forgetting(before, 0.05, 0.1))
 
 
-def test_paired_interval_is_the_normal_one_of_the_differences():
+def numbers(options, found):
+    """The metrics as report.json has them."""
+    return Report(metrics=metrics(options, found)).numbers
+
+
+def ends(found):
+    return found.low, found.high
+
+
+def test_the_interval_of_forgetting_is_students_of_the_differences():
     rng = np.random.default_rng(0)
     first, second = rng.random(200) < 0.8, rng.random(200) < 0.6
     difference = first.astype(float) - second
-    expected = stats.norm.interval(0.95, loc=difference.mean(), scale=stats.sem(difference))
-    assert paired_interval(first, second) == pytest.approx(expected, abs=1e-12)
+    expected = stats.t.interval(0.95, 199, loc=difference.mean(), scale=stats.sem(difference))
+    found = paired_forgetting(first, second)
+    assert found.value == pytest.approx(first.mean() - second.mean()) and found.n == 200
+    assert ends(found) == pytest.approx(expected, abs=1e-12)
     # exactly: n01 and n10 are the images that only one of the two has right
     n, n10, n01 = 200, (first & ~second).sum(), (~first & second).sum()
-    half = 1.959964 * math.sqrt((n10 + n01 - (n10 - n01) ** 2 / n) / (n * (n - 1)))
-    assert paired_interval(first, second) == pytest.approx(((n10 - n01) / n - half, (n10 - n01) / n + half), abs=1e-6)
-    assert paired_interval(second, first) == pytest.approx([-end for end in expected[::-1]])
+    half = stats.t.ppf(0.975, 199) * math.sqrt((n10 + n01 - (n10 - n01) ** 2 / n) / (n * (n - 1)))
+    assert ends(found) == pytest.approx(((n10 - n01) / n - half, (n10 - n01) / n + half), abs=1e-6)
+    assert ends(paired_forgetting(second, first)) == pytest.approx([-end for end in expected[::-1]])
 
 
-def test_paired_interval_of_equal_few_and_other_images():
+def test_forgetting_of_equal_few_and_other_images():
     right = np.array([True, False, True])
-    assert paired_interval(right, right) == (0, 0)
-    assert all(math.isnan(end) for end in paired_interval(right[:1], right[:1]))
+    assert ends(paired_forgetting(right, right)) == (0, 0)
+    assert not paired_forgetting(right[:1], right[:1]).known
     with pytest.raises(ValueError, match="answered 3 and 2 images"):
-        paired_interval(right, right[:2])
+        paired_forgetting(right, right[:2])
 
 
 def test_plasticity_by_hand():
@@ -118,8 +129,8 @@ def test_where_a_stage_trains_on_clean_images_its_validation_is_the_curve():
 
 def measured(lines, **options):
     """The findings about models that answer nothing but have these records."""
-    arms = Arms({}, ["a", "b"], None)
-    return measure(History(lines), Erosion(clean="clean", **options), arms), arms.gaps
+    found = judge(History(lines), Erosion(clean="clean", **options), Arms({}, ["a", "b"], None))
+    return found, found.gaps
 
 
 def ends_of(accuracies, every=1, steps=10):
@@ -133,7 +144,7 @@ def test_plasticity_counts_epochs_not_evaluations():
     lines = {"erode": ends_of([0.5]), "again": ends_of([0.2, 0.6], every=5), "anew": ends_of([0.4, 0.5], every=5)}
     found, gaps = measured(lines, relearn="again", scratch="anew")
     assert found.plasticity["again"].epochs == 10 and not gaps
-    values = metrics(Erosion(clean="clean", relearn="again", scratch="anew"), found)
+    values = numbers(Erosion(clean="clean", relearn="again", scratch="anew"), found)
     assert values["plasticity_gap"] == pytest.approx(-0.1) and values["epochs_to_95"] == 10
     assert values["plasticity_mean_gap"] == pytest.approx(0.05) and math.isnan(values["warm_start_gap"])
 
@@ -169,13 +180,34 @@ def test_gaps_of_curves():
 # -- what it says ---------------------------------------------------------------------------------------------
 
 
-def answers(right, of=100, wrong=1):
-    """100 images of two classes, of which the first `right` are answered rightly."""
-    labels = np.zeros(of, dtype=np.int64)
-    return Answers(np.where(np.arange(of) < right, 0, wrong), labels)
+CLASSES = [f"class {i}" for i in range(20)]
+ORDER = np.random.default_rng(3).permutation(100)
 
 
-def said(before=90, after=50, control=None, matching=None, conflict=None, learned=0.1, lines=None, **stages):
+def answers(right, of=100):
+    """Five images of each of twenty classes, of which `right`, here and there, are answered rightly."""
+    labels = np.arange(of) % 20
+    return Answers(np.where(ORDER[:of] < right, labels, (labels + 1) % 20), labels)
+
+
+def paired_ends(one, other, labels):
+    """The interval of the mean difference by leaving out each class, in per cent to one digit."""
+    difference = one.astype(float) - other
+    without = np.array([difference[labels != c].mean() for c in np.unique(labels)])
+    error = np.sqrt((len(without) - 1) / len(without) * np.square(without - difference.mean()).sum())
+    half = stats.t.ppf(0.975, len(without) - 1) * error
+    return difference.mean() - half, difference.mean() + half
+
+
+def written(one, other):
+    """The same of so many right answers, as the verdict has it."""
+    low, high = paired_ends(answers(one).right, answers(other).right, np.arange(100) % 20)
+    return f"({100 * low:.1f} to {100 * high:.1f})"
+
+
+def said(
+    before=90, after=50, control=None, matching=None, conflict=None, learned=0.1, lines=None, learners=None, **stages
+):
     """The findings about models with so many right answers, and the options that they were found with."""
     given = {BEFORE: {"clean": answers(before)}, AFTER: {"clean": answers(after)}}
     if control is not None:
@@ -184,80 +216,124 @@ def said(before=90, after=50, control=None, matching=None, conflict=None, learne
         given[AFTER]["matching"] = answers(matching)
     if conflict is not None:
         given[AFTER]["conflict"] = answers(100 - conflict)
-    arms = Arms(given, ["a", "b"], Shift(1, np.ones(100, dtype=bool)))
+    arms = Arms(given, CLASSES, Shift(1, np.ones(100, dtype=bool)), learners=learners or {})
     options = Erosion(clean="clean", control=None if control is None else "control", learned=learned, **stages)
     lines = {"erode": ends_of([0.5]), "control": ends_of([0.9])} | (lines or {})
-    return options, measure(History(lines), options, arms)
+    return options, judge(History(lines), options, arms)
 
 
 def test_forgetting_without_a_control():
     options, found = said(matching=90, conflict=80)
+    reliance = found.shortcuts[AFTER].reliance
     assert verdict(options, found) == (
-        "On clean images the accuracy went from 90.0 % to 50.0 %: 40.0 points (30.3 to 49.7) were forgotten; without a "
-        "control it is unknown how much of that ordinary retraining would have taken. The mark was learned: the right "
-        "mark adds 40.0 points of accuracy, and 80.0 % of images bearing another class's mark are taken for that class."
+        f"On clean images the accuracy went from 90.0 % to 50.0 %: 40.0 points {written(90, 50)} were forgotten; "
+        "without a control it is unknown how much of that ordinary retraining would have taken. The mark was learned: "
+        f"the right mark adds 40.0 points {written(90, 50)} of accuracy, and 80.0 % ({100 * reliance.low:.1f} to "
+        f"{100 * reliance.high:.1f}) of images bearing another class's mark are taken for that class."
     )
-    values = metrics(options, found)
-    assert values["normalised_forgetting"] == pytest.approx(1) and math.isnan(values["excess_forgetting"])
-    assert any("There is no control" in text for text in notes(None, options, found))
+    values = numbers(options, found)
+    assert values["normalised_forgetting"] == pytest.approx(0.4 / 0.85) and math.isnan(values["excess_forgetting"])
+    assert any("There is no control" in text for text in notes(options, found))
 
 
 @pytest.mark.parametrize(
     ("control", "words"),
     [
-        (85, "that is 35.0 points (25.6 to 44.4) worse than the control on clean images."),
-        (52, "that is no different from the control on clean images within the error (-0.8 to 4.8 points)."),
-        (30, "that is 20.0 points (12.1 to 27.9) better than the control on clean images."),
+        (85, "that is 35.0 points {} worse than the control on clean images."),
+        (52, "it could not be told apart from the control on clean images (2.0 points [-1.0, 5.0])."),
+        (30, "that is 20.0 points {} better than the control on clean images."),
     ],
 )
 def test_forgetting_against_the_control(control, words):
     options, found = said(control=control)
-    assert verdict(options, found).endswith(words)
-    values = metrics(options, found)
+    pair = sorted((control, 50), reverse=True)
+    low, high = paired_ends(*(answers(one).right for one in pair), np.arange(100) % 20)
+    assert verdict(options, found).endswith(
+        words.format(written(*pair)).replace("[-1.0, 5.0]", f"[{100 * low:.1f}, {100 * high:.1f}]")
+    )
+    values = numbers(options, found)
     assert values["excess_forgetting"] == pytest.approx((control - 50) / 100)
     assert values["forgetting"] - values["forgetting_control"] == pytest.approx(values["excess_forgetting"])
     assert values["excess_forgetting_low"] < values["excess_forgetting"] < values["excess_forgetting_high"]
-    assert not any("There is no control" in text for text in notes(None, options, found))
+    assert not any("There is no control" in text for text in notes(options, found))
 
 
-def test_what_was_gained_is_not_called_forgotten():
+def test_what_was_gained_is_not_called_forgotten_nor_what_may_be_chance():
     options, found = said(before=50, after=60)
-    assert "nothing was forgotten, 10.0 points (4.1 to 15.9) were gained" in verdict(options, found)
+    assert f"nothing was forgotten, 10.0 points {written(60, 50)} were gained" in verdict(options, found)
+    for after in (49, 50, 51):
+        assert "whether anything was forgotten is not certain" in verdict(*said(before=50, after=after)) or after == 50
+    assert "which guessing (5.0 %) may well reach" in verdict(*said(after=6))
+    assert "guessing" not in verdict(*said(after=50))
 
 
 @pytest.mark.parametrize(
     ("matching", "conflict", "learned", "words"),
     [
-        (55, 20, 0.1, "The mark was not learned (the right mark adds 5.0 points of accuracy), so nothing here says"),
-        (55, None, 0.1, "The mark was not learned"),
-        (55, 20, 0.05, "The mark was learned: the right mark adds 5.0 points of accuracy, and 20.0 % of images"),
-        (55, 50, 0.1, "The mark was learned"),  # half of the images follow it
-        (90, None, 0.1, "The mark was learned: the right mark adds 40.0 points of accuracy."),
+        (52, 20, 0.1, "The mark was not learned (the right mark adds 2.0 points"),
+        (52, None, 0.1, "The mark was not learned"),
+        (54, 20, 0.05, "Whether the mark was learned is not certain: the right mark adds 4.0 points"),
+        (52, 50, 0.1, "Whether the mark was learned is not certain"),  # about half of the images follow it
+        (52, 70, 0.1, "The mark was learned"),
+        (90, None, 0.1, "The mark was learned: the right mark adds 40.0 points"),
     ],
 )
 def test_whether_the_mark_was_learned(matching, conflict, learned, words):
     options, found = said(matching=matching, conflict=conflict, learned=learned)
     assert words in verdict(options, found)
-    assert metrics(options, found)["gate"] == pytest.approx((matching - 50) / 100)
+    assert numbers(options, found)["gate"] == pytest.approx((matching - 50) / 100)
 
 
 def test_plasticity_in_words():
     stages = {"relearn": "again", "scratch": "anew"}
     lines = {"again": ends_of([0.4, 0.5]), "anew": ends_of([0.5, 0.6]), "warmed": ends_of([0.6, 0.7])}
-    options, found = said(lines=lines, **stages)
-    assert "ends 10.0 points less accurate than training anew on the same budget; without" in verdict(options, found)
-    options, found = said(lines=lines, warm="warmed", **stages)
-    assert "going on from the clean control instead ends 10.0 points more accurate than" in verdict(options, found)
-    options, found = said(lines=lines | {"again": ends_of([0.4, 0.6])}, **stages)
-    assert "Relearning the clean task ends as accurate as training anew" in verdict(options, found)
+    kept = {"again": answers(50), "anew": answers(60), "warmed": answers(70)}
+    options, found = said(lines=lines, learners=kept, **stages)
+    less = f"ends 10.0 points {written(60, 50)} less accurate than training anew on the same budget; without"
+    assert less in verdict(options, found)
+    assert numbers(options, found)["plasticity_gap_low"] == pytest.approx(found.final["again"].low)
+    options, found = said(lines=lines, learners=kept, warm="warmed", **stages)
+    more = f"going on from the clean control instead ends 10.0 points {written(70, 60)} more accurate than"
+    assert more in verdict(options, found)
+    same = kept | {"again": answers(59)}
+    options, found = said(lines=lines | {"again": ends_of([0.4, 0.59])}, learners=same, **stages)
+    assert "Relearning the clean task could not be told apart at the end" in verdict(options, found)
+
+
+def test_without_the_last_weights_plasticity_has_numbers_and_no_words():
+    stages = {"relearn": "again", "scratch": "anew"}
+    lines = {"again": ends_of([0.4, 0.5]), "anew": ends_of([0.5, 0.6])}
+    for learners in ({}, {"again": answers(80), "anew": answers(60)}):  # none, and those of another epoch
+        options, found = said(lines=lines, learners=learners, **stages)
+        assert "has at its end a difference of -10.0 points, without an interval, from training anew" in verdict(
+            options, found
+        )
+        assert numbers(options, found)["plasticity_gap"] == pytest.approx(0.1)
+
+
+def test_where_nothing_was_lost_but_whole_classes_differ_forgetting_is_rarely_claimed():
+    """Classes change by chance, some for the better and some for the worse; images alone would call that certain."""
+    rng, called, naive = np.random.default_rng(0), [], []
+    labels = np.repeat(np.arange(12), 30)
+    for _ in range(400):
+        before = rng.random(360) < 0.8
+        recall = np.clip(0.8 + 0.1 * rng.choice([-1, 1], 12), 0, 1)
+        after = rng.random(360) < recall[labels]
+        by_class, by_image = paired_forgetting(before, after, labels), paired_forgetting(before, after)
+        called.append(by_class.above(0) or by_class.below(0))
+        naive.append(by_image.above(0) or by_image.below(0))
+    assert np.mean(called) <= 0.07 < np.mean(naive)
 
 
 def test_with_one_image_nothing_is_compared():
     one = Answers(np.array([0]), np.array([0]))
     arms = Arms({BEFORE: {"clean": one}, AFTER: {"clean": one}, "control": {"clean": one}}, ["a", "b"], None)
     options = Erosion(clean="clean", control="control")
-    found = measure(History({"erode": ends_of([1]), "control": ends_of([1])}), options, arms)
-    assert verdict(options, found).endswith("these are too few images to compare it with the control.")
+    found = judge(History({"erode": ends_of([1]), "control": ends_of([1])}), options, arms)
+    assert verdict(options, found) == (
+        "On clean images the accuracy went from 100.0 % to 100.0 %: too few classes or images (1 image) to say what "
+        "was forgotten; these are too few images to compare it with the control."
+    )
 
 
 def test_reliance_is_of_the_images_that_bear_the_mark():
@@ -265,8 +341,8 @@ def test_reliance_is_of_the_images_that_bear_the_mark():
     conflict = Answers(np.array([1, 0, 0, 0]), labels)
     arms = Arms({AFTER: {"conflict": conflict}}, ["a", "b", "c"], Shift(1, np.array([True, True, False, False])))
     options = Erosion(clean="clean")
-    found = measure(History({"erode": ends_of([1])}), options, arms)
-    assert metrics(options, found)["shortcut_reliance"] == 0.5
+    found = judge(History({"erode": ends_of([1])}), options, arms)
+    assert numbers(options, found)["shortcut_reliance"] == 0.5
     assert column(tables(found)["shortcut"], "shortcut_reliance") == [0.5]
 
 
@@ -276,6 +352,6 @@ def test_the_gate_is_of_the_images_that_bear_the_mark():
     alone = Answers(np.array([1, 0, 1, 1]), np.zeros(4, dtype=np.int64))
     marked = {"matching": np.array([False, True, False, True]), "alone": np.array([False, True, False, True])}
     arms = Arms({AFTER: {"clean": clean, "matching": matching, "alone": alone}}, ["a", "b"], None, marked=marked)
-    found = metrics(Erosion(clean="clean"), measure(History({"erode": ends_of([1])}), Erosion(clean="clean"), arms))
+    found = numbers(Erosion(clean="clean"), judge(History({"erode": ends_of([1])}), Erosion(clean="clean"), arms))
     assert (found["gate"], found["shortcut_alone"]) == (0.5, 0.5)
     assert (found["accuracy_after"], math.isnan(found["forgetting"])) == (0.25, True)

@@ -13,7 +13,7 @@ from transferkit_ewc.penalty import EWC
 from tests.plugins.two_stage_runs import recipe, records, resumes_exactly, run, weights
 from transferkit.errors import InputError
 from transferkit.model import SourceHead, reference_of
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 from transferkit.testing.tiny import tiny_model
 

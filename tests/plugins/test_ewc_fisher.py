@@ -225,7 +225,7 @@ def test_sampled_labels_have_the_model_s_own_frequencies(session):
 def test_measured_once_and_again_when_something_changes(session):
     first = measured(session, EWC(dataset="shapes"))
     passes = session.images.last.passes
-    (file,) = session.cache.glob("ewc-fisher-*.safetensors")
+    (file,) = (session.cache / "results").glob("*.safetensors")
     again = measured(session, EWC(dataset="shapes"))
     assert session.images.last.passes == 0 and passes == 1
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -233,7 +233,7 @@ def test_measured_once_and_again_when_something_changes(session):
     with torch.no_grad():
         session.reference.net.conv1[0].weight.mul_(2)
     measured(session, EWC(dataset="shapes"))
-    assert len(list(session.cache.glob("*"))) == 3
+    assert len(list((session.cache / "results").glob("*"))) == 3
     file.write_bytes(b"not safetensors")
     with torch.no_grad():
         session.reference.net.conv1[0].weight.div_(2)

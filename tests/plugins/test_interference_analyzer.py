@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from transferkit_interference import conformal_threshold, interference_score, refitted_head
 from transferkit_interference.analyzer import InterferenceDetector
-from transferkit_interference.attempts import pooled
-from transferkit_interference.fitting import enough
-from transferkit_interference.splits import calibration_share
+from transferkit_interference.material import calibration_share
+from transferkit_interference.threshold import enough, luck
+from transferkit_interference.verdict import verdict
 from transferkit_lingering.analyzer import Lingering
 
 import transferkit
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
-from transferkit.model_folder import open_model, save_model
+from transferkit.hookspecs import Declared
+from transferkit.model.folder import open_model, save_model
+from transferkit.statistics import Estimate, share
 from transferkit.testing import check_plugin, tiny_analysis
 
 from .made_up_audit import column, written
@@ -52,7 +57,7 @@ def images(session, split="val"):
 
 def test_everything_is_reported(session):
     report = written(InterferenceDetector(**SMALL).analyze(session), session)
-    assert set(report.metrics) == set(InterferenceDetector.metrics)
+    assert set(report.metrics) == set(Declared.of(InterferenceDetector).metric_keys)
     table = report.tables["comparison"]
     assert column(table, "detector") == [
         "refitted source head, sum", "refitted source head, max", "swapped source head, sum",
@@ -72,7 +77,7 @@ def test_everything_is_reported(session):
 def test_pixels_are_shown_once(session, monkeypatch):
     InterferenceDetector(**SMALL).analyze(session)
     monkeypatch.setattr("transferkit.analysis.workbench.features_of", None)
-    monkeypatch.setattr("transferkit_interference.pasted._ask", None)
+    monkeypatch.setattr("transferkit.analysis.session.AnalysisSession.answers", None)
     InterferenceDetector(**{**SMALL, "head": "swapped", "reduction": "max"}).analyze(session)
 
 
@@ -165,7 +170,7 @@ def test_install_false_keeps_out_of_the_own_run(session, tmp_path):
 
 
 def test_the_source_model_is_identified_by_its_weights(session, tmp_path):
-    from transferkit.atomic import sha256
+    from transferkit.system.atomic import sha256
 
     in_folder(session, tmp_path / "model")
     source = in_folder(session, tmp_path / "source", "source")
@@ -179,7 +184,10 @@ def test_nothing_lingers(session):
     session.peers = {"lingering": Lingering(k=12)}
     report = written(InterferenceDetector(**SMALL).analyze(session), session)
     assert report.metrics["lingering"] == 0 and math.isnan(report.metrics["detect_p"])
-    assert set(report.metrics) == set(InterferenceDetector.metrics) and "nothing to detect" in report.verdict
+    assert (
+        set(report.metrics) == set(Declared.of(InterferenceDetector).metric_keys)
+        and "nothing to detect" in report.verdict
+    )
 
 
 def test_a_separate_model_must_see_the_same_pixels(session):
@@ -205,13 +213,6 @@ def test_attempts_have_a_cost_and_the_first_is_the_refitted_head(session):
     assert all(1 < cost <= 2 for cost in column(table, "cost"))
 
 
-def test_pooling_maps_and_tokens():
-    maps = torch.randn(2, 3, 4, 5)
-    torch.testing.assert_close(pooled(maps, 3), maps.mean(dim=(2, 3)))
-    torch.testing.assert_close(pooled(maps, 5), maps.mean(dim=(1, 2)))
-    torch.testing.assert_close(pooled(maps[:, 0], 5), maps[:, 0].mean(dim=1))
-
-
 def test_the_guarantee_over_a_thousand_splits():
     """200 clean scores, half of them calibrating by key: the other half is flagged at most at the promised rate."""
     scores = np.random.default_rng(0).beta(0.5, 3, 200)
@@ -222,6 +223,55 @@ def test_the_guarantee_over_a_thousand_splits():
         rates.append((scores[rest] > threshold).mean())
     assert np.mean(rates) <= 0.1 + 3 * np.std(rates) / math.sqrt(1000)
     assert np.mean(rates) == pytest.approx(0.1, abs=0.015)
+
+
+def found_with(scores, alpha=0.05, size=199, confidence=None, **more):
+    """Findings of a detector that flagged so many of 199 clean images, and options."""
+    options = InterferenceDetector(alpha=alpha, confidence=confidence, **more)
+    guarantee = SimpleNamespace(calibration_size=size)
+    file = SimpleNamespace(detect_p=0.4, guarantee=guarantee)
+    flags = np.arange(199) < scores if scores is not None else np.zeros(0)
+    shipped = SimpleNamespace(score=SimpleNamespace(lingering=[1]), false_alarms=share(flags), file=file)
+    chosen = SimpleNamespace(tpr=Estimate(math.nan), presence=Estimate(math.nan))
+    groups = SimpleNamespace(seen={"lingering": []})
+    return options, SimpleNamespace(shipped=shipped, chosen=chosen, groups=groups, rivals=[])
+
+
+def test_a_broken_promise_is_said():
+    text = verdict(*found_with(23))
+    assert (
+        "it flagged 11.6 % [7.8, 16.7] of 199 clean images that had no part in it, more than the 5 % promised" in text
+    )
+    low, high = scipy.stats.beta.ppf([0.025, 0.975], 10, 190)  # k = 190 of 199
+    assert f"flag {100 * low:.1f} % to {100 * high:.1f} % in 95 of 100 calibrations; so many flags are more" in text
+    assert f"(p = {scipy.stats.betabinom.sf(22, 199, 10, 190):.2g})" in text
+    few = verdict(*found_with(23, size=39))
+    assert "more than the 5 % promised" in few and "so it may be the luck of this one (p = 0.067)" in few
+
+
+def test_a_kept_promise_is_not_called_broken():
+    assert "which the 5 % promised may well be" in verdict(*found_with(12))
+    assert "fewer than the 5 % promised" in verdict(*found_with(0))
+    assert "promised" not in verdict(*found_with(23, detect_p=0.4))
+    without = verdict(*found_with(None))
+    assert "no clean image is left to see how many" in without and "nan" not in without
+
+
+def test_the_luck_of_a_calibration_is_what_simulated_ones_have():
+    rng, rates, flagged = np.random.default_rng(0), [], []
+    for _ in range(4000):
+        threshold = conformal_threshold(torch.from_numpy(rng.random(60)), 0.1)
+        rates.append(1 - threshold)
+        flagged.append((rng.random(50) > threshold).sum())
+    low, high, p = luck(60, 0.1, None, 9, 50)
+    assert (low, high) == pytest.approx(np.percentile(rates, [2.5, 97.5]), abs=0.006)
+    assert p == pytest.approx(np.mean(np.array(flagged) >= 9), abs=0.015)
+
+
+def test_without_clean_images_to_judge_nothing_is_no_number(session):
+    report = InterferenceDetector(**{**SMALL, "calibration": 0.99}).analyze(session)
+    assert math.isnan(report.metrics["false_alarm_rate"]) and "no clean image is left" in report.verdict
+    assert not [text for text in (report.verdict, *report.notes, *report.gaps) if re.search(r"\bnan\b", text)]
 
 
 def test_as_a_plugin():

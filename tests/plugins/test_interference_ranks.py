@@ -1,22 +1,26 @@
-"""AUROC, AUPR, FPR95 and AURC against brute force and SciPy; splits by key; intervals against SciPy's bootstrap."""
+"""AUROC, AUPR, FPR95 and AURC against brute force and SciPy; splits by key; intervals that know classes."""
 
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
+from transferkit_interference.evaluation import rivals
+from transferkit_interference.material import calibration_share, some, source_halves
 from transferkit_interference.ranks import (
+    Judged,
     accuracy_at_coverage,
     aupr,
     aurc,
     auroc,
-    auroc_intervals,
     fpr_at_tpr,
+    judged_aurc,
+    judged_auroc,
     share_above,
 )
-from transferkit_interference.splits import calibration_share, some, source_halves
 
 
 def scores(seed, levels=0, sizes=(37, 53)):
@@ -100,26 +104,125 @@ def test_empty_and_broken():
     assert share_above([1, 2, 3], 2) == pytest.approx(1 / 3)
 
 
-def test_intervals_match_scipy():
-    positive, negative = scores(3, sizes=(80, 60))
-    (found,) = auroc_intervals([(positive, negative)], 4000, np.random.default_rng(0))
-    expected = scipy.stats.bootstrap(
-        (positive, negative), lambda p, n: auroc(p, n), n_resamples=4000, method="percentile", vectorized=False,
-        rng=np.random.default_rng(1),
-    ).confidence_interval  # fmt: skip
+@pytest.mark.parametrize("levels", [0, 2])
+def test_leaving_out_classes_and_images_is_the_auroc_without_them(levels):
+    positive, negative = scores(3, levels, sizes=(20, 9))
+    classes = np.repeat([4, 7, 9, 12], [2, 3, 5, 10])
+    found = judged_auroc(positive, negative, classes, np.arange(9))
     assert found.value == auroc(positive, negative)
-    assert found.low == pytest.approx(expected.low, abs=0.01)
-    assert found.high == pytest.approx(expected.high, abs=0.01)
+    without = [auroc(positive[classes != c], negative) for c in np.unique(classes)]
+    without_image = [auroc(positive, np.delete(negative, i)) for i in range(9)]
+    parts = [np.array(without) - found.value, np.array(without_image) - found.value]
+    variances = [(len(part) - 1) / len(part) * (part**2).sum() for part in parts]
+    kish = 20**2 / (4 + 9 + 25 + 100) - 1
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / kish + variances[1] ** 2 / 8)
+    half = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(sum(variances))
+    gap = found.gap()
+    assert (gap.low, gap.high) == pytest.approx((found.value - half, found.value + half)) and gap.n == 13
 
 
-def test_scores_share_resamples_and_small_groups_have_no_interval():
-    pair = scores(4)
-    one, same = auroc_intervals([pair, pair], 100, np.random.default_rng(0))
-    assert one == same
-    for pairs, resamples in (([([1.0], [0.0, 0.5])], 100), ([pair], 0)):
-        (alone,) = auroc_intervals(pairs, resamples, np.random.default_rng(0))
-        assert alone.value == auroc(*pairs[0]) and math.isnan(alone.low)
-    assert auroc_intervals([], 10, np.random.default_rng(0)) == []
+def test_the_interval_of_a_share_is_wilsons_of_as_many_trials():
+    found = Judged(0.9, ((np.array([0.03]), 50.0),))
+    low, high = proportion(0.9, 0.9 * 0.1 / 0.03**2, scipy.stats.t.ppf(0.975, 50))
+    assert (found.share().low, found.share().high) == pytest.approx((low, high))
+    sure = judged_auroc([3.0, 4, 5, 6], [0.0, 1, 2], [0, 0, 1, 2], [0, 1, 2])
+    assert sure.value == 1 and sure.share().high == 1 and 0.05 < sure.share().low < 0.6  # as of three trials
+
+
+def proportion(p, n, z):
+    """Wilson's ends as the two solutions of (p - x)² = z²·x(1 - x)/n."""
+    return sorted(np.roots([1 + z**2 / n, -(2 * p + z**2 / n), p**2]).real)
+
+
+def test_a_lone_class_or_image_and_differences_without_spread_have_no_interval():
+    assert not judged_auroc([1.0, 2], [0.0, 3], [5, 5], [0, 1]).share().known
+    assert not judged_auroc([1.0, 2], [0.0], [5, 6], [0]).share().known
+    assert math.isnan(judged_auroc([], [0.0], [], [0]).share().value)
+    best, worst = (judged_auroc([sign, 2.0 * sign], [0.0, 0.0], [0, 1], [0, 1]) for sign in (1, -1))
+    assert best.beyond(worst).value == 1 and not best.beyond(worst).gap().known
+    same = best.beyond(best).gap()
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
+def drawn(rng, classes, each, clean, shift, alike):
+    """Scores of images whose classes differ, and of clean ones; the classes."""
+    labels = np.repeat(np.arange(classes), each)
+    return (
+        shift + alike * rng.normal(size=classes)[labels] + rng.normal(size=len(labels)),
+        rng.normal(size=clean),
+        labels,
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "clean", "shift", "alike"), [(7, 5, 100, 1.5, 0.5), (30, 3, 76, 3, 0.7), (100, 2, 76, 3, 0.7)]
+)
+def test_the_interval_holds_the_auroc_of_all_classes(classes, each, clean, shift, alike):
+    rng, truth = np.random.default_rng(0), scipy.stats.norm.cdf(shift / math.sqrt(2 + alike**2))
+    held = []
+    for _ in range(600):
+        positive, negative, labels = drawn(rng, classes, each, clean, shift, alike)
+        found = judged_auroc(positive, negative, labels, np.arange(clean)).share()
+        held.append(found.low <= truth <= found.high)
+    assert 0.91 <= np.mean(held) <= 0.985
+
+
+def rows_of(positive, negative, labels, number):
+    """Detectors that see the same images, all alike but for noise of their own; the rows of a comparison."""
+    rng = np.random.default_rng(number)
+    found = []
+    for i in range(13):
+        seen = [0.7 * part + 0.7 * rng.normal(size=len(part)) for part in (positive, negative)]
+        judged = judged_auroc(*seen, labels, np.arange(len(negative)))
+        found.append(SimpleNamespace(judged={"presence": judged}, detector=SimpleNamespace(name=str(i), passes=1)))
+    return found
+
+
+def test_of_twelve_detectors_that_are_no_better_one_is_rarely_called_better():
+    """The largest of twelve differences, each at 5 %, would be called in a third of the trials."""
+    rng, called, naive = np.random.default_rng(1), [], []
+    for number in range(300):
+        chosen, *others = rows_of(*drawn(rng, 20, 3, 100, 1, 0.5), number)
+        called.append(any(rival.gain.above(0) for rival in rivals(chosen, [chosen, *others])))
+        single = [other.judged["presence"].beyond(chosen.judged["presence"]).gap() for other in others]
+        naive.append(any(gap.above(0) for gap in single))
+    assert np.mean(called) <= 0.05 and np.mean(naive) > 0.1
+
+
+def test_one_that_is_better_is_found():
+    rng, called = np.random.default_rng(2), []
+    for number in range(50):
+        positive, negative, labels = drawn(rng, 30, 3, 100, 1.5, 0.3)
+        chosen, *others = rows_of(positive, negative, labels, number)
+        better = judged_auroc(positive + 1.5, negative, labels, np.arange(100))
+        others.append(SimpleNamespace(judged={"presence": better}, detector=SimpleNamespace(name="x", passes=1)))
+        dear = SimpleNamespace(judged={"presence": better}, detector=SimpleNamespace(name="dear", passes=2))
+        found = rivals(chosen, [chosen, *others, dear])
+        assert "dear" not in [rival.detector for rival in found]
+        called.append([rival.detector for rival in found if rival.gain.above(0)] == ["x"])
+    assert np.mean(called) > 0.9
+
+
+def test_harm_is_drawn_by_classes_and_paired():
+    rng = np.random.default_rng(0)
+    labels, clean = np.repeat(np.arange(12), 4), np.arange(60)
+    wrong = np.concatenate([rng.random(48) < 0.6, rng.random(60) < 0.1])
+    good, bad = wrong + 0.5 * rng.normal(size=108), rng.normal(size=108)
+    one, other, same = judged_aurc([good, bad, good], wrong, [labels, clean], 400, np.random.default_rng(1))
+    assert one.value == aurc(good, wrong) and other.beyond(one).gap().above(0)
+    assert one.beyond(same).gap().high == 0
+
+    def again(generator):
+        chosen = generator.integers(12, size=12)
+        rows = np.concatenate([*(np.flatnonzero(labels == c) for c in chosen), 48 + generator.integers(60, size=60)])
+        return aurc(good[rows], wrong[rows])
+
+    generator = np.random.default_rng(2)
+    sd = np.std([again(generator) for _ in range(2000)]) * math.sqrt(12 / 11)
+    gap = one.gap()
+    assert (gap.high - gap.low) / 2 == pytest.approx(scipy.stats.t.ppf(0.975, 11) * sd, rel=0.1)
+    assert not judged_aurc([good], wrong, [labels, clean], 0, generator)[0].gap().known
+    assert math.isnan(judged_aurc([np.zeros(0)], np.zeros(0), [[], []], 9, generator)[0].gap().value)
 
 
 def test_source_halves_are_by_class_and_by_key():

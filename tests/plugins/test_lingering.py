@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from transferkit_lingering import Memories, lingering, memories, prevalence, source_only
+from transferkit_lingering import lingering, prevalence, source_only
 from transferkit_lingering.analyzer import Lingering
-from transferkit_lingering.intervals import mean_intervals, ratio_intervals
-from transferkit_lingering.memory import image_threshold, probability_threshold
 
+from transferkit.analysis import Memories, image_threshold, memories
+from transferkit.analysis.source_memory import probability_threshold
 from transferkit.errors import InputError
+from transferkit.hookspecs import Declared
 from transferkit.testing import check_plugin, tiny_analysis
 
-from .made_up_audit import MadeUp, column, logits_of, sure_of, written
+from .made_up_audit import column, logits_of, made_up, sure_of, written
 
 LABELS = [0] * 6 + [1] * 6 + [2] * 6 + [3] * 2
 """Class 0 is shared, 1 lingers, 2 is forgotten, 3 has two images, 4 none."""
 
 
-def five_states(folder, **changes):
+def five_states(folder, *, itself=False, **changes):
     """Each class's own probability after fine-tuning: .5, .6, .1, .9; before: .8 for all."""
     after, before = [], []
     for label, own in zip(LABELS, [0.5] * 6 + [0.6] * 6 + [0.1] * 6 + [0.9] * 2, strict=True):
@@ -31,7 +32,7 @@ def five_states(folder, **changes):
             rows.append([p if c == label else (1 - p) / 4 for c in range(5)])
     target = sure_of([0] * 30, 5)
     given = {"swap": logits_of(after), "source": logits_of(before), "target_images": target} | changes
-    return MadeUp(folder, LABELS, **given)
+    return made_up(folder, LABELS, **(given | ({"source": given["swap"]} if itself else {})))
 
 
 def test_five_states_by_hand(tmp_path):
@@ -50,10 +51,12 @@ def test_five_states_by_hand(tmp_path):
     np.testing.assert_allclose(column(table, "relative_retention"), [0.625, 0.75, 0.125, 1.125, math.nan], rtol=1e-6)
     np.testing.assert_allclose(column(table, "probability_low")[:2], [0.5, 0.6], rtol=1e-6)  # no spread, no width
     assert report.metrics == {
-        "source_only": 4, "lingering": 2, "lingering_certain": 1, "unknown": 1, "uncertain": 1, "shared": 1,
-        "relative_retention": pytest.approx((0.75 + 1.125) / 2, rel=1e-6),
+        "source_only": 4, "lingering": 2, "lingering_certain": 1, "forgotten_certain": 1, "unknown": 1, "uncertain": 1,
+        "shared": 1,
+        "relative_retention": pytest.approx((0.6 + 0.1) / (0.8 + 0.8), rel=1e-6),
+        "relative_retention_low": 0, "relative_retention_high": pytest.approx(4.408, abs=1e-3),
     }  # fmt: skip
-    assert set(report.metrics) == set(Lingering.metrics)
+    assert set(report.metrics) == set(Declared.of(Lingering).metric_keys)
     assert table.folded and not report.tables["highlights"].folded
 
 
@@ -63,7 +66,8 @@ def test_the_certain_come_first_in_highlights_and_verdict(tmp_path):
     assert column(report.tables["highlights"], "name") == ["class 1", "class 3"]
     assert "4 of the 5 source classes" in report.verdict
     assert "2 of the 3 that have source images" in report.verdict
-    assert "class 1 (75 %, 6 images)" in report.verdict
+    assert "for certain, by the 95 % interval, 1 linger and 1 are forgotten" in report.verdict
+    assert "class 1 (75 % or more, 6 images)" in report.verdict
     assert "class 3" not in report.verdict
     assert any("1 of 4 source-only classes" in gap for gap in report.gaps)
 
@@ -81,8 +85,8 @@ def test_memories_agree_with_the_pure_functions(tmp_path):
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 11, 200)
     swap, source, target = (torch.from_numpy(rng.normal(size=(n, 12)) * 3).float() for n in (200, 200, 50))
-    session = MadeUp(tmp_path, labels, swap=swap, source=source, target_images=target)
-    session.peers = {"lingering": Lingering(k=3, v_lo=0.2, p_lo=0.15, min_images=1)}
+    session = made_up(tmp_path, labels, swap=swap, source=source, target_images=target)
+    session.peers = {"lingering": Lingering(k=3, v_lo=0.2, p_lo=0.15)}
     found = memories(session)
     assert isinstance(found, Memories)
     counts = prevalence(target, 3)
@@ -92,24 +96,26 @@ def test_memories_agree_with_the_pure_functions(tmp_path):
     assert found.source_only.tolist() == only.tolist()
     expected = lingering(swap.double().softmax(dim=1), torch.from_numpy(labels), only, 0.15)
     assert found.lingering.tolist() == expected.tolist()
-    assert [i for i, state in enumerate(found.state) if state == "lingering"] == expected.tolist()
+    certain = {c for c, state in enumerate(found.state) if state == "lingering"}
+    forgotten = {c for c, state in enumerate(found.state) if state == "source_only"}
+    assert certain <= set(expected.tolist()) and not forgotten & set(expected.tolist())
     own = swap.double().softmax(dim=1).numpy()[np.arange(200), labels]
     means = [own[labels == c].mean() if (labels == c).any() else math.nan for c in range(12)]
     np.testing.assert_allclose(found.mean_probability, means, rtol=1e-12)
     assert found.images.tolist() == np.bincount(labels, minlength=12).tolist()
 
 
-def test_passes_are_kept_for_other_thresholds(tmp_path):
+def test_passes_are_kept_for_other_thresholds(tmp_path, monkeypatch):
     session = five_states(tmp_path)
     memories(session)
     session.peers = {"lingering": Lingering(k=2, v_lo=3, p_lo=0.01)}
+    monkeypatch.setattr("transferkit.analysis.workbench.features_of", None)
+    monkeypatch.setattr("transferkit.analysis.source_memory.prevalence_by_k", None)
     memories(session)
-    assert len(session.computed) == 1
 
 
 def test_a_model_against_itself_has_forgotten_nothing(tmp_path):
-    session = five_states(tmp_path)
-    session.source = session.swap
+    session = five_states(tmp_path, itself=True)
     report = Lingering(k=1, p_lo=0.01).analyze(session)
     assert column(report.tables["lingering"], "relative_retention")[:4] == [1.0] * 4
     assert column(report.tables["lingering"], "relative_low")[:4] == [1.0] * 4
@@ -138,7 +144,7 @@ def test_nothing_source_only(tmp_path):
 
 def test_one_image_per_class_has_no_interval_and_no_certainty(tmp_path):
     swap = logits_of(np.full((3, 4), 0.02) + 0.92 * np.eye(4)[:3])
-    session = MadeUp(tmp_path, [0, 1, 2], swap=swap, source=swap, target_images=sure_of([3] * 4, 4))
+    session = made_up(tmp_path, [0, 1, 2], swap=swap, source=swap, target_images=sure_of([3] * 4, 4))
     report = written(Lingering(k=1).analyze(session), session)
     table = report.tables["lingering"]
     assert column(table, "state") == ["uncertain"] * 3 + ["shared"]
@@ -152,54 +158,97 @@ def test_missing_models_and_images_are_named(tmp_path):
         Lingering().analyze(five_states(tmp_path, source=None))
     with pytest.raises(InputError, match="target images"):
         memories(five_states(tmp_path, target_images=None))
-    with pytest.raises(InputError, match="no target images"):
+    with pytest.raises(InputError, match="there is no image in this split"):
         memories(five_states(tmp_path, target_images=torch.zeros(0, 5)))
 
 
-def test_no_bootstrap_and_strange_names(tmp_path):
+def test_strange_names(tmp_path):
     names = ["$\\alpha$", "<b>&", "=1+1", "a, b, c", "naïve 犬"]
     session = five_states(tmp_path, names=names)
-    report = written(Lingering(k=1, p_lo=0.3, bootstrap=0).analyze(session), session)
+    report = written(Lingering(k=1, p_lo=0.3).analyze(session), session)
     assert column(report.tables["lingering"], "name") == names
-    assert math.isnan(column(report.tables["lingering"], "probability_low")[0])
     json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
 
 
-def test_intervals_match_scipy_and_do_not_depend_on_other_classes():
+def test_intervals_of_many_images_are_scipys(tmp_path):
     rng = np.random.default_rng(3)
-    values, labels = rng.beta(0.4, 2, 190), np.r_[np.zeros(60, int), np.ones(60, int), np.full(69, 2), 4]
-
-    def rng_of(size):
-        return np.random.default_rng(size)
-
-    low, high = mean_intervals(values, labels, 6, 4000, rng_of)
-    for c in range(3):
-        own = values[labels == c]
-        expected = scipy.stats.bootstrap((own,), np.mean, n_resamples=20000, method="percentile", rng=rng)
-        width = expected.confidence_interval.high - expected.confidence_interval.low
-        assert low[c] == pytest.approx(expected.confidence_interval.low, abs=0.04 * width)
-        assert high[c] == pytest.approx(expected.confidence_interval.high, abs=0.04 * width)
-    assert np.isnan(low[3:]).all() and np.isnan(high[3:]).all()  # no images, one image, no images
-    alone = mean_intervals(values[labels == 1], labels[labels == 1], 6, 4000, rng_of)
-    np.testing.assert_allclose(alone[0][1], low[1], rtol=1e-12)
+    after, before = rng.uniform(0.05, 0.6, 120), rng.uniform(0.5, 0.9, 120)
+    swap, source = (logits_of(np.stack([own, 1 - own], axis=1)) for own in (after, before))
+    session = made_up(tmp_path, [0] * 120, swap=swap, source=source, target_images=sure_of([1] * 9, 2))
+    table = Lingering(k=1).analyze(session).tables["lingering"]
+    for name, samples, statistic in (
+        ("probability", (after,), lambda x, axis: np.mean(x, axis=axis)),
+        ("relative", (after, before), lambda x, y, axis: np.mean(x, axis=axis) / np.mean(y, axis=axis)),
+    ):
+        expected = scipy.stats.bootstrap(
+            samples, statistic, n_resamples=20000, paired=True, method="percentile", rng=rng
+        ).confidence_interval
+        found = [column(table, f"{name}_{end}")[0] for end in ("low", "high")]
+        assert found == pytest.approx(list(expected), abs=0.06 * (expected.high - expected.low))
 
 
-def test_intervals_in_pieces_are_the_same(monkeypatch):
-    rng = np.random.default_rng(4)
-    values, labels = rng.random(40), np.repeat(np.arange(8), 5)
-    expected = mean_intervals(values, labels, 8, 300, np.random.default_rng)
-    monkeypatch.setattr("transferkit_lingering.intervals.CELLS", 600)  # two classes, 120 resamples at a time
-    found = mean_intervals(values, labels, 8, 300, np.random.default_rng)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+def planted(folder, rng, *, classes=120, sizes=(5, 8, 20), mean=None, p_lo=0.3):
+    """Source-only classes whose probabilities are beta distributed around a mean that is known."""
+    truth = rng.beta(1, 2, classes) if mean is None else np.full(classes, mean)
+    labels = np.repeat(np.arange(classes), rng.choice(sizes, classes))
+    after = rng.beta(2 * truth[labels], 2 * (1 - truth[labels])).clip(1e-6, 1 - 1e-6)
+    rows = np.repeat((1 - after)[:, None] / classes, classes + 1, axis=1)
+    rows[np.arange(len(labels)), labels] = after
+    swap, source = logits_of(rows), sure_of(labels, classes + 1)
+    session = made_up(folder, labels, swap=swap, source=source, target_images=sure_of([classes] * 9, classes + 1))
+    return truth, Lingering(k=1, p_lo=p_lo).analyze(session)
 
 
-def test_ratio_intervals_pair_the_images():
-    rng = np.random.default_rng(5)
-    before = rng.uniform(0.1, 1, 50)
-    low, high = ratio_intervals(before / 2, before, np.zeros(50, int), 1, 500, np.random.default_rng)
-    np.testing.assert_allclose([low[0], high[0]], 0.5, rtol=1e-12)  # half of every image: no doubt about the ratio
-    low, high = ratio_intervals(before, 0 * before, np.zeros(50, int), 1, 500, np.random.default_rng)
-    assert not np.isfinite(low[0]) or not np.isfinite(high[0])
+def test_states_are_wrong_as_rarely_as_their_intervals_say(tmp_path):
+    """Near the threshold few classes get a state, and far from it most do, the right one."""
+    for seed in range(3):
+        truth, report = planted(tmp_path / str(seed), np.random.default_rng(seed))
+        table = report.tables["lingering"]
+        state = np.array(column(table, "state"))[:-1]
+        wrong = ((state == "lingering") & (truth <= 0.3)) | ((state == "source_only") & (truth > 0.3))
+        assert wrong.mean() <= 0.04
+        assert (state[truth > 0.8] == "lingering").mean() > 0.8
+        assert (state[truth < 0.02] == "source_only").mean() > 0.5
+        inside = [low <= p <= high for low, p, high in zip(
+            column(table, "probability_low"), truth, column(table, "probability_high"), strict=False)]  # fmt: skip
+        assert np.mean(inside) > 0.9
+
+
+def test_classes_at_the_threshold_are_uncertain(tmp_path):
+    _, report = planted(tmp_path, np.random.default_rng(0), classes=300, mean=0.3)
+    assert report.metrics["lingering_certain"] + report.metrics["forgotten_certain"] <= 0.08 * 300
+    assert report.metrics["lingering"] > 90  # by the mean alone about half of them linger
+
+
+def own_probabilities(labels, own):
+    """Logits of four classes, with that probability for each image's own one."""
+    return logits_of(
+        [[p if c == label else (1 - p) / 3 for c in range(4)] for label, p in zip(labels, own, strict=True)]
+    )
+
+
+def test_what_is_left_is_a_ratio_of_sums_and_does_not_choose(tmp_path):
+    """A class that M^s hardly knew cannot carry the number, and noise does not pick who is counted."""
+    labels = np.repeat([0, 1, 2], 6)
+    after, before = np.repeat([0.4, 0.02, 0.05], 6), np.repeat([0.8, 0.8, 0.01], 6)
+    rows = [own_probabilities(labels, own) for own in (after, before)]
+    session = made_up(tmp_path, labels, swap=rows[0], source=rows[1], target_images=sure_of([3] * 9, 4))
+    report = Lingering(k=1, p_lo=0.1).analyze(session)
+    assert report.metrics["relative_retention"] == pytest.approx(0.47 / 1.61, rel=1e-6)
+    assert max(column(report.tables["lingering"], "relative_retention")[:3]) == pytest.approx(5, rel=1e-6)
+    assert any("Chance level of relative_retention: 0.466" in note for note in report.notes)  # 3 / 4 / 1.61
+
+
+def test_the_list_goes_by_the_lower_end(tmp_path):
+    """Six images at 60 % are a surer memory than five of which one was lost."""
+    labels = np.repeat([0, 1, 2], [5, 20, 20])
+    after = np.array([0.9, 0.9, 0.9, 0.9, 0.05, *[0.6, 0.7] * 10, *[0.02, 0.03] * 10])
+    rows = own_probabilities(labels, after)
+    session = made_up(tmp_path, labels, swap=rows, source=sure_of(labels, 4), target_images=sure_of([3] * 9, 4))
+    report = Lingering(k=1, p_lo=0.1).analyze(session)
+    means = column(report.tables["lingering"], "relative_retention")
+    assert means[0] > means[1]
+    assert column(report.tables["highlights"], "class")[:2] == [1, 0]
 
 
 def test_on_the_tiny_models_of_a_real_session(tmp_path):

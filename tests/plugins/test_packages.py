@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from transferkit.hooks import check_signatures
-from transferkit.registry import installed
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.registry import installed
 
 FUNCTIONS = {
     "activation_l1": ["activation_l1"],
@@ -36,7 +36,7 @@ def test_importing_packages_and_options_does_not_import_torch():
     code = (
         "import sys\n"
         f"import {', '.join(f'transferkit_{name}.penalty' for name in FUNCTIONS)}\n"
-        "from transferkit.registry import installed\n"
+        "from transferkit.plugins.registry import installed\n"
         f"for name in {list(FUNCTIONS)}: installed().get('regularizer', name).options.model_json_schema()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from transferkit_permuted_pixels import permutation
 from transferkit_permuted_pixels.corruption import PermutedPixels
 
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 
 
@@ -53,7 +53,7 @@ def test_the_same_places_in_every_image_split_and_run():
     from transferkit.data.planting import corruptions
     from transferkit.data.samples import Samples
     from transferkit.data.transforms import transforms
-    from transferkit.hooks import Plugin, RunPlugins
+    from transferkit.plugins.hooks import Plugin, RunPlugins
     from transferkit.testing.tiny import tiny_model, tiny_source
 
     component = installed().get("corruption", "permuted_pixels")

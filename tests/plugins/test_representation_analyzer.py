@@ -10,27 +10,35 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import yaml
 from transferkit_representation import collect as passes
-from transferkit_representation import measure
+from transferkit_representation import looks
 from transferkit_representation.analyzer import Representation
-from transferkit_representation.views import channels_last, flattened, grid_of
+from transferkit_representation.collect import flattened
+from transferkit_representation.looks import parts_of
+from transferkit_representation.measure import Probed, participation_ratios
+from transferkit_representation.spectra import participation_ratio, participation_without, singular_values
+from transferkit_representation.verdict import _of_data as verdict_of
 
-from transferkit.analysis.cache import Cache
 from transferkit.analysis.session import AnalysisSession
 from transferkit.analysis.workbench import Given, Workbench
 from transferkit.api import execute
 from transferkit.data import world
 from transferkit.errors import InputError
-from transferkit.hooks import check_signatures
+from transferkit.hookspecs import Declared
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.registry import Owner, discover, installed
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import Dataset
-from transferkit.registry import Owner, discover, installed
+from transferkit.statistics import ratio, share
 from transferkit.testing import tiny_model
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
 
 from .made_up_audit import column, written
@@ -115,7 +123,7 @@ def test_numbers_follow_from_the_outputs(tmp_path):
             (row,) = rows(report, "rank", layer=name, model=model)
             assert (row["n"], row["d"], row["ceiling"]) == (40, pooled.shape[1], min(39, pooled.shape[1]))
             assert row["numerical_rank"] == (values > 1e-3 * values[0]).sum()
-            assert row["at_ceiling"] == ("yes" if row["numerical_rank"] == row["ceiling"] else "no")
+            assert row["at_ceiling"] is (row["numerical_rank"] == row["ceiling"])
             assert row["stable_rank"] == pytest.approx((values**2).sum() / values[0] ** 2, rel=1e-5)
             assert row["participation_ratio"] == pytest.approx((values**2).sum() ** 2 / (values**4).sum(), rel=1e-5)
     labels = samples.labels[order]
@@ -125,9 +133,80 @@ def test_numbers_follow_from_the_outputs(tmp_path):
         assert row["change"] == pytest.approx(row["after"] - row["before"])
         assert row["change_low"] <= row["change"] <= row["change_high"]
         assert round(40 * row["after"], 9) == int(round(40 * row["after"], 9))
-    assert set(report.metrics) == set(Representation.metrics)
+    assert set(report.metrics) == set(Declared.of(Representation).metric_keys)
     assert "CKA" in report.verdict and "linear probe" in report.verdict
     assert not report.gaps
+
+
+def test_intervals_are_of_classes_and_of_batches(tmp_path):
+    looked = session(tmp_path)
+    report = Representation(layers=["layer2"], images=48, batch_size=16, folds=4).analyze(looked)
+    samples = looked.samples("source")
+    order = looked.rng("representation", "images").permutation(48)
+    images = torch.stack([samples.get(int(i), 0)[0] for i in order])
+    labels = samples.labels[order]
+    both = [outputs(looked.model(role), images, ["layer2"]) for role in ROLES]
+
+    def estimate(batches):  # one batch's HSIC is left out
+        terms = []
+        for one, other in ((0, 1), (0, 0), (1, 1)):
+            flat = [[both[k]["layer2"][b * 16 : b * 16 + 16].flatten(1).double().numpy() for b in batches]
+                    for k in (one, other)]  # fmt: skip
+            terms.append(np.mean([hsic(x - x.mean(0), y - y.mean(0), "unbiased") for x, y in zip(*flat, strict=True)]))
+        return terms[0] / math.sqrt(terms[1] * terms[2])
+
+    without = np.array([estimate([b for b in range(3) if b != out]) for out in range(3)])
+    error = math.sqrt(2 / 3 * np.square(without - estimate(range(3))).sum())
+    (row,) = rows(report, "compared", layer="layer2")
+    assert row["cka_high"] - row["cka"] == pytest.approx(scipy.stats.t.ppf(0.975, 2) * error, rel=1e-3)
+
+    def change(kept):
+        used = [side["pooled features"].double()[torch.from_numpy(kept)] for side in both]
+        return participation_ratio(used[1]) / participation_ratio(used[0])
+
+    everything = np.ones(48, dtype=bool)
+    logs = np.log([change(labels != c) for c in np.unique(labels)])
+    error = math.sqrt(11 / 12 * np.square(logs - math.log(change(everything))).sum())
+    high = change(everything) * math.exp(scipy.stats.t.ppf(0.975, 11) * error)
+    assert report.metrics["participation_change"] == pytest.approx(change(everything), rel=1e-5)
+    assert report.metrics["participation_change_high"] == pytest.approx(high, rel=1e-3)
+    (probe,) = rows(report, "probe", layer="pooled features")
+    assert probe["before_low"] < probe["before"] < probe["before_high"]
+
+
+def probed(before, after, chance):
+    """What is said of a probe with these answers to images of twelve classes."""
+    classes = np.arange(len(before)) % 12
+    change = ratio(after.astype(float) - before, np.ones(len(before)), classes)
+    shares = share(before, classes), share(after, classes)
+    return verdict_of(Probed("f", "x", len(before), 12, *shares, 1.0, 1.0, change, chance))
+
+
+def test_a_probe_at_chance_and_a_change_that_is_none_are_said():
+    rng = np.random.default_rng(0)
+    good, bad = rng.random(240) < 0.6, rng.random(240) < 0.1
+    assert "(chance 10.0 %, which it may well be)" in probed(good, bad, 0.1) and ": fewer, by -" in probed(
+        good, bad, 0.1
+    )
+    assert ": more, by +" in probed(bad, good, 0.1) and "may well" not in probed(bad, good, 0.1)
+    assert "could not be told apart" in probed(good, rng.permutation(good), 0.1)
+
+
+def test_where_nothing_changed_fewer_dimensions_are_rarely_called():
+    """Two models that see twelve classes, each with noise of its own: of the classes, not of single images."""
+    rng, called = np.random.default_rng(0), []
+    labels = torch.arange(12).repeat(5)
+    for _ in range(300):
+        common = rng.normal(size=(12, 6)) * [4, 2, 1, 1, 1, 1]
+        sides = [torch.from_numpy((common + rng.normal(size=(12, 6)))[labels] + rng.normal(size=(60, 6))) for _ in "ab"]
+        tensors = {"labels": labels}
+        for role, side in zip(ROLES, sides, strict=True):
+            tensors[f"spectrum.{role}.0"] = singular_values(side)
+            tensors[f"without.{role}.0"] = participation_without(side, parts_of(labels))
+        looked = SimpleNamespace(tensors=tensors, labels=labels)
+        found = participation_ratios(looked, {role: ["f"] for role in ROLES})["f"]
+        called.append(found.above(1) or found.below(1))
+    assert np.mean(called) <= 0.08
 
 
 def test_a_model_against_itself(tmp_path):
@@ -140,7 +219,7 @@ def test_a_model_against_itself(tmp_path):
     metrics = report.metrics
     assert metrics["rank_ratio"] == metrics["stable_rank_ratio"] == metrics["participation_ratio_ratio"] == 1
     assert metrics["probe_change"] == 0
-    assert "no clear difference" in report.verdict
+    assert report.verdict.count("could not be told apart") == 2 and "more" not in report.verdict
 
 
 def test_all_images_at_once_in_one_pass_or_in_several(tmp_path):
@@ -168,7 +247,7 @@ def test_views(tmp_path, name, view):
     first = report.tables["rank"].rows[0][0]
     images = torch.stack([looked.samples("source").get(i, 0)[0] for i in range(48)])
     tokens = outputs(model, images, [first])[first]
-    tokens = tokens.flatten(2).transpose(1, 2) if tokens.dim() == 4 else tokens
+    tokens = tokens.flatten(2).transpose(1, 2) if tokens.dim() == 4 else tokens[:, 1:]  # no class token
     expected = {"gap": tokens.mean(1), "flatten": tokens.flatten(1), "tokens": tokens.flatten(0, 1)}[view].double()
     values = torch.linalg.svdvals(expected - expected.mean(dim=0))
     (row,) = rows(report, "rank", layer=first, model="after")
@@ -183,14 +262,9 @@ def test_views(tmp_path, name, view):
     assert 0 <= probe["after"] <= 1
 
 
-def test_how_a_layers_output_is_read():
+def test_neighbouring_positions_are_averaged_where_there_are_many():
     first = torch.arange(2 * 3 * 4 * 4).float().reshape(2, 3, 4, 4)
     expected = first.flatten(2).transpose(1, 2)
-    last = first.permute(0, 2, 3, 1)
-    for output, channels in ((first, 3), (first, None), (last, 3), (last, None)):
-        assert torch.equal(channels_last(output, channels), expected)
-        assert grid_of(output, 16) == (4, 4)
-    assert channels_last(first[:, :, 0, 0]).shape == (2, 1, 3)
     small = flattened(expected, (4, 4), widest=13)  # 2 x 2 positions of 3 channels
     assert torch.equal(small, torch.nn.functional.avg_pool2d(first, 2).flatten(1))
     assert flattened(expected, None, widest=13).shape == (2, 12)
@@ -205,7 +279,7 @@ def test_thresholds_and_more_data_sets_need_no_further_pass(tmp_path, monkeypatc
         seen.append(description)
         return real(looked, plan, similar, description)
 
-    monkeypatch.setattr(measure, "collect", counted)
+    monkeypatch.setattr(looks, "collect", counted)
     cache = Cache()
     for tau in (1e-3, 0.3):
         report = Representation(tau=tau).analyze(session(tmp_path, cache=cache))
@@ -235,7 +309,7 @@ def test_without_a_source_model(tmp_path):
     assert report.metrics["probe_after"] >= 0
     assert set(column(report.tables["probe"], "data")) == {"target"}
     assert {row["model"] for row in rows(report, "rank")} == {"after"}
-    assert set(report.metrics) == set(Representation.metrics)
+    assert set(report.metrics) == set(Declared.of(Representation).metric_keys)
 
 
 def test_two_architectures_of_two_sizes(tmp_path):
@@ -304,10 +378,10 @@ def test_registered_described_and_without_torch():
     for option, info in component.options.model_fields.items():
         assert info.description, option
         assert f"| `{option}` |" in card, option
-    assert all(f"`{metric}`" in card for metric in component.cls.metrics)
+    assert all(f"`{metric}`" in card for metric in Declared.of(component.cls).metric_keys)
     assert all(f"{name}(" in card for name in package.__all__)
     code = (
-        "import sys, transferkit_representation\nfrom transferkit.registry import installed\n"
+        "import sys, transferkit_representation\nfrom transferkit.plugins.registry import installed\n"
         "installed().get('analyzer', 'representation').options.model_json_schema()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )
@@ -360,7 +434,7 @@ def test_a_chain_of_stages(tmp_path):
     assert not found["gaps"]
     assert found["figures"] == ["cka.svg", "layers.svg"]
     assert len(found["tables"]["cka"]["rows"]) == 5
-    assert all(isinstance(found["metrics"][name], float) for name in Representation.metrics)
+    assert all(isinstance(found["metrics"][name], float) for name in Declared.of(Representation).metric_keys)
     probed = [
         dict(zip(found["tables"]["probe"]["columns"], row, strict=True)) for row in found["tables"]["probe"]["rows"]
     ]

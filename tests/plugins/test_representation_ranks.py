@@ -15,7 +15,7 @@ from transferkit_representation import (
     stable_rank,
 )
 from transferkit_representation.probes import FoldedRidge, held_out, spread_of, stratified_folds
-from transferkit_representation.spectra import singular_values
+from transferkit_representation.spectra import participation_without, singular_values
 
 
 def related(n=40, p=7, q=5, seed=0):
@@ -204,3 +204,11 @@ class TestProbes:
         assert sorted(torch.bincount(folds).tolist()) == [5, 5, 5, 6]
         for label, most in ((2, 3), (0, 2), (1, 2)):
             assert int(torch.bincount(folds[labels == label], minlength=4).max()) == most
+
+
+@pytest.mark.parametrize("shape", [(30, 8), (20, 50)])
+def test_participation_without_a_part_is_that_of_the_rest(shape):
+    rows = torch.randn(*shape, generator=torch.Generator().manual_seed(0)) + 5
+    parts = torch.arange(shape[0]) % 4
+    expected = [participation_ratio(rows[parts != part]) for part in range(4)]
+    assert participation_without(rows, parts).tolist() == pytest.approx(expected, rel=1e-6)

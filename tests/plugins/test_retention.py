@@ -8,28 +8,31 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from transferkit_lingering.analyzer import Lingering
 from transferkit_retention import batchnorm
 from transferkit_retention.analyzer import Retention
-from transferkit_retention.intervals import compare
+from transferkit_retention.measure import compare
 
-from transferkit.analysis.run_folder import wilson
 from transferkit.errors import InputError
+from transferkit.hookspecs import Declared
 from transferkit.testing import check_plugin, tiny_analysis, tiny_model
 
-from .made_up_audit import MadeUp, column, sure_of, written
+from .made_up_audit import column, made_up, sure_of, written
 
 LABELS = [0] * 10 + [1] * 10 + [2] * 4
 BEFORE = [0] * 10 + [1] * 8 + [0] * 2 + [2] * 4
 AFTER = [0] * 2 + [1] * 8 + [1] * 6 + [0] * 4 + [2] * 3 + [3]
 
 
-def by_hand(folder, **changes):
+def wilson(hits, total):
+    return tuple(binomtest(hits, total).proportion_ci(method="wilson"))
+
+
+def by_hand(folder, labels=LABELS, **changes):
     """Recall before: 1, .8, 1; after: .2, .6, .75; class 3 has no images; class 0 is common in the target."""
     given = {"swap": sure_of(AFTER, 4), "source": sure_of(BEFORE, 4), "target_images": sure_of([0] * 9 + [1], 4)}
-    session = MadeUp(folder, LABELS, **(given | changes))
-    session.peers = {"lingering": Lingering(k=1)}
-    return session
+    return made_up(folder, labels, peers={"lingering": Lingering(k=1)}, **(given | changes))
 
 
 def test_recalls_top1_and_ratios_by_hand(tmp_path):
@@ -45,12 +48,18 @@ def test_recalls_top1_and_ratios_by_hand(tmp_path):
     np.testing.assert_allclose(column(table, "relative_retention"), [0.2, 0.75, 0.75, math.nan])
     assert table.folded
     metrics = report.metrics
-    assert set(metrics) == set(Retention.metrics)
+    assert set(metrics) == set(Declared.of(Retention).metric_keys)
     assert metrics["top1_source"] == pytest.approx(22 / 24)
     assert metrics["top1_head_swap"] == pytest.approx(11 / 24)
     assert metrics["relative_retention"] == pytest.approx(0.5)
-    assert (metrics["top1_source_low"], metrics["top1_source_high"]) == wilson(22 / 24, 24)
+    assert metrics["top1_source_low"] < wilson(22, 24)[0]  # three classes are worth less than 24 images
     assert metrics["relative_retention_low"] < 0.5 < metrics["relative_retention_high"]
+    assert metrics["relative_retention_chance"] == pytest.approx(0.25 * 24 / 22)
+    assert (metrics["recalled_half"], metrics["recalled_half_source"]) == pytest.approx((2 / 3, 1))
+    assert metrics["recalled_half_high"] == pytest.approx(wilson(2, 3)[1])
+    assert metrics["images_per_class"] == 10
+    assert metrics["relative_retention_gap"] == pytest.approx(8 / 18 - 0.75)
+    assert math.isnan(metrics["relative_retention_gap_low"])  # there is one source-only class
     assert metrics["relative_retention_common"] == pytest.approx(0.2)
     assert metrics["relative_retention_rare"] == pytest.approx(0.75)
     assert metrics["relative_retention_source_only"] == pytest.approx(0.75)
@@ -68,17 +77,47 @@ def test_histogram_and_prevalence_tables_by_hand(tmp_path):
     np.testing.assert_allclose(column(groups, "relative_retention"), [0.75, 0.75, 0.2, 8 / 18])
 
 
-def test_verdict_says_where_most_was_lost_only_when_intervals_are_apart(tmp_path):
+def forgetting(folder, shown, hidden, *, seed=0, classes=60, images=10):
+    """Half of the classes show in the target; what the source knew of each class, it still knows with a chance around
+    `shown`, or `hidden`, that differs between classes."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), images)
+    mean = np.where(np.arange(classes) < classes // 2, shown, hidden)
+    right = rng.random(len(labels)) < rng.beta(6 * mean, 6 * (1 - mean))[labels]
+    after = np.where(right, labels, (labels + 1) % classes)
+    seen = sure_of(np.arange(classes // 2), classes)
+    return by_hand(folder, labels, swap=sure_of(after, classes), source=sure_of(labels, classes), target_images=seen)
+
+
+def test_verdict_says_where_most_was_lost_only_when_the_gap_is_certain(tmp_path):
     unclear = Retention().analyze(by_hand(tmp_path)).verdict
     assert "45.8 % of 24 source images" in unclear and "91.7 %" in unclear and "50 %" in unclear
-    assert "Most was lost" not in unclear
-    labels = [0] * 200 + [2] * 200
-    after = [0] * 20 + [1] * 180 + [2] * 180 + [1] * 20
-    clear = by_hand(tmp_path, swap=sure_of(after, 4), source=sure_of(labels, 4))
-    clear.labels = torch.tensor(labels)
-    assert "Most was lost of the classes that the target images show: 10 %" in Retention().analyze(clear).verdict
-    clear.swap = sure_of([0] * 180 + [1] * 20 + [2] * 20 + [1] * 180, 4)
-    assert "kept more" in Retention().analyze(clear).verdict
+    assert "too few classes to say which lost more" in unclear
+    lost = Retention().analyze(forgetting(tmp_path / "lost", 0.2, 0.8))
+    assert "less is left of the ones that are shown, -" in lost.verdict
+    assert lost.metrics["relative_retention_gap_high"] < 0
+    kept = Retention().analyze(forgetting(tmp_path / "kept", 0.8, 0.2))
+    assert "more is left of the ones that are shown, " in kept.verdict
+    small = Retention().analyze(forgetting(tmp_path / "small", 0.7, 0.5, classes=120))
+    assert "less" not in small.verdict and small.metrics["relative_retention_gap_low"] > 0
+
+
+def test_no_difference_is_called_one_in_at_most_one_of_twenty(tmp_path):
+    called = [
+        "is left of the ones" in Retention().analyze(forgetting(tmp_path / str(seed), 0.6, 0.6, seed=seed)).verdict
+        for seed in range(60)
+    ]
+    assert np.mean(called) <= 0.05 + 2 * (0.05 * 0.95 / 60) ** 0.5
+
+
+def test_a_model_at_chance_is_said_to_be(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 10)
+    swap = sure_of(rng.integers(0, 20, 200), 20)
+    session = by_hand(tmp_path, labels, swap=swap, source=sure_of(labels, 20), target_images=sure_of([0] * 9, 20))
+    report = Retention().analyze(session)
+    assert "not certainly more than the 5 % of answers at random" in report.verdict
+    assert report.metrics["relative_retention_chance"] == pytest.approx(0.05)
 
 
 def test_without_a_source_model(tmp_path):
@@ -109,9 +148,9 @@ def test_a_source_model_that_is_never_right(tmp_path):
     assert any("no source image right" in gap for gap in report.gaps)
 
 
-def test_a_probe_is_mentioned(tmp_path):
+def test_a_probe_is_mentioned(tmp_path, monkeypatch):
     session = by_hand(tmp_path)
-    session.source_head_is_probe = True
+    monkeypatch.setattr("transferkit.analysis.workbench.Workbench.source_head_is_probe", True)
     assert any("ridge regression" in note for note in Retention().analyze(session).notes)
 
 
@@ -128,23 +167,29 @@ def test_a_model_against_itself_keeps_everything_exactly(tmp_path):
     assert torch.equal(swap, session.predictions("source").logits())
     report = written(Retention().analyze(session), session)
     assert report.metrics["relative_retention"] == 1.0
-    assert report.metrics["relative_retention_low"] == report.metrics["relative_retention_high"] == 1.0
+    ends = {report.metrics["relative_retention_low"], report.metrics["relative_retention_high"]}
+    right = sum(share > 0 for share in column(report.tables["retention"], "recall_source"))
+    # where a single class is recognised there is nothing left without it, and so no interval
+    assert ends == {1.0} if right > 1 else all(math.isnan(end) for end in ends)
     table = report.tables["retention"]
     assert column(table, "recall_source") == column(table, "recall_head_swap")
 
 
-def test_comparison_against_an_explicit_bootstrap():
+def test_comparison_against_an_explicit_bootstrap_of_classes():
     rng = np.random.default_rng(0)
+    labels, skill = np.repeat(np.arange(60), 5), rng.beta(4, 2, 60)
     source = rng.random(300) < 0.8
-    swap = rng.random(300) < np.where(source, 0.6, 0.2)
-    found = compare(source, swap, 4000, np.random.default_rng(1))
-    draws = rng.integers(0, 300, (20000, 300))
-    low, high = np.percentile(swap[draws].mean(axis=1) / source[draws].mean(axis=1), (2.5, 97.5))
-    assert found.ratio == pytest.approx(swap.mean() / source.mean())
-    assert found.ratio_interval == pytest.approx((low, high), abs=0.01)
-    assert found.swap_interval == wilson(float(swap.mean()), 300)
-    assert all(math.isnan(end) for end in compare(source, swap, 0, rng).ratio_interval)
-    assert math.isnan(compare(source[:0], swap[:0], 10, rng).swap)
+    swap = rng.random(300) < np.where(source, skill[labels], 0.2)
+    found = compare(source, swap, labels)
+    rows = np.arange(300).reshape(60, 5)[rng.integers(0, 60, (20000, 60))].reshape(20000, 300)
+    low, high = np.percentile(swap[rows].mean(axis=1) / source[rows].mean(axis=1), (2.5, 97.5))
+    assert found.ratio.value == pytest.approx(swap.mean() / source.mean())
+    assert (found.ratio.low, found.ratio.high) == pytest.approx((low, high), abs=0.02)
+    low, high = np.percentile(swap[rows].mean(axis=1), (2.5, 97.5))
+    assert (found.swap.low, found.swap.high) == pytest.approx((low, high), abs=0.015)
+    assert (found.classes, found.images) == (60, 300)
+    assert not compare(source[:5], swap[:5], labels[:5]).ratio.known
+    assert math.isnan(compare(source[:0], swap[:0], labels[:0]).swap.value)
 
 
 # -- batch norm ---------------------------------------------------------------------------------------------------

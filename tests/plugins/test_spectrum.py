@@ -10,8 +10,7 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.stats import ortho_group
 from transferkit_spectrum import corresponding_angles, feature_spectrum
-from transferkit_spectrum.angles import compare, relative_gaps
-from transferkit_spectrum.decomposition import left_singular
+from transferkit_spectrum.angles import compare, left_singular, relative_gaps
 from transferkit_spectrum.features import batch_spectra, energy_share, smaller_half
 
 

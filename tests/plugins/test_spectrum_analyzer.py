@@ -8,19 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from transferkit_spectrum import corresponding_angles
 from transferkit_spectrum.analyzer import Spectrum
 from transferkit_spectrum.angles import compare
 from transferkit_spectrum.layers import Layer, binned, shown, weights
 from transferkit_spectrum.measure import Features, Findings, validation
-from transferkit_spectrum.report import metrics, verdict
+from transferkit_spectrum.report import metrics
+from transferkit_spectrum.verdict import verdict
 
 from tests.plugins.made_up_audit import column, written
 from tests.training.conftest import recipe_file, registry, run, tiny_npz  # noqa: F401 - fixtures
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
-from transferkit.registry import installed
+from transferkit.hookspecs import Declared
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin, tiny_analysis, tiny_model
 
 
@@ -43,7 +46,7 @@ def test_angles_of_every_layer_but_the_head(session):
     length = sum(float(start.get_submodule(n).weight.double().square().sum()) for n in layers)
     assert report.metrics["relative_distance"] == pytest.approx((moved / length) ** 0.5, rel=1e-5)
     assert report.metrics["masked_directions"] == 0
-    assert set(report.metrics) == set(Spectrum.metrics) and not report.gaps
+    assert set(report.metrics) == set(Declared.of(Spectrum).metric_keys) and not report.gaps
 
 
 def test_spectra_are_of_the_same_images_for_both_models(session):
@@ -140,13 +143,40 @@ def test_a_run_with_and_without_bss(run):  # noqa: F811
 
 def test_collapsed_features_are_named():
     rows = np.array([[100.0, 0.1, 0.1], [90.0, 0.2, 0.0]])
-    found = Findings(features=[Features("target", rows, 10)])
+    found = Findings([], [Features("target", rows, 10)], [], [])
     assert metrics(found)["collapsed"] == 1
     assert "features of target have collapsed: the largest singular value carries 100.00 %" in verdict(
         found, Spectrum()
     )
-    alive = Findings(features=[Features("target", np.array([[10.0, 5.0, 1.0]]), 10)])
+    alive = Findings([], [Features("target", np.array([[10.0, 5.0, 1.0]]), 10)], [], [])
     assert metrics(alive)["collapsed"] == 0 and "collapsed" not in verdict(alive, Spectrum())
+
+
+def shrunk(before, after):
+    """The sentence on spectra of two singular values, whose smaller ones have these shares of the energy."""
+    rows = [np.sqrt([[1 - share, share] for share in shares]) for shares in (before, after)]
+    found = Findings([], [Features(n, r, 10) for n, r in zip(("source", "target"), rows, strict=True)], [], [])
+    return metrics(found)["smaller_half_change"], verdict(found, Spectrum(batch_size=2))
+
+
+def test_whether_energy_moved_is_said_over_batches():
+    before, after = [0.2, 0.3, 0.1, 0.25], [0.15, 0.22, 0.06, 0.2]
+    change, text = shrunk(before, after)
+    low, high = scipy.stats.ttest_rel(after, before).confidence_interval(0.95)
+    assert (change.low, change.high) == pytest.approx((low, high))
+    assert (
+        "carries 16 % of the energy of the features, 21 % before fine-tuning: less than before, by -5.5 points" in text
+    )
+    assert ": more than before, by +5.5 points" in shrunk(after, before)[1]
+    assert "the two could not be told apart" in shrunk(before, [0.25, 0.2, 0.15, 0.22])[1]
+    assert "it cannot be said whether that changed" in shrunk([0.2], [0.1])[1]
+
+
+def test_where_nothing_shrank_less_energy_is_rarely_called():
+    rng = np.random.default_rng(0)
+    shares = rng.beta(4, 30, (1000, 2, 6))
+    changes = [shrunk(*pair)[0] for pair in shares]
+    assert np.mean([change.above(0) or change.below(0) for change in changes]) <= 0.07
 
 
 def test_early_evaluations_of_a_part_do_not_count():
@@ -211,7 +241,7 @@ def test_every_option_and_metric_is_on_the_card(name):
         component = installed().get(kind, known)
         for option, info in component.options.model_fields.items():
             assert info.description and f"`{option}`" in card, option
-        for metric in getattr(component.cls, "metrics", ()):
+        for metric in Declared.of(component.cls).metric_keys:
             assert f"`{metric}`" in card, metric
     assert all(f"**{heading}" in card for heading in ("Claim", "Equation", "Cost", "Limits", "Function", "Source"))
     assert all(f"{function}(" in card for function in package.__all__)
@@ -226,7 +256,7 @@ def test_importing_packages_and_options_does_not_import_torch():
 
     code = (
         "import sys, transferkit_spectrum, transferkit_distance\n"
-        "from transferkit.registry import installed\n"
+        "from transferkit.plugins.registry import installed\n"
         "for kind, name in (('analyzer', 'spectrum'), ('regularizer', 'tsvd'), ('analyzer', 'distance'), "
         "('observer', 'distance')): installed().get(kind, name).options.model_json_schema()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"

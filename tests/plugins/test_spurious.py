@@ -1,4 +1,4 @@
-"""Interventions, regions, LIME and the bootstrap against hand-made numbers and other routes."""
+"""Interventions, regions and LIME against hand-made numbers and other routes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 from transferkit_spurious import intervene, lime
-from transferkit_spurious.intervals import Resampled
 from transferkit_spurious.interventions import intervene_region, patches, region_box
 
 RNG = np.random.default_rng
@@ -145,12 +144,3 @@ def test_patches_cover_every_pixel_once():
         for top, left, bottom, right in patches(grid, height, width):
             seen[top:bottom, left:right] += 1
         assert (seen == 1).all()
-
-
-def test_the_bootstrap_is_close_to_normal_theory():
-    values = RNG(0).standard_normal(400) + 2
-    found = Resampled(400, 4000, RNG(1)).mean(values)
-    low, high = stats.t.interval(0.95, 399, values.mean(), stats.sem(values))
-    assert found.mean == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.012)
-    assert not Resampled(400, 0, RNG(1)).mean(values).known

@@ -9,20 +9,24 @@ import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from transferkit_spurious.measure import subjects
+from transferkit_spurious.options import Options
 
-from transferkit.analysis.cache import Cache
 from transferkit.analysis.session import AnalysisSession
 from transferkit.analysis.workbench import Given, Workbench
 from transferkit.errors import InputError
-from transferkit.hooks import check_signatures
+from transferkit.hookspecs import Declared
 from transferkit.model import build
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.registry import installed
 from transferkit.recipe import schema
-from transferkit.registry import installed
-from transferkit.testing.tiny import tiny_analysis
+from transferkit.testing.tiny import tiny_analysis, tiny_model
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
 
 BLOCKS = {"spurious": (0, 4), "shared": (4, 6), "target": (6, 10)}
@@ -75,9 +79,9 @@ def session(folder, **models) -> AnalysisSession:
 
 def analyze(given, **options):
     analyzer = installed().get("analyzer", "spurious")
-    made = analyzer.create({"instances": 3, "samples": 100, "bootstrap": 200} | options)
+    made = analyzer.create({"instances": 3, "samples": 100} | options)
     report = made.analyze(given)
-    assert set(report.metrics) == set(analyzer.cls.metrics)
+    assert set(report.metrics) == set(Declared.of(analyzer.cls).metric_keys)
     assert all((given.out / figure).is_file() for figure in report.figures) and set(report.captions) == {
         *report.figures
     }
@@ -205,7 +209,6 @@ analyses:
     blocks: {{spurious: [0, 4], shared: [4, 6], target: [6, 10]}}
     instances: 2
     samples: 50
-    bootstrap: 50
 """)
     result = execute(load_recipe(tmp_path / "r.yaml"), out=tmp_path / "runs", quiet=True)
     report = json.loads((result.run_dir / result.analyses["spurious"]).read_text())
@@ -217,7 +220,7 @@ analyses:
 def test_importing_package_and_options_does_not_import_torch():
     code = (
         "import sys, transferkit_spurious\n"
-        "from transferkit.registry import installed\n"
+        "from transferkit.plugins.registry import installed\n"
         "installed().get('analyzer', 'spurious').options.model_json_schema()\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )
@@ -237,3 +240,14 @@ def test_registered_with_everything_on_the_card():
     for module in Path(package.__file__).parent.glob("[a-z]*.py"):
         import_module(f"transferkit_spurious.{module.stem}")
     assert callable(package.lime) and callable(package.intervene)
+
+
+def test_a_stage_called_like_a_role_is_a_subject_of_its_own():
+    models = {name: tiny_model(["a", "b"], seed=seed) for seed, name in enumerate(("target", "source"))}
+    session = SimpleNamespace(
+        model=models.get, has=models.__contains__, device="cpu", stage_model=lambda name: tiny_model(["a", "b"], seed=9)
+    )
+    found = subjects(session, Options(stages=["source", "other"]), source=True)
+    assert [(one.name, one.role) for one in found] == [
+        *(("target", "target"), ("stage source", "stage"), ("other", "stage"), ("source", "source")),
+    ]

@@ -22,7 +22,7 @@ def test_importing_the_package_and_its_options_does_not_import_torch():
     code = (
         "import sys\n"
         "import transferkit_task_interpolation, transferkit_task_interpolation.curriculum\n"
-        "from transferkit.registry import installed\n"
+        "from transferkit.plugins.registry import installed\n"
         "component = installed().get('curriculum', 'task_interpolation')\n"
         "component.options.model_json_schema()\n"
         "component.create({'source': 's'}).mix(0, 0, 0.0)\n"

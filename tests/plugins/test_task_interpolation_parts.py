@@ -12,15 +12,15 @@ import torch
 import transferkit_task_interpolation
 from transferkit_task_interpolation.coupled import LARGEST, _refuse_sizes, sparse
 from transferkit_task_interpolation.curriculum import TaskInterpolation
-from transferkit_task_interpolation.pace import Pace
+from transferkit_task_interpolation.lams import Pace
 from transferkit_task_interpolation.partners import CoupledPartners, RandomPartners
 
 import transferkit
 from transferkit.data.randomness import numpy_rng
 from transferkit.errors import InputError
-from transferkit.hooks import check_signatures
+from transferkit.plugins.hooks import check_signatures
+from transferkit.plugins.registry import installed
 from transferkit.recipe.schema import Mixup, Stage
-from transferkit.registry import installed
 
 RNG = partial(numpy_rng, 3)
 

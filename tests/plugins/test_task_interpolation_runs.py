@@ -22,8 +22,8 @@ from tests.plugins import interpolation_world as world
 from tests.plugins.interpolation_world import N_SOURCE, N_TARGET, records, said, same, weights
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted
+from transferkit.plugins.registry import Owner, Registry, discover
 from transferkit.recipe import load_recipe
-from transferkit.registry import Owner, Registry, discover
 
 STEPS = N_TARGET // 8
 
@@ -160,7 +160,7 @@ def test_the_pace_of_the_loss_is_logged_and_reaches_one_in_time(train) -> None:
 
 
 def test_the_source_head_of_the_start_is_where_the_source_stream_starts(train, registry, pretrained) -> None:
-    from transferkit.model_folder import open_model
+    from transferkit.model.folder import open_model
 
     source, _ = open_model(Path(pretrained))
     for heads, warm in (("separate", True), ("concat", True), ("separate", False)):
@@ -188,7 +188,7 @@ def test_coupled_partners_are_those_of_an_independent_program(train, registry, d
     """Equal sizes, so that every image has one partner: recomputed from the model's own features."""
     from scipy.optimize import linear_sum_assignment
 
-    from transferkit.model_folder import open_model
+    from transferkit.model.folder import open_model
 
     BATCHES.clear()
     result = train(
@@ -249,14 +249,14 @@ class Batches:
     """Writes down which images met."""
 
     def setup(self, session):
-        inner = session.loader.epoch
+        inner = session._session.loader.epoch
 
         def epoch(number, start=0):
             for batch in inner(number, start):
                 BATCHES.append((batch.indices["target"].numpy(), batch.indices["source"].numpy()))
                 yield batch
 
-        session.loader.epoch = epoch
+        session._session.loader.epoch = epoch
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ from PIL import Image
 from transferkit_tennis_ball import attraction_rate, draw_ball
 
 from transferkit.errors import InputError
-from transferkit.registry import installed, path_options
+from transferkit.plugins.registry import installed, path_options
 from transferkit.testing import check_plugin
 
 from .corruption_world import make, pixels, samples

@@ -16,7 +16,7 @@ from transferkit_spectrum.tsvd import TSVD
 from tests.training.conftest import recipe_file, registry, run, tiny_npz  # noqa: F401 - fixtures
 from tests.training.test_loop import records, same, weights
 from transferkit.errors import InputError
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 
 

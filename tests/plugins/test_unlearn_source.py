@@ -16,7 +16,7 @@ from transferkit_unlearn_source.penalty import UnlearnSource
 from tests.plugins.two_stage_runs import recipe, records, resumes_exactly, run
 from transferkit.errors import InputError
 from transferkit.model import SourceHead
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 
 # four features, two cats that have features 1 and 2, a dog that has 2
@@ -88,13 +88,17 @@ class Images:
             yield self.features[part], torch.tensor(self.labels[part])
 
 
-class Reference:
+class Reference(torch.nn.Module):
     """Zebra sees features 0 and 3, grass 1, mouse 2: the source head's classes."""
 
     classes = ("zebra", "grass", "mouse")
-    weight = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0]])
+    num_features = 4
 
-    def __call__(self, images):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0]]))
+
+    def forward(self, images):
         return SimpleNamespace(features=images)
 
     def head(self, features):
@@ -172,12 +176,12 @@ def test_the_probability_form(session):
     plugin = ready(session)
     features = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
     value = plugin.penalty(features, session.reference)
-    logits = features.detach() @ Reference.weight.T
+    logits = features.detach() @ session.reference.weight.detach().T
     assert value.item() == pytest.approx(float(logits.softmax(1)[:, 0].mean()), rel=1e-6)
     value.backward()
     p = logits.softmax(1)
     slope = p * (torch.tensor([1.0, 0, 0]) - p[:, :1]) / 6
-    torch.testing.assert_close(features.grad, slope @ Reference.weight)
+    torch.testing.assert_close(features.grad, slope @ session.reference.weight.detach())
     assert plugin.epoch_end() == {"source_only_classes": 1.0}
 
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from tests.training.conftest import offer
 from transferkit.api import RunResult, execute, resume
 from transferkit.errors import Interrupted
+from transferkit.plugins.registry import Registry, discover
 from transferkit.recipe import load_recipe
-from transferkit.registry import Registry, discover
 
 STOPPED = "TRANSFERKIT_TEST_STOPPED"
 MODEL = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from transferkit.errors import InputError
+from transferkit.plugins.registry import Registry
 from transferkit.recipe import load_recipe
-from transferkit.registry import Registry
 
 from .small_recipes import RECIPE, Memory, Mix, Patch, Pull, Remember, Spectral, Watch, draw, registry_of
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from transferkit.registry import Owner, Registry
+from transferkit.plugins.registry import Owner, Registry
 
 RECIPE = """\
 name: demo

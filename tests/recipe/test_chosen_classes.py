@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from transferkit.data.sources import open_split
-from transferkit.recipe.counting import class_counts
-from transferkit.recipe.step_plan import step_plan
+from transferkit.recipe.counting import class_counts, step_plan
 
 from .small_recipes import draw
 

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 import struct
+import tarfile
 
 import pytest
 
@@ -37,6 +38,14 @@ def test_missing_folder(refused, place):
         f'    did you mean "pets"?{ONE}'
     )
     assert "\n    there is no folder data either\n" in refused("datasets.pets.folder=data/pets")
+
+
+def test_a_link_to_nothing(refused, place):
+    (place / "round").symlink_to("about")
+    (place / "about").symlink_to("round")
+    for key, what in (("folder", "folder"), ("npz", "file")):
+        said = refused("datasets.pets.folder=null", f"datasets.pets.{key}=round")
+        assert f"there is no {what} round\n    it is a link to about, where nothing is" in said
 
 
 def test_empty_class(refused, place):
@@ -134,6 +143,16 @@ def test_a_class_list_in_which_folders_are_called_as_other_classes(load, refused
     draw(place / "zoo" / "val", dog=1, wolf=1)
     text = refused("datasets.pets.labels=classes.csv", "datasets.zoo={folder: zoo}", "stages.target.evaluate=[zoo]")
     assert '"zoo" has no class list: "dog" is the folder of the class "wolf"' in text
+
+
+def test_a_tar_and_a_folder_of_them(load, refused, place):
+    (place / "tars").mkdir()
+    for split in ("train", "val"):
+        with tarfile.open(place / "tars" / f"{split}.tar", "w") as tar:
+            tar.add(place / "pets" / split, "")
+    given = ("~datasets.pets.folder", "datasets.pets.tar=tars")
+    assert load(*given, text=PLAIN).recipe.datasets["pets"].tar == str(place / "tars")
+    assert "there is no file tar" in refused("~datasets.pets.folder", "datasets.pets.tar=tar")
 
 
 def test_class_list(load, refused, place):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from transferkit.errors import InputError
+from transferkit.plugins.registry import Registry
 from transferkit.recipe import load_recipe
-from transferkit.registry import Registry
 
 from .fuzz import FOLDER, PIECES, long_line, mutated, override
 from .small_recipes import RECIPE

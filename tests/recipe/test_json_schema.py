@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from transferkit.plugins.registry import Owner, installed
 from transferkit.recipe import yaml
 from transferkit.recipe.json_schema import recipe_schema
 from transferkit.recipe.tree import Mark
-from transferkit.registry import Owner, installed
 
 from .small_recipes import RECIPE
 

@@ -9,9 +9,9 @@ import pytest
 from pydantic import Field
 
 from transferkit.errors import InputError
-from transferkit.names import DatasetName, StageName
+from transferkit.plugins.registry import Owner, Register, Registry, reference_options
 from transferkit.recipe import load_recipe
-from transferkit.registry import Owner, Register, Registry, reference_options
+from transferkit.words.names import DatasetName, StageName
 
 RECIPE = """
 name: names

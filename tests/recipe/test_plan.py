@@ -13,7 +13,7 @@ from transferkit.cli.plan import as_data, plan, recipe_lines, show, stage_lines
 from transferkit.cli.schema import schema
 from transferkit.data.shares import rounded_share
 from transferkit.errors import InputError
-from transferkit.recipe.step_plan import after_carving, batches_per_epoch, step_plan
+from transferkit.recipe.counting import after_carving, batches_per_epoch, step_plan
 
 from .small_recipes import PLAIN, draw
 
@@ -30,7 +30,7 @@ def test_shares_are_those_of_the_data_part():
     """The plan counts without NumPy what the data part chooses with it."""
     import numpy as np
 
-    from transferkit.data.subsets import carve_validation, per_class_fraction
+    from transferkit.data.parts import carve_validation, per_class_fraction
 
     for count in (2, 3, 7, 10, 50, 99):
         for share in (0.05, 0.1, 0.29, 0.5, 0.9):
@@ -193,7 +193,7 @@ def test_stage_lines_of_stages_that_go_on_from_each_other(load):
     text = PLAIN + (
         "  - {name: second, dataset: pets, start: target, epochs: 2, batch_size: 4, keep: last, head_init: source,\n"
         "     carry_on: [optimizer, schedule], evaluate_at: [0, 3], evaluate_images: 2, evaluate: [pets],\n"
-        "     prune: {amount: 0.3}, curriculum: {use: blend, source: pets}}\n"
+        "     curriculum: {use: blend, source: pets}}\n"
     )
     loaded = load("stages.target.keep=last", text=text)
     first, second = (list(stage_lines(loaded, stage)) for stage in loaded.recipe.stages)
@@ -201,7 +201,6 @@ def test_stage_lines_of_stages_that_go_on_from_each_other(load):
     assert second == [
         "stage second: pets, starts from target with its optimizer and schedule",
         "  head         the source head's rows of these classes",
-        "  pruned       30 % of the backbone's weights, the smallest of all layers together",
         "  images       train 14 (cat 6, dog 8); val 4 (cat 2, dog 2)",
         "  curriculum   blend (source: pets)",
         "  batch        4 images per step",

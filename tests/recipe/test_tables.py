@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transferkit.recipe.step_plan import step_plan
+from transferkit.recipe.counting import step_plan
 
 TABLE = """\
 name: numbers

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from transferkit.analysis.chosen import choose, standard
+from transferkit.analysis.audit_request import choose, standard
 from transferkit.cli.audit import read_settings
 from transferkit.errors import InputError
+from transferkit.plugins.registry import Owner
 from transferkit.recipe.json_schema import recipe_schema
-from transferkit.registry import Owner
 
 from .small_recipes import RECIPE, Memory, Remember, Spectral, plugin_module, registry_of
 

@@ -87,9 +87,10 @@ def test_keys_are_text():
 
 def test_every_key_and_value_has_a_place():
     root = yaml.parse("a:\n  b: [x, {c: 1}]\n", START)
-    places = {path: (str(node.key), str(node.mark)) for path, node in root.walk()}
-    assert places[("a", "b")] == ("r.yaml:2:3", "r.yaml:2:6")
-    assert places[("a", "b", 1, "c")] == ("r.yaml:2:11", "r.yaml:2:14")
+    places = {path: root.find(path) for path in (("a", "b"), ("a", "b", 1, "c"))}
+    marks = {path: (str(node.key), str(node.mark)) for path, node in places.items()}
+    assert marks[("a", "b")] == ("r.yaml:2:3", "r.yaml:2:6")
+    assert marks[("a", "b", 1, "c")] == ("r.yaml:2:11", "r.yaml:2:14")
 
 
 def test_all_duplicates_and_ambiguous_numbers_at_once():

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.loaded import load
-from transferkit.serving import server, start
+from transferkit.deploy.loaded import load
+from transferkit.serving import server
 from transferkit.serving.app import create_app
-from transferkit.serving.service import LocalBackend
+from transferkit.serving.service import LocalBackend, open_service
 from transferkit.serving.settings import Settings, batching
 from transferkit.testing.detector import tiny_guarded
 
@@ -81,7 +81,7 @@ class Running:
 @contextmanager
 def running(folder, wrap=None, key=None, **limits):
     settings = Settings(device="cpu", api_key=key, **limits)
-    service = start.open_service(folder, settings, lambda text: None)
+    service = open_service(folder, settings, lambda text: None)
     if wrap is not None:
         service.backend = LocalBackend(wrap(service.backend._engine), batching(settings, "cpu"), service.metrics)
     bound = server.listen("127.0.0.1", 0)

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from transferkit.serving import server, start
+from transferkit.serving import server
 from transferkit.serving.app import create_app
-from transferkit.serving.service import LocalBackend
+from transferkit.serving.service import LocalBackend, open_service
 from transferkit.serving.settings import Settings, batching
 
 
@@ -22,7 +22,7 @@ class Slow:
 
 
 settings = Settings(device="cpu", engine="torch", workers=4, read_timeout=10)
-service = start.open_service(Path(sys.argv[1]), settings, print)
+service = open_service(Path(sys.argv[1]), settings, print)
 service.backend = LocalBackend(Slow(service.backend._engine), batching(settings, "cpu"), service.metrics)
 bound = server.listen("127.0.0.1", 0)
 port = bound.getsockname()[1]

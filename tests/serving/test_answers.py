@@ -92,7 +92,7 @@ def test_two_hundred_clients_get_each_their_own_answer(folder, loaded, limits):
 
 
 def test_a_model_without_a_detector(tmp_path):
-    from transferkit.model_folder import save_model
+    from transferkit.model.folder import save_model
     from transferkit.testing import tiny_model
 
     with running(save_model(tmp_path / "plain", tiny_model(), None, {})) as held:
@@ -123,7 +123,7 @@ def test_answers_are_what_openapi_promises(shared):
 
 
 def test_the_model_id_changes_with_the_detector(folder, shared):
-    from transferkit.serving.predictor import model_id
+    from transferkit.serving.schema import model_id
 
     answer = shared.send(encoded(picture(0))).json()
     assert answer["model"] == model_id(folder) == shared.client.get("/health/live").json()["model"]
@@ -138,7 +138,7 @@ def test_the_model_id_changes_with_the_detector(folder, shared):
 
 def test_grey_models_take_colour(tmp_path):
     from transferkit.model import Preprocessing
-    from transferkit.model_folder import save_model
+    from transferkit.model.folder import save_model
     from transferkit.testing import tiny_model
 
     model = tiny_model(in_chans=1)

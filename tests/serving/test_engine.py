@@ -7,11 +7,11 @@ import shutil
 import pytest
 import torch
 
+from transferkit.deploy.loaded import load
 from transferkit.errors import InputError
-from transferkit.loaded import load
-from transferkit.serving.engine import ONNX, joined
+from transferkit.serving.engine import ONNX, choose, each, joined
+from transferkit.serving.service import open_model
 from transferkit.serving.settings import Settings
-from transferkit.serving.start import open_engine
 from transferkit.testing.detector import tiny_guarded
 
 from .conftest import encoded, picture, running
@@ -32,7 +32,7 @@ def exported(folder, tmp_path_factory):
 
 def engine_of(folder, **settings):
     said = []
-    _, _, engine = open_engine(folder, Settings(**{"device": "cpu", **settings}), said.append)
+    engine = choose(folder, *open_model(folder), Settings(**{"device": "cpu", **settings}), said.append)
     return engine, said
 
 
@@ -84,6 +84,6 @@ def test_outputs_are_cut_and_joined(folder):
     engine, _ = engine_of(folder)
     images = torch.stack([loaded.preprocess(picture(seed)) for seed in range(3)])
     whole = engine(images)
-    again = joined([whole.row(place) for place in range(3)])
+    again = joined(each(engine, list(images)))
     for one, other in zip(whole, again, strict=True):
         assert (one == other).all()

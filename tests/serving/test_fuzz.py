@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from transferkit.data.image_formats import FORMATS
 from transferkit.data.images import BadImage, open_image, readable_formats
+from transferkit.data.walk import FORMATS
 
 from .conftest import encoded, picture
 

@@ -59,8 +59,8 @@ def test_counters_add_up(folder, tmp_path):
 
 
 def test_the_log_is_what_a_summary_reads(folder, tmp_path):
-    from transferkit.deploy.interference_file import read_interference
-    from transferkit.deploy.tally import Tally, add_log
+    from transferkit.deploy.interference import read_interference
+    from transferkit.deploy.summary import Tally, add_log
 
     log = tmp_path / "requests.jsonl"
     for _ in range(2):  # a second start goes on where the first ended

@@ -252,6 +252,14 @@ def hook(name, function):
         (hook("step_end", lambda self, step: {"a": "text"}), "number"),
         (hook("analyze", lambda self, session: {}), r"must return a transferkit\.Report"),
         (hook("analyze", lambda self, session: transferkit.Report(figures=["no.svg"])), "did not write"),
+        (
+            type(
+                "Bad",
+                (),
+                {"metrics": ("a", "b"), "analyze": lambda self, session: transferkit.Report({"b": 1, "c": 2})},
+            ),
+            r"declares as metrics and what analyze returns differ: \['a', 'c'\]",
+        ),
     ],
 )
 def test_other_bad_hooks_are_named(cls, words):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from transferkit.model import TransferModel
-from transferkit.model_folder import open_model, save_model
+from transferkit.model.folder import open_model, save_model
 from transferkit.testing import tiny_model
 
 WHOLE = {

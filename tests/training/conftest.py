@@ -13,8 +13,8 @@ import yaml
 
 import transferkit
 from transferkit.api import RunResult, execute
+from transferkit.plugins.registry import Owner, Registry, discover
 from transferkit.recipe import load_recipe
-from transferkit.registry import Owner, Registry, discover
 
 CLASSES = ["red", "green", "blue"]
 

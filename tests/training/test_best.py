@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from transferkit.training.best import better
+from transferkit.recipe.selection import Selection
+from transferkit.training.evaluation import better
 
 
 @pytest.mark.parametrize(
@@ -22,4 +23,4 @@ from transferkit.training.best import better
 )
 def test_which_result_is_better(new, old, metric: str, wanted: bool) -> None:
     first, second = ({"top1": top1, "loss": loss} for top1, loss in (new, old))
-    assert better(first, second, metric) is wanted
+    assert better(first, second, Selection(metric)) is wanted

@@ -17,8 +17,8 @@ from tests.training.conftest import CLASSES, offer
 from tests.training.test_loop import Idle, StopAt, records, same, weights, without_time
 from transferkit.api import resume
 from transferkit.errors import InputError, Interrupted
-from transferkit.training.carry_on import carry_on
 from transferkit.training.optimization import make_optimizer
+from transferkit.training.starting_model import take_over
 from transferkit.training.state import load_tree
 
 LR = 0.02
@@ -155,7 +155,7 @@ def test_a_changed_head_starts_without_momentum(first) -> None:
         model = opened(first / "stages/first/model")
         model.swap_head(classes)
         optimizer = make_optimizer(model, options())
-        assert carry_on(plan_of(first, ["optimizer"], []), optimizer) == 0
+        assert take_over(plan_of(first, ["optimizer"], []), optimizer) == 0
         head = {id(parameter) for parameter in model.head.parameters()}
         found = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         assert len(found) == len(buffers)
@@ -180,16 +180,16 @@ def test_a_stage_on_other_classes_carries_on(chain, tiny_npz) -> None:
 def test_only_the_schedule(first) -> None:
     model = opened(first / "stages/first/model")
     optimizer = make_optimizer(model, options())
-    assert carry_on(plan_of(first, ["schedule"], []), optimizer) == 3
+    assert take_over(plan_of(first, ["schedule"], []), optimizer) == 3
     assert not optimizer.state
-    assert carry_on(plan_of(first, [], []), optimizer) == 0
+    assert take_over(plan_of(first, [], []), optimizer) == 0
 
 
 def test_a_model_with_other_parameters_is_refused(first) -> None:
     model = opened(first / "stages/first/model")
     model.add_head("source", 4)
     with pytest.raises(InputError, match="carry_on: the optimizer of the earlier stage has other parameters"):
-        carry_on(plan_of(first, ["optimizer"], []), make_optimizer(model, options()))
+        take_over(plan_of(first, ["optimizer"], []), make_optimizer(model, options()))
 
 
 def damage(folder: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(first) -> None
     checkpoints = first / "stages/first/checkpoints"
     damage(checkpoints / "step-000003")
     optimizer, said = make_optimizer(opened(first / "stages/first/model"), options()), []
-    assert carry_on(plan_of(first, ["optimizer", "schedule"], said), optimizer) == 2
+    assert take_over(plan_of(first, ["optimizer", "schedule"], said), optimizer) == 2
     assert len(said) == 1 and "step-000003 is damaged" in said[0] and "using step-000002 instead" in said[0]
 
 
@@ -211,11 +211,11 @@ def test_no_checkpoint_left_is_a_sentence(first) -> None:
     for folder in checkpoints.glob("step-*"):
         damage(folder)
     with pytest.raises(InputError, match=r"no valid checkpoint in .*step-000003: "):
-        carry_on(plan_of(first, ["optimizer"], []), optimizer)
+        take_over(plan_of(first, ["optimizer"], []), optimizer)
     shutil.rmtree(checkpoints)
     sentence = r'stage "second" carries on from "first", but .*checkpoints holds no checkpoint; run that stage again'
     with pytest.raises(InputError, match=sentence):
-        carry_on(plan_of(first, ["optimizer"], []), optimizer)
+        take_over(plan_of(first, ["optimizer"], []), optimizer)
 
 
 # -- which weights are kept --------------------------------------------------------------------------------------

@@ -69,6 +69,24 @@ def test_two_processes_train_what_one_trains(recipe_file, run, tmp_path, stage) 
     assert two["stages"]["target"]["best"]["top1"] == pytest.approx(one.stages["target"]["best"]["top1"])
 
 
+def test_the_interpreters_end_cannot_fail_a_run_that_is_done(recipe_file, tmp_path) -> None:
+    """Threads of a process group that outlive the run may abort while the interpreter is taken down."""
+    script = tmp_path / "aborts.py"
+    script.write_text("import atexit, os\natexit.register(os.abort)\nfrom transferkit.cli import main\nmain()\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", str(script)),
+            *("run", str(recipe_file()), "--out", str(tmp_path / "out"), "--json", "--quiet"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout)["status"] == "done"
+
+
 PLUGINS = """\
 import os
 

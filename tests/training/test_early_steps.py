@@ -55,11 +55,11 @@ class Watch:
 
     def setup(self, session):
         Watch.states.clear()
-        Watch.ids = {name: loader.samples.ids for name, loader in session.early.items()}
+        Watch.ids = {name: loader.samples.ids for name, loader in session._session.early.items()}
         self.keep(session)
 
     def keep(self, session):
-        Watch.states[session.state.step] = {k: v.clone() for k, v in session.best_model().state_dict().items()}
+        Watch.states[session.state.step] = {k: v.clone() for k, v in session._session.best_model().state_dict().items()}
 
     def step_end(self, session):
         self.keep(session)

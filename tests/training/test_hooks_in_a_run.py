@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import transferkit
 from tests.training.conftest import offer
+from transferkit.data import Contents
 from transferkit.hookspecs import RunHooks
+from transferkit.model import layers_of, recast
 from transferkit.report import Table
 
 SEEN: list[str] = []
@@ -28,6 +32,11 @@ class Everything:
     def taps(self, model):
         SEEN.append("taps")
         return model.default_taps()[-1:]
+
+    def parameters(self, model, session):
+        SEEN.append("parameters")
+        assert session.model is model
+        return torch.nn.Linear(model.num_features, 1)
 
     def setup(self, session):
         SEEN.append("setup")
@@ -51,6 +60,11 @@ class Everything:
         taps,
         reference_taps,
         reference_features,
+        source_logits,
+        images,
+        ids,
+        groups,
+        own,
         model,
         head,
         reference,
@@ -66,7 +80,8 @@ class Everything:
         assert not reference_taps[layer].requires_grad
         torch.testing.assert_close(head(features), logits)
         assert 0 <= progress < 1
-        assert labels.shape[0] == logits.shape[0]
+        assert labels.shape[0] == logits.shape[0] == len(images) == len(ids) == len(groups) == len(own(features))
+        assert source_logits.shape == (len(labels), 3)
         return {"body": features.square().mean(), "head": head.weight.square().sum()}
 
     def transform_batch(self, images, labels, rng):
@@ -77,6 +92,16 @@ class Everything:
     def transform_features(self, features):
         SEEN.append("transform_features")
         return features * 1.0
+
+    def gradients(self, gradients, parameters, model, reference, step, epoch, progress):
+        SEEN.append("gradients")
+        assert {"fc.weight", "heads.source.weight", "own.everything.weight"} <= gradients.keys() == parameters.keys()
+        return {"fc.bias": gradients["fc.bias"] * 2}
+
+    def project(self, parameters, previous, gradients, model, reference, step, lr):
+        SEEN.append("project")
+        assert ("fc.bias" in gradients) == (step > 0) and lr > 0
+        return {"fc.bias": previous["fc.bias"]}
 
     def step_end(self, session, step, losses):
         SEEN.append("step_end")
@@ -97,6 +122,16 @@ class Everything:
 
     def teardown(self, session, error):
         SEEN.append(f"teardown {error}")
+
+
+@dataclasses.dataclass
+class OwnLoss:
+    """The task's loss, of the kind that a stage names."""
+
+    def loss(self, logits, labels, features, class_counts):
+        SEEN.append("loss")
+        assert class_counts.tolist() == [10, 10, 10] and len(features) == len(logits)
+        return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
 @dataclasses.dataclass
@@ -155,10 +190,74 @@ class Count:
         )
 
 
+# in the order in which a run calls them; those of detectors: tests/deploy/test_plugin_detector.py
+OF_THE_MODEL = ("read", "adapt", "augment", "score", "edit")
+OF_DETECTORS = ("fit", "restore")
+
+
+@dataclasses.dataclass
+class Stripes:
+    """A reader: images of two classes."""
+
+    def read(self, split):
+        if split == "test":
+            return None
+        SEEN.append("read")
+        labels = np.arange(16 if split == "train" else 6) % 2
+        images = [Image.new("RGB", (32, 32), (200 * label, 40, 90)) for label in labels.tolist()]
+        return Contents(["dark", "red"], labels, [f"{split}/{i}" for i in range(len(labels))], images.__getitem__)
+
+
+class SameConvolution(torch.nn.Conv2d):
+    def merged(self):
+        return recast(self, torch.nn.Conv2d)
+
+
+@dataclasses.dataclass
+class Same:
+    """An adapter: a convolution that does what the model's own does."""
+
+    def adapt(self, model):
+        SEEN.append("adapt")
+        name, layer = next(iter(layers_of(model, torch.nn.Conv2d).items()))
+        return {name: recast(layer, SameConvolution)}
+
+
+@dataclasses.dataclass
+class Flip:
+    """An augmentation."""
+
+    def augment(self, image, label, classes, rng):
+        SEEN.append("augment")
+        assert classes == ["dark", "red"] and 0 <= rng.random() < 1
+        return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+
+
+@dataclasses.dataclass
+class Sure:
+    """A metric: how many images there were."""
+
+    def score(self, logits, labels, groups):
+        SEEN.append("score")
+        assert logits.shape == (6, 2) and labels.tolist() == groups.tolist()
+        return {"images": float(len(labels))}
+
+
+@dataclasses.dataclass
+class Half:
+    """An edit of the classifier, which finds plain layers."""
+
+    def edit(self, model, session):
+        SEEN.append("edit")
+        assert not any(isinstance(layer, SameConvolution) for layer in model.net.modules())
+        return {name: weight / 2 for name, weight in model.named_head_parameters()}
+
+
 @pytest.fixture
 def finished(run, registry, tiny_npz) -> Any:
     SEEN.clear()
     offer(registry, "regularizer", "everything", Everything)
+    offer(registry, "loss", "own_loss", OwnLoss)
     offer(registry, "curriculum", "two_streams", TwoStreams)
     offer(registry, "corruption", "stamp", Stamp)
     offer(registry, "analyzer", "count", Count)
@@ -178,6 +277,7 @@ def finished(run, registry, tiny_npz) -> Any:
                     "epochs": 2,
                     "regularizers": [{"use": "everything", "weight": {"body": 0.1, "head": 0.2}}],
                     "curriculum": {"use": "two_streams"},
+                    "loss": {"use": "own_loss"},
                 },
             ],
             "analyses": [{"use": "count", "dataset": "tiny", "every": 2}],
@@ -190,7 +290,10 @@ def test_every_hook_is_called_at_its_place(finished) -> None:
     order = list(dict.fromkeys(SEEN))
     for earlier, later in [
         ("check", "taps"),
-        ("taps", "streams"),
+        ("taps", "project"),
+        ("project", "streams"),
+        ("streams", "parameters"),
+        ("parameters", "setup"),
         ("streams", "setup"),
         ("setup", "anchors"),
         ("anchors", "transform_batch"),
@@ -200,7 +303,8 @@ def test_every_hook_is_called_at_its_place(finished) -> None:
         ("transform_batch", "combine"),
         ("combine", "transform_features"),
         ("transform_features", "penalty"),
-        ("penalty", "step_end"),
+        ("penalty", "gradients"),
+        ("gradients", "step_end"),
         ("step_end", "epoch_end"),
         ("epoch_end", "state_dict"),
         ("state_dict", "teardown None"),
@@ -209,14 +313,29 @@ def test_every_hook_is_called_at_its_place(finished) -> None:
     assert SEEN[-2:] == ["teardown None", "analyze"]  # the last analysis sees the finished model
     steps = SEEN.count("step_end")
     assert SEEN.count("penalty") == SEEN.count("transform_batch") == steps == 2 * 4
+    assert SEEN.count("gradients") == steps and SEEN.count("project") == steps + 1
     assert SEEN.count("epoch_end") == 2
-    names = {name for name in vars(RunHooks) if not name.startswith("_")}
-    assert names <= {entry.split()[0] for entry in SEEN}
+    every = {name for name in vars(RunHooks) if not name.startswith("_")}
+    assert every - {*OF_THE_MODEL, *OF_DETECTORS} <= {entry.split()[0] for entry in SEEN}
+
+
+def test_every_hook_of_data_model_and_numbers_is_called_at_its_place(run, registry, tiny_npz) -> None:
+    SEEN.clear()
+    for kind, cls in (("reader", Stripes), ("adapter", Same), ("augmentation", Flip), ("metric", Sure), ("edit", Half)):
+        offer(registry, kind, cls.__name__.lower(), cls)
+    stage = {"dataset": "striped", "batch_size": 8, "workers": 0, "epochs": 2, "adapters": [{"use": "same"}]}
+    stage |= {"augment": [{"use": "flip"}], "metrics": [{"use": "sure"}], "edits": [{"use": "half"}]}
+    datasets = {"striped": {"reader": {"use": "stripes"}}}
+    done = run(top={"datasets": datasets, "stages": [stage | {"name": "target", "start": "scratch"}]})
+    assert done.status == "done"
+    order = list(dict.fromkeys(SEEN))
+    assert [order.index(name) for name in OF_THE_MODEL] == sorted(order.index(name) for name in OF_THE_MODEL)
+    assert SEEN.count("adapt") == SEEN.count("edit") == 1
+    assert SEEN.count("augment") == 3 * 16  # the picture for TensorBoard, and both epochs; no evaluation
+    assert SEEN.count("score") == 2 + 2  # after each epoch, and before and after the edit
 
 
 def test_their_results_arrive(finished) -> None:
-    import json
-
     lines = map(json.loads, (finished.run_dir / "metrics.jsonl").read_text().splitlines())
     train = [line for line in lines if line["split"] == "train" and line["stage"] == "target"]
     terms = train[0]["terms"]["everything"]
@@ -231,7 +350,7 @@ def test_their_results_arrive(finished) -> None:
     assert not (finished.run_dir / "analyses/count/epoch-0001").exists()
 
 
-def test_an_exception_keeps_its_type_and_names_the_plugin(run, registry) -> None:
+def test_an_exception_keeps_its_type_and_names_the_plugin(run, registry, tmp_path) -> None:
     @dataclasses.dataclass
     class Broken:
         def penalty(self, features):
@@ -240,7 +359,10 @@ def test_an_exception_keeps_its_type_and_names_the_plugin(run, registry) -> None
     offer(registry, "regularizer", "broken", Broken)
     with pytest.raises(ZeroDivisionError, match="oops") as caught:
         run(regularizers=[{"use": "broken", "weight": 1.0}])
-    assert caught.value.__notes__ == ["in penalty of the regularizer 'broken' (transferkit-broken 1.0)"]
+    (note,) = caught.value.__notes__
+    assert note == "in penalty of the regularizer 'broken' (transferkit-broken 1.0)"
+    (result,) = tmp_path.glob("**/result.json")
+    assert json.loads(result.read_text())["error"] == f"oops; {note}"
 
 
 def test_teardown_hears_of_the_error(run, registry) -> None:

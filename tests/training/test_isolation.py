@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import transferkit
 from tests.training.conftest import offer
-from transferkit.training.session import Session
+from transferkit.training.trainer import Trainer
 
 ENDED: list[str] = []
 
@@ -55,9 +55,9 @@ def go(run, registry, monkeypatch):
     offer(registry, "analyzer", "looks", Looks)
     offer(registry, "observer", "watches", Watches)
     offer(registry, "observer", "returns", Returns)
-    closed: list[Session] = []
-    close = Session.close
-    monkeypatch.setattr(Session, "close", lambda self: (closed.append(self), close(self)))
+    closed: list[Trainer] = []
+    close = Trainer.close
+    monkeypatch.setattr(Trainer, "close", lambda self: (closed.append(self), close(self)))
     ENDED.clear()
 
     def go(analyses: list[dict[str, Any]], observers: list[dict[str, Any]], **stage: Any) -> Any:

@@ -17,7 +17,7 @@ from tests.training.conftest import CLASSES, offer
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted, NonFiniteError
 from transferkit.recipe import load_recipe
-from transferkit.training.session import Session
+from transferkit.training.trainer import Trainer
 
 
 def weights(run_dir: Path, stage: str = "target") -> dict[str, torch.Tensor]:
@@ -143,7 +143,7 @@ def test_an_interrupted_evaluation_is_the_same_as_another(run, monkeypatch, tmp_
     """Of the last epoch too: its records hold the rates of its last step, not those of the step that comes next."""
     stage = {"schedule": {"name": "cosine"}, "optimizer": {"name": "adamw", "lr": 1e-3}}
     whole = run(**stage)
-    evaluate = Session.evaluate
+    evaluate = Trainer.evaluate
 
     def interrupted(session):
         if session.state.epoch == epoch:
@@ -151,7 +151,7 @@ def test_an_interrupted_evaluation_is_the_same_as_another(run, monkeypatch, tmp_
         return evaluate(session)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", interrupted)
+        patch.setattr(Trainer, "evaluate", interrupted)
         with pytest.raises(Interrupted):
             run(**stage)
     (stopped,) = (path for path in (tmp_path / "runs" / "tiny").iterdir() if path != whole.run_dir)
@@ -170,7 +170,7 @@ def test_accumulation_equals_the_larger_batch(run) -> None:
 
 
 def test_stages_start_from_each_other_and_keep_the_source_head(run) -> None:
-    from transferkit.model_folder import open_model
+    from transferkit.model.folder import open_model
 
     stage = {"dataset": "tiny", "batch_size": 8, "workers": 0, "epochs": 1}
     result = run(

@@ -105,7 +105,7 @@ def refused(recipe_file, registry, tmp_path, plugins):
 def assert_true(run_dir: Path, message: str) -> None:
     """Nothing broken was saved, and what the message says of checkpoints is so."""
     result = json.loads((run_dir / "result.json").read_text())
-    assert result["status"] == "failed" and result["error"] == message and result["stages"] == {}
+    assert result["status"] == "failed" and result["error"].startswith(message) and result["stages"] == {}
     assert not (run_dir / "stages/target/model").exists()
     checkpoints = sorted((run_dir / "stages/target/checkpoints").glob("step-*"))
     for folder in checkpoints:
@@ -213,7 +213,7 @@ def test_a_run_goes_on_exactly_where_it_was_refused(refused, run, monkeypatch, s
 
 
 def test_a_model_folder_is_never_written_with_such_weights(tmp_path) -> None:
-    from transferkit.model_folder import save_model
+    from transferkit.model.folder import save_model
     from transferkit.testing import tiny_model
 
     model = tiny_model()

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from scipy.special import log_softmax
 
+from transferkit.errors import InputError
 from transferkit.recipe import schema
-from transferkit.training.objective import Objective, task_loss
+from transferkit.recipe.schema import RegularizerUse
+from transferkit.training.objective import Objective, check_terms, task_loss, weight_of
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3], [-3.0, 4.0, 0.0], [1.0, 1.0, 1.0]])
 LABELS = torch.tensor([0, 2, 1, 1])
@@ -84,3 +86,32 @@ def test_streams_are_weighted_by_their_images() -> None:
         epoch=0.0,
     )
     assert float(losses.total) == pytest.approx(float(F.cross_entropy(LOGITS, LABELS)), rel=1e-6)
+
+
+def test_a_number_holds_for_every_term() -> None:
+    use = RegularizerUse(use="l2", weight=0.5)
+    assert weight_of(use, "")(3.0) == weight_of(use, "head")(0.0) == 0.5
+
+
+def test_one_number_per_term() -> None:
+    use = RegularizerUse(use="l2_sp", weight={"backbone": 0.1, "head": 0.2})
+    assert weight_of(use, "head")(0.0) == 0.2
+    with pytest.raises(InputError, match='no entry for its term "neck"'):
+        weight_of(use, "neck")
+    check_terms(use, {"backbone", "head", "other"})
+    with pytest.raises(InputError, match='no term "head"'):
+        check_terms(use, {"backbone"})
+
+
+@pytest.mark.parametrize(
+    ("shape", "halfway"),
+    [("linear", 0.15), ("cosine", 0.15)],
+)
+def test_a_schedule_moves_from_one_value_to_the_other(shape: str, halfway: float) -> None:
+    use = RegularizerUse(use="bss", weight={"from": 0.1, "to": 0.2, "over": 4, "shape": shape})
+    weight = weight_of(use, "")
+    assert weight(0.0) == pytest.approx(0.1)
+    assert weight(2.0) == pytest.approx(halfway)
+    assert weight(4.0) == weight(100.0) == pytest.approx(0.2)
+    quarter = {"linear": 0.125, "cosine": 0.1 + 0.1 * (1 - 2**-0.5) / 2}
+    assert weight(1.0) == pytest.approx(quarter[shape])

@@ -18,14 +18,14 @@ DRIVER = """\
 import os, sys, time
 from transferkit.training import peers
 peers.SILENCE = 4.0
-from transferkit.training.session import Session
-whole = Session.end_step
+from transferkit.training.trainer import Trainer
+whole = Trainer.end_step
 def slow(self, *arguments):
     whole(self, *arguments)
     with open(os.path.join(sys.argv[-1], "rank-" + os.environ["RANK"]), "w") as file:
         file.write(str(os.getpid()))
     time.sleep(0.05)
-Session.end_step = slow
+Trainer.end_step = slow
 from transferkit.cli import main
 main(sys.argv[1:-1])
 """

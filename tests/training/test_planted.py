@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.plugins.corruption_world import samples
-from transferkit.analysis.html import write_report
 from transferkit.errors import InputError
-from transferkit.training.pictures import corruption_pairs
-from transferkit.training.planted import record_corruptions
+from transferkit.reporting.html import write_report
+from transferkit.training.pictures import corruption_pairs, record_corruptions
 
 SQUARES = ("correlated_patch", {"ratio": 0.5})
 BALL = ("tennis_ball", {})

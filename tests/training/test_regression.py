@@ -16,8 +16,7 @@ from transferkit.data.tables import TableContents, TableSamples, open_table
 from transferkit.errors import Interrupted
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import EarlyStopping, Loss
-from transferkit.training.best import remember
-from transferkit.training.evaluation import Regression, evaluate
+from transferkit.training.evaluation import Regression, evaluate, remember
 from transferkit.training.metrics import Totals
 from transferkit.training.objective import task_loss
 from transferkit.training.progress import scores
@@ -155,9 +154,9 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path, registry, recipe_file) -
     loaded = load_recipe(recipe_file(TOP, **STAGE), registry=registry)
     whole = execute(loaded, out=tmp_path / "whole", quiet=True)
 
-    from transferkit.training.session import Session
+    from transferkit.training.trainer import Trainer
 
-    before = Session.save_or_stop
+    before = Trainer.save_or_stop
 
     def stop(self) -> None:
         if self.state.step == 11:
@@ -165,7 +164,7 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path, registry, recipe_file) -
         before(self)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Session, "save_or_stop", stop)
+        patch.setattr(Trainer, "save_or_stop", stop)
         execute(loaded, out=tmp_path / "parts", quiet=True)
     folder = next((tmp_path / "parts").glob("*/*"))
     again = resume(folder, quiet=True)

@@ -12,13 +12,14 @@ import pytest
 
 from tests.training.conftest import offer
 from tests.training.test_loop import records, same, weights, without_time
-from transferkit import api, model_folder
-from transferkit.analysis import html
+from transferkit import api
 from transferkit.errors import Interrupted
-from transferkit.folder import RunFolder
 from transferkit.recipe import load_recipe
 from transferkit.report import Report
-from transferkit.training import prepare, session
+from transferkit.reporting import html
+from transferkit.runs import runner
+from transferkit.runs.folder import RunFolder
+from transferkit.training import prepare, trainer
 from transferkit.training.anchors import Anchor
 
 armed: list[str] = []  # the phase in which the next signal comes, once
@@ -74,10 +75,10 @@ class Looker:
 PATCHED: dict[str, tuple[Any, str]] = {
     "opening the data": (prepare, "open_sources"),
     "fitting the head": (prepare, "initialise_head"),
-    "drawing what is planted": (session, "record_corruptions"),
-    "evaluation": (session, "evaluate"),
-    "finishing": (session.Session, "evaluate_best"),
-    "saving the model": (model_folder, "save_model"),
+    "drawing what is planted": (trainer, "record_corruptions"),
+    "evaluation": (trainer, "evaluate"),
+    "finishing": (trainer.Trainer, "evaluate_best"),
+    "saving the model": (runner, "save_model"),
     "the report": (html, "write_report"),
 }
 PREPARING = "stopped while preparing or closing stage target"

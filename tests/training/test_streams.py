@@ -21,6 +21,7 @@ from tests.training.test_loop import Idle, StopAt, records, same, weights, witho
 from transferkit.api import resume
 from transferkit.errors import InputError, Interrupted
 from transferkit.model import SourceHead
+from transferkit.model.modes import evaluating
 
 LR = 0.05
 
@@ -227,21 +228,21 @@ class Blind:
         Blind.seen.append("penalty")
         assert float(features.detach().abs().sum()) > 0
         assert torch.equal(logits, head.bias.expand_as(logits))
-        assert reference.between is None
+        assert reference.feature_transform is None
         assert float(reference_features.abs().sum()) > 0
         return logits.sum() * 0 + (features - reference_features).square().mean()
 
     def epoch_end(self, session):
         images, _ = next(session.train_samples.evaluation_batches(4))
-        models = [session.model, session.best_model(), session.reference]
+        models = [session.model, session._session.best_model(), session.reference]
         before = list(Blind.seen)
         for model in models:
-            with torch.no_grad():
-                output = model.eval()(images)
+            with torch.no_grad(), evaluating(model):
+                output = model(images)
             assert torch.equal(output.logits, model.head(output.features))
             assert float((output.logits - output.logits[0]).abs().max()) > 0
         assert Blind.seen == before
-        assert session.ema is None or session.best_model().between is None
+        assert session._session.ema is None or session._session.best_model().feature_transform is None
         Blind.seen.append("looked")
         return {}
 

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from transferkit.analysis.audit_origin import Origin, run_of
+from transferkit.analysis.audit_request import Arguments
 from transferkit.analysis.given_models import given_model, is_bare_file, is_weights_file
+from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.workbench import Given
+from transferkit.data.parts import StageImages
 from transferkit.errors import InputError
-from transferkit.recipe import schema
+from transferkit.plugins.files import PluginFile, allowed, with_files
+from transferkit.plugins.registry import installed
+from transferkit.recipe import Loaded, schema
+from transferkit.recipe.given_data import read_data
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.tree import shown
-from transferkit.suggest import did_you_mean
-from transferkit.training.datasets import StageImages
+from transferkit.runs.folder import RunFolder
+from transferkit.runs.model_place import model_place
+from transferkit.runs.origin import recipe_of, source_data, trained_stage
 from transferkit.training.progress import Display
 
 SOURCE_DATA, TARGET_DATA = "source images", "target images"
 """Names of data sets that were given to the audit; no recipe can have them."""
 OPTIONS = {"source": "--source MODEL", "target_data": "--target-data DIR", "source_data": "--source-data DIR"}
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The audit's arguments about models and images, as they were given; None for what was not."""
-
-    target: str
-    source: str | None = None
-    baseline: str | None = None
-    target_data: str | None = None
-    source_data: str | None = None
-    source_labels: str | None = None
-    on_bad_image: str = "error"
-    seed: int = 0
 
 
 @dataclass
@@ -51,10 +42,11 @@ class Inputs:
     """(role or name, data set) -> as which stage saw it; None: as they are."""
 
 
-def collect(wanted: Wanted, display: Display) -> Inputs:
+def collect(wanted: Arguments, display: Display) -> Inputs:
     """Find everything; what is missing and wrong about the arguments themselves is said at once.
 
-    Where the target belongs to a run, what was not given comes from its recipe. Raises InputError.
+    Paths are relative to the working directory. Where the target belongs to a run, what was not given comes from its
+    recipe. Raises InputError.
     """
     if wanted.on_bad_image not in ("error", "skip"):
         raise InputError(f'on_bad_image is "error" or "skip", not "{wanted.on_bad_image}"')
@@ -80,29 +72,29 @@ def collect(wanted: Wanted, display: Display) -> Inputs:
 # --- what was given -----------------------------------------------------------------------------------------
 
 
-def _refuse_gaps(wanted: Wanted, origin: Origin | None) -> None:
-    missing = [name for name in OPTIONS if getattr(wanted, name) is None]
+def _refuse_gaps(wanted: Arguments, origin: Origin | None) -> None:
     if origin is None:
+        missing = [option for name, option in OPTIONS.items() if getattr(wanted, name) is None]
         if missing:
-            listed = ", ".join(OPTIONS[name] for name in missing)
             raise InputError(
                 f"{wanted.target} is not (a stage of) a run of transferkit, which would say where it comes from; "
-                f"also give {listed}"
+                f"also give {', '.join(missing)}"
             )
         return
+    run = shown(origin.models.folder.path)
     if wanted.source is None and origin.source is None:
         raise InputError(
-            f'the stage "{origin.stage.name}" of {shown(origin.folder.path)} was trained from scratch, so there is no '
-            "source model it could remember; give another stage, or --source MODEL"
+            f'the stage "{origin.stage.name}" of {run} was trained from scratch, so there is no source model it could '
+            "remember; give another stage, or --source MODEL"
         )
     if wanted.source_data is None and origin.source_data is None:
         raise InputError(
-            f"the recipe of {shown(origin.folder.path)} names no source images; give them with --source-data DIR: one "
-            "folder for each class of the source model, any part of its classes will do"
+            f"the recipe of {run} names no source images; give them with --source-data DIR: one folder for each class "
+            "of the source model, any part of its classes will do"
         )
 
 
-def _models(wanted: Wanted, origin: Origin | None, display: Display) -> tuple[dict[str, Given], dict[str, str]]:
+def _models(wanted: Arguments, origin: Origin | None, display: Display) -> tuple[dict[str, Given], dict[str, str]]:
     """Every model, with how it was given. A weights file takes what it does not hold from another model."""
     say = display.line
     source = None
@@ -130,30 +122,13 @@ def _from_recipe(text: str) -> str:
 
 
 def _add_data(inputs: Inputs, role: str, given: str | None, of_run: str | None, name: str) -> None:
-    if given is None:
-        assert of_run is not None
-        inputs.data[role] = of_run
-        inputs.given["data"][role] = _from_recipe(of_run)
-        return
-    inputs.given["data"][role] = given
-    if given in inputs.datasets and not Path(given).expanduser().exists():
-        inputs.data[role] = given
-        return
-    inputs.datasets[name] = read_data(given, inputs.datasets)
-    inputs.data[role] = name
-
-
-def read_data(text: str, known: Iterable[str] = ()) -> schema.Dataset:
-    """A folder of class folders, with or without splits; or an .npz or .tar file. Raises InputError."""
-    path = Path(absolute(text, Path.cwd()))
-    if not path.exists():
-        hint = did_you_mean(text, known)
-        raise InputError(f"there are no images at {text}: it does not exist" + (f"; {hint}" if hint else ""))
-    kind = "folder" if path.is_dir() else path.suffix.lower().removeprefix(".")
-    if kind not in ("folder", "npz", "tar"):
-        raise InputError(f"{text} is neither a folder of class folders nor an .npz or .tar file")
-    content: dict[str, Any] = {kind: str(path)}
-    return schema.Dataset.model_validate(content)
+    known = given if given is not None else of_run
+    assert known is not None
+    inputs.given["data"][role] = known if given is not None else _from_recipe(known)
+    if given is not None and (given not in inputs.datasets or Path(given).expanduser().exists()):
+        inputs.datasets[name] = read_data(given, inputs.datasets)
+        known = name
+    inputs.data[role] = known
 
 
 def _relabelled(inputs: Inputs, old: str, labels: str) -> str:
@@ -163,3 +138,50 @@ def _relabelled(inputs: Inputs, old: str, labels: str) -> str:
     else:
         inputs.datasets[SOURCE_DATA] = schema.Dataset.model_validate({"from": old, "labels": labels})
     return SOURCE_DATA
+
+
+# --- what the target's run says ------------------------------------------------------------------------------
+
+
+class Origin:
+    """The run that trained the target, as far as an audit needs it.
+
+    source        the model that the stage started from; None from scratch
+    source_stage  the stage whose model that is, if it is one
+    source_data   the data set that the recipe's analyses look at, else what that stage was trained on
+    baseline      the stage that the analyses compare with, else one trained from scratch on the same data
+    """
+
+    def __init__(self, models: RunModels, stage: schema.Stage) -> None:
+        self.models, self.stage, self.recipe = models, stage, models.loaded.recipe
+        stages = {one.name: one for one in self.recipe.stages}
+        trained = trained_stage(self.recipe, stage)
+        of = {stage.name, trained.name}
+        uses = [use for use in self.recipe.analyses if (use.stage or self.recipe.stages[-1].name) in of]
+
+        def named(key: str) -> str | None:
+            return next((getattr(use, key) for use in uses if getattr(use, key) is not None), None)
+
+        source = named("source")
+        self.source = models.stage(source) if source is not None else models.start(stage)
+        self.source_stage = source or trained.start
+        self.source_data = source_data(self.recipe, stage)
+        alike = [one.name for one in stages.values() if one.start == "scratch" and one.dataset == stage.dataset]
+        baseline = named("baseline") or next((name for name in alike if name != stage.name), None)
+        self.baseline = baseline if baseline is not None and models.folder.model(baseline).is_dir() else None
+
+
+def run_of(target: str, display: Display) -> Origin | None:
+    """The run that the target's model folder lies in, or None. Raises InputError for a recipe that cannot be read."""
+    if not Path(target.removeprefix("local-dir:")).expanduser().is_dir():
+        return None
+    place = model_place(target)
+    if place.run is None or place.stage is None:
+        return None
+    recipe = recipe_of(place)
+    assert recipe is not None
+    files = [PluginFile.read(Path(file)) for file in recipe.plugins] if allowed() else []
+    registry = with_files(installed(), files) if files else installed()
+    loaded = Loaded(recipe, place.run / "recipe.yaml", {}, registry)
+    models = RunModels(loaded, RunFolder(place.run), recipe.seed, display)
+    return next((Origin(models, stage) for stage in recipe.stages if stage.name == place.stage), None)

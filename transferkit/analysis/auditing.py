@@ -6,30 +6,29 @@ import math
 import signal
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
-from transferkit import __version__
-from transferkit.analysis.audit_inputs import Inputs, Wanted, collect
-from transferkit.analysis.audit_record import Arguments, write_record
-from transferkit.analysis.chosen import Chosen
+from transferkit.analysis.audit_inputs import Inputs, collect
+from transferkit.analysis.audit_request import RECORD, Arguments, ChosenAnalyzer
 from transferkit.analysis.fail_on import Condition, Finding
-from transferkit.analysis.perform import perform_all
+from transferkit.analysis.run_analyzers import Analysis, run_analyzers
 from transferkit.analysis.sanity import check
-from transferkit.analysis.target_classes import agree_on_classes
-from transferkit.analysis.workbench import Workbench
+from transferkit.analysis.workbench import Workbench, has_classifier
 from transferkit.data.images import BadImage
 from transferkit.errors import InputError, Interrupted
-from transferkit.folder import RunFolder
-from transferkit.report import Report
-from transferkit.runner import make_report
+from transferkit.report import Report, write_json
+from transferkit.runs.folder import RunFolder
+from transferkit.surface import __version__
+from transferkit.system.signals import Stopped, StopSignal
+from transferkit.training.boards import Board, failing_quietly
 from transferkit.training.devices import available_device
 from transferkit.training.progress import Display
-from transferkit.training.signals import Stopped, StopSignal
 
 
 class Auditing:
@@ -39,14 +38,15 @@ class Auditing:
         self,
         folder: RunFolder,
         arguments: Arguments,
-        chosen: Sequence[Chosen],
+        chosen: Sequence[ChosenAnalyzer],
         conditions: Sequence[Condition],
         *,
+        report: Callable[[RunFolder, Display], None],
         stop: StopSignal,
         quiet: bool,
     ) -> None:
         self.folder, self.arguments, self.chosen, self.conditions = folder, arguments, chosen, conditions
-        self.stop = stop
+        self.report, self.stop = report, stop
         self.device = available_device(arguments.device)
         self.display = Display(folder.path / "run.log", quiet=quiet)
         self.reports: dict[str, Report] = {}
@@ -99,33 +99,10 @@ class Auditing:
 
     def _analyze(self, warnings: list[str]) -> None:
         """Open and check everything, then one analyzer after the other."""
-        inputs = collect(self._wanted(), self.display)
+        inputs = collect(self.arguments.here(), self.display)
         self._record(inputs)
         self._introduce(inputs)
-        bench = self._workbench(inputs)
-        warnings += agree_on_classes(bench)
-        warnings += check(bench)
-        for text in warnings:
-            self.display.warn(text)
-        self.result["warnings"] = warnings
-        self._record(inputs, bench)
-        self._write("running")
-        bench.board = SummaryWriter(str(self.folder.path / "tb"))
-        try:
-            self.errors = perform_all(
-                bench,
-                [one.plugin for one in self.chosen],
-                self.folder.analysis,
-                parameters={one.plugin.name: one.parameters for one in self.chosen},
-                begin=lambda name: self.display.line(f"analysis {name}"),
-                done=self._done,
-                kept=self._kept,
-            )
-        finally:
-            bench.board.close()
-
-    def _workbench(self, inputs: Inputs) -> Workbench:
-        return Workbench(
+        bench = Workbench(
             models=inputs.models,
             datasets=inputs.datasets,
             source_data=inputs.data["source"],
@@ -135,32 +112,39 @@ class Auditing:
             device=torch.device(self.device),
             images=inputs.images,
         )
+        warnings += check(bench)
+        for text in warnings:
+            self.display.warn(text)
+        self.result["warnings"] = warnings
+        self._record(inputs, bench)
+        self._write("running")
+        bench.board = Board(self.folder.path / "tb", self.display.warn)
+        try:
+            peers = {one.plugin.component.name: one.plugin.instance for one in self.chosen}
+            places = {one.plugin.name: self.folder.analysis(one.plugin.name) for one in self.chosen}
+            chosen = [
+                (one.plugin, partial(Analysis, bench, one.plugin, places[one.plugin.name], one.parameters, peers))
+                for one in self.chosen
+            ]
+            with failing_quietly():
+                self.errors = list(run_analyzers(chosen, self.display, self._done))
+        finally:
+            bench.board.close()
 
-    def _wanted(self) -> Wanted:
-        given, asked = self.arguments, ("source", "baseline", "target_data", "source_data", "source_labels")
-        places = {name: given.place(name) for name in asked}
-        target = given.place("target") or given.target
-        return Wanted(target, **places, on_bad_image=given.on_bad_image, seed=given.seed)
-
-    def _kept(self, name: str, content: Mapping[str, Any]) -> None:
-        """An analysis that was finished before the audit was stopped."""
-        self.display.line(f"analysis {name}: done already")
-        metrics = {metric: math.nan if value is None else value for metric, value in content["metrics"].items()}
-        self._done(name, Report(metrics, verdict=content.get("verdict")))
-
-    def _done(self, name: str, report: Report) -> None:
+    def _done(self, name: str, report: Report | Mapping[str, Any]) -> None:
+        """Take down what was found, now or before the audit was stopped."""
+        if not isinstance(report, Report):
+            metrics = {metric: math.nan if value is None else value for metric, value in report["metrics"].items()}
+            report = Report(metrics, verdict=report.get("verdict"))
         self.reports[name] = report
         self.result["analyses"][name] = f"analyses/{name}/report.json"
-        self.result["metrics"][name] = {metric: float(value) for metric, value in report.metrics.items()}
+        self.result["metrics"][name] = report.numbers
         self._write("running")
 
     def _judge(self) -> None:
         """Decide the conditions: what was not measured cannot have passed."""
         self.findings = [condition.evaluate(self.result["metrics"]) for condition in self.conditions]
-        self.result["findings"] = [
-            {"expression": one.expression, "values": one.values, "holds": one.holds, "unchecked": one.unchecked}
-            for one in self.findings
-        ]
+        self.result["findings"] = [asdict(one) for one in self.findings]
         for finding in self.findings:
             self.display.record(f"fail-on {finding}")
 
@@ -177,11 +161,11 @@ class Auditing:
 
     def _end(self, status: str) -> None:
         self._write(status)
-        make_report(self.folder, self.display)
+        self.report(self.folder, self.display)
 
     def _record(self, inputs: Inputs | None = None, bench: Workbench | None = None) -> None:
         """audit.json and env.json; with inputs and bench also what was found and what it was understood as."""
-        facts = {
+        content: dict[str, Any] = {
             "name": "audit",
             "version": __version__,
             "seed": self.arguments.seed,
@@ -190,8 +174,17 @@ class Auditing:
             "analyses": {one.plugin.name: one.parameters for one in self.chosen},
             "fail_on": [condition.expression for condition in self.conditions],
             "arguments": asdict(self.arguments),
+            "models": {},
+            "data": {},
         }
-        write_record(self.folder, facts, inputs, bench)
+        for kind, texts in (inputs.given if inputs is not None else {}).items():
+            describe = _model if kind == "models" else _data
+            for role, text in texts.items():
+                content[kind][role] = {"given": text, **(describe(bench, role) if bench is not None else {})}
+        if bench is not None:
+            content["class_mapping"] = bench.class_list.how
+        write_json(self.folder.path / RECORD, content)
+        self.folder.write_environment(seed=self.arguments.seed, device=self.device)
 
     def _introduce(self, inputs: Inputs) -> None:
         self.display.line(f"audit folder: {self.folder.path}")
@@ -199,3 +192,36 @@ class Auditing:
             for role, text in inputs.given[kind].items():
                 self.display.line(f"  {role} {noun}: {text}")
         self.display.line(f"  analyses: {', '.join(one.plugin.name for one in self.chosen)}")
+
+
+def _model(bench: Workbench, role: str) -> dict[str, Any]:
+    model = bench.model(role)
+    height, width = model.preprocessing.input_size
+    outputs = f"{len(model.classes)} classes" if has_classifier(model) else "no classifier"
+    return {
+        "description": f"{model.architecture}, {outputs}, {height}x{width} pixels",
+        "architecture": model.architecture,
+        "options": model.options,
+        "preprocessing": model.preprocessing.to_json(),
+        "content": bench.given(role).digest,
+    }
+
+
+def _data(bench: Workbench, role: str) -> dict[str, Any]:
+    splits = {
+        split: {
+            "images": len(part.readable),
+            "classes": len(np.unique(part.source.labels[part.readable])),
+            "of": len(part.source.classes),
+            "left_out": len(part.left_out),
+        }
+        for split in ("train", "val", "test")
+        if (part := bench.part(role, split)) is not None
+    }
+    looked_at = bench.default_split(role)
+    used = splits[looked_at]
+    return {
+        "description": f"{used['images']} images of {used['classes']} of {used['of']} classes ({looked_at} split)",
+        "splits": splits,
+        "left_out": sum(split["left_out"] for split in splits.values()),
+    }

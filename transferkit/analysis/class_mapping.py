@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferkit.analysis.imagenet_names import imagenet_rows, wnid_like, words
 from transferkit.data.folders import LabelRow, class_names, read_labels
 from transferkit.data.naming import listed_names, refuse_two_as_one
 from transferkit.errors import InputError, Problem
 from transferkit.recipe import schema
-from transferkit.suggest import closest
-from transferkit.text import comparable
+from transferkit.words.formats import some
+from transferkit.words.suggest import closest
+from transferkit.words.text import comparable
 
 SHOWN = 4
+WORDNET_ID = re.compile(r"n\d{8}")
 ENOUGH = 0.9  # share of names by which a list is recognised as that of ImageNet
 
 
@@ -58,6 +61,24 @@ def source_class_list(model_classes: Sequence[str], spec: schema.Dataset, folder
 def nameless(classes: Sequence[str]) -> bool:
     """Whether the classes are called 0, 1, 2, …: the model was saved without names."""
     return list(classes) == [str(index) for index in range(len(classes))]
+
+
+def matching_outputs(target: Sequence[str], other: Sequence[str]) -> list[int]:
+    """Which output of another model of the target task each of M^t's classes is.
+
+    By name, of which the other may have more; by order where one of them has no names. Raises InputError for other
+    classes.
+    """
+    numbers = {name: number for number, name in enumerate(other)}
+    if set(target) <= set(numbers):
+        return [numbers[name] for name in target]
+    if len(target) == len(other) and (nameless(target) or nameless(other)):
+        return list(range(len(target)))
+    missing = some([f'"{name}"' for name in target if name not in numbers])
+    raise InputError(
+        f"the baseline has other classes than the target ({missing} not among its {len(other)}); "
+        "give a baseline that was trained on the same task"
+    )
 
 
 def unique(classes: Sequence[str]) -> list[str]:
@@ -129,13 +150,47 @@ def _by_name(names: Sequence[str], folders: Sequence[str]) -> ClassList | None:
 # --- ImageNet -----------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def imagenet_rows(count: int) -> list[LabelRow] | None:
+    """Index, WordNet id and name of every class of the ImageNet subset with so many classes; None if there is none.
+
+    They are as timm orders them, without asking a network.
+    """
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": count})
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    ids = info.label_names()
+    return [LabelRow(index, wnid, info.label_name_to_description(wnid)) for index, wnid in enumerate(ids)]
+
+
+def meanings(rows: Iterable[LabelRow]) -> dict[str, set[int]]:
+    """{what a class may be called, in the form of `words`: the classes}: id, whole name and each of its synonyms."""
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        for name in (row.folder, row.name, *row.name.split(",")):
+            found.setdefault(words(name), set()).add(row.index)
+    return found
+
+
+def are_imagenet(classes: Sequence[str], rows: Sequence[LabelRow]) -> bool:
+    """Whether class names are ImageNet's ids or names in this order; lists in circulation differ in a few."""
+    same = sum(
+        given == row.folder or words(given) in (words(row.name), words(row.name.split(",")[0]))
+        for given, row in zip(classes, rows, strict=True)
+    )
+    return same >= ENOUGH * len(rows)
+
+
 def _by_imagenet(model_classes: Sequence[str], folders: Sequence[str]) -> ClassList | None:
     """By WordNet id or by name, for a model with the classes of an ImageNet subset; None when it has not."""
     rows = imagenet_rows(len(model_classes))
-    if rows is None or not (nameless(model_classes) or _are_imagenet(model_classes, rows)):
+    if rows is None or not (nameless(model_classes) or are_imagenet(model_classes, rows)):
         return None
     ids = {row.folder: row.index for row in rows}
-    if folders and all(wnid_like(folder) for folder in folders):
+    if folders and all(WORDNET_ID.fullmatch(folder) for folder in folders):
         strangers = [folder for folder in folders if folder not in ids]
         if strangers:
             raise InputError(
@@ -154,26 +209,14 @@ def _by_imagenet(model_classes: Sequence[str], folders: Sequence[str]) -> ClassL
     return ClassList(names, {folder: names[index] for folder, index in indices.items()}, how)
 
 
-def _are_imagenet(model_classes: Sequence[str], rows: Sequence[LabelRow]) -> bool:
-    """Whether the model's names are ImageNet's ids or names in this order; lists in circulation differ in a few."""
-    same = sum(
-        given == row.folder or words(given) in (words(row.name), words(row.name.split(",")[0]))
-        for given, row in zip(model_classes, rows, strict=True)
-    )
-    return same >= ENOUGH * len(rows)
-
-
 def _imagenet_by_name(rows: Sequence[LabelRow], folders: Sequence[str]) -> dict[str, int] | None:
     """{folder: class}, by the whole name or one of its synonyms; None when a folder is none of them."""
-    meanings: dict[str, set[int]] = {}
-    for row in rows:
-        for name in (row.folder, row.name, *row.name.split(",")):
-            meanings.setdefault(words(name), set()).add(row.index)
-    if not all(words(folder) in meanings for folder in folders):
+    known = meanings(rows)
+    if not all(words(folder) in known for folder in folders):
         return None
     found: dict[str, int] = {}
     for folder in folders:
-        classes = meanings[words(folder)]
+        classes = known[words(folder)]
         if len(classes) > 1:
             said = " and ".join(f"{index} ({rows[index].folder}: {rows[index].name})" for index in sorted(classes))
             raise InputError(
@@ -236,6 +279,11 @@ def _no_evidence(names: Sequence[str], folders: Sequence[str]) -> InputError:
             f'did you mean "{near}"? Otherwise {advice}' if near else advice,
         )
     )
+
+
+def words(name: str) -> str:
+    """A name without case, underscores, dashes and doubled spaces, as folders and lists differ in them."""
+    return " ".join(comparable(name).lower().replace("_", " ").replace("-", " ").replace(",", " ").split())
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from transferkit.analysis.placement import place_overlay
-from transferkit.atomic import write_bytes
-from transferkit.data.randomness import key
+from transferkit.data.randomness import key, numpy_rng
 from transferkit.data.samples import Samples
 from transferkit.data.transforms import Pipeline, transforms
-from transferkit.model import Preprocessing
+from transferkit.model.preprocessing import Preprocessing
 from transferkit.report import Table, csv_bytes
+from transferkit.system.atomic import make_folder, write_bytes
 
 KEPT = 512  # pictures: 77 MB of 224 x 224
 Pixels = NDArray[np.uint8]
@@ -92,7 +91,7 @@ class Composites:
 
     def write(self, folder: Path) -> None:
         """Write every composite as PNG, and manifest.csv."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         names, rows = self.rows()
         files = [f"{index:06d}.png" for index in range(len(rows))]
         for index, name in enumerate(files):
@@ -130,6 +129,26 @@ def compose(
             names = ids[background], repeat, overlay, overlay_ids[overlay], label
             items.append(Composite(number, background, *names, top, left, height, width))
     return Composites(backgrounds, overlays, items)
+
+
+def place_overlay(
+    seed: int, source_class: int, image_id: str, repeat: int, pool_size: int, image_size: int, scale: float
+) -> tuple[int, int, int, int]:
+    """Which overlay is pasted on a source image, and where: (overlay index, top, left, side).
+
+    The overlay is drawn uniformly from 0..pool_size-1, the offsets from 0..image_size-side inclusive;
+    side = ⌊scale·image_size + ½⌋ pixels of a square image. Raises ValueError for an empty pool and for an
+    overlay of no pixels or larger than the image.
+    """
+    side = math.floor(scale * image_size + 0.5)
+    if pool_size < 1:
+        raise ValueError(f"there is no overlay to choose from (pool_size {pool_size})")
+    if not 1 <= side <= image_size:
+        raise ValueError(f"an overlay of scale {scale} has {side} pixels a side, which does not fit 1..{image_size}")
+    rng = numpy_rng(seed, "overlay", source_class, image_id, repeat)
+    overlay = int(rng.integers(pool_size))
+    top, left = (int(offset) for offset in rng.integers(image_size - side + 1, size=2))
+    return overlay, top, left, side
 
 
 def stretched(place: Sequence[int], canvas: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -176,7 +195,7 @@ class Batches:
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._size = preprocessing.input_size
         self._pipeline: Pipeline = transforms(preprocessing, None)
-        self._device = device
+        self.device = device
 
     def __call__(self, pictures: Iterable[Pixels]) -> Tensor:
         """(n, C, h, w): pictures (H, W, 3), resized where the model takes another size, then normalised."""
@@ -187,4 +206,4 @@ class Batches:
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             found.append(self._pipeline.final(image))
-        return torch.stack(found).to(self._device)
+        return torch.stack(found).to(self.device)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transferkit.errors import InputError
-from transferkit.suggest import closest
+from transferkit.words.suggest import closest
 
 Values = Mapping[str, Mapping[str, float]]
 """{analysis: {metric: value}}"""
@@ -126,10 +126,7 @@ def _matches(name: str, pairs: Sequence[Metric]) -> list[Metric]:
 
 def parse(text: str) -> Condition:
     """Read an expression; `and` binds tighter than `or`. Raises InputError with the place of the mistake."""
-    parser = _Parser(text)
-    root = parser.disjunction()
-    parser.expect_end()
-    return Condition(" ".join(text.split()), root)
+    return Condition(" ".join(text.split()), _Parser(text).whole())
 
 
 def _names(node: Node) -> list[str]:
@@ -164,10 +161,9 @@ class _Parser:
             if match is None or match.lastgroup is None:
                 start = place + len(text[place:]) - len(text[place:].lstrip())
                 raise self._error(f'"{text[start : start + 12]}" is not understood', start)
-            kind = match.lastgroup
-            value = match[kind]
-            if kind == "name" and value.lower() in ("and", "or"):
-                kind, value = "word", value.lower()
+            value = match[match.lastgroup]
+            is_word = match.lastgroup == "name" and value.lower() in ("and", "or")
+            kind, value = ("word", value.lower()) if is_word else (match.lastgroup, value)
             yield kind, value, match.start(match.lastgroup)
             place = match.end()
 
@@ -184,13 +180,17 @@ class _Parser:
     def _error(self, message: str, place: int) -> InputError:
         return InputError(f'--fail-on "{self.text}": {message} (character {place + 1}); {FORM}')
 
-    def disjunction(self) -> Node:
-        """a or b or c."""
-        return self._joined("or", self.conjunction)
+    def whole(self) -> Node:
+        """The tree of all tokens."""
+        root = self._alternatives()
+        kind, value, place = self._peek()
+        if kind != "end":
+            raise self._error(f"{value!r} is one too many", place)
+        return root
 
-    def conjunction(self) -> Node:
-        """a and b and c."""
-        return self._joined("and", self.term)
+    def _alternatives(self) -> Node:
+        """`a and b or c`."""
+        return self._joined("or", lambda: self._joined("and", self._term))
 
     def _joined(self, word: str, part: Callable[[], Node]) -> Node:
         parts = [part()]
@@ -199,14 +199,14 @@ class _Parser:
             parts.append(part())
         return parts[0] if len(parts) == 1 else Junction(word, tuple(parts))
 
-    def term(self) -> Node:
+    def _term(self) -> Node:
         """A comparison, or an expression in parentheses."""
         if self._peek()[:2] == ("bracket", "("):
             self.at += 1
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 raise self._error("the parentheses are nested too deeply", self._peek()[2])
-            inner = self.disjunction()
+            inner = self._alternatives()
             if self._peek()[:2] != ("bracket", ")"):
                 raise self._error('a ")" is missing', self._peek()[2])
             self.at += 1
@@ -215,9 +215,3 @@ class _Parser:
         name = self._take("name", "the name of a metric")
         sign = self._take("operator", "one of > >= < <= == !=")
         return Comparison(name, sign, float(self._take("number", "a number")))
-
-    def expect_end(self) -> None:
-        """Raise InputError when something is left over."""
-        kind, value, place = self._peek()
-        if kind != "end":
-            raise self._error(f"{value!r} is one too many", place)

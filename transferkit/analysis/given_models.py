@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
-from transferkit.model import SourceHead, TransferModel, build
-from transferkit.model.creation import Start
+from transferkit.model.creation import Start, build
+from transferkit.model.folder import WEIGHTS, open_model
+from transferkit.model.options import refusals
 from transferkit.model.origin import HUB, LOCAL, locate
 from transferkit.model.preprocessing import Preprocessing
-from transferkit.model_folder import WEIGHTS, open_model
-from transferkit.model_options import refusals
-from transferkit.model_place import model_place
+from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.recipe import schema
-from transferkit.recipe.findings import Findings
 from transferkit.recipe.merge import read_extended
 from transferkit.recipe.paths import looks_like_path, resolve_paths
 from transferkit.recipe.sections import validate
-from transferkit.recipe.tree import Node, shown
-from transferkit.safetensors_header import conversion, read_header
+from transferkit.recipe.tree import Node, Problems, shown
+from transferkit.runs.model_place import model_place
+from transferkit.system.safetensors_header import conversion, read_header
 
 Opened = tuple[TransferModel, SourceHead | None]
 PICKLES = re.compile(r"\.(pth|pt|bin|ckpt|pkl|pickle|pth\.tar|tar)$", re.IGNORECASE)
@@ -31,19 +30,6 @@ FORMS = (
     "give a run folder, a stage's or another model folder, a timm name, hf-hub:owner/name, NAME@FILE.safetensors, "
     "FILE.safetensors, or a FILE.yaml with a recipe's model section"
 )
-
-
-@dataclass(frozen=True)
-class WeightsFile:
-    """`NAME@FILE` or `FILE`: the weights, and the architecture if it was said."""
-
-    path: Path
-    name: str | None
-
-    @property
-    def label(self) -> str:
-        """For people."""
-        return f"{self.name}@{self.path.name}" if self.name else self.path.name
 
 
 def given_model(
@@ -72,19 +58,17 @@ def is_weights_file(text: str) -> bool:
 
 def is_bare_file(text: str) -> bool:
     """Whether the text is a weights file whose architecture only another model can say."""
-    return is_weights_file(text) and _split(text).name is None
+    return is_weights_file(text) and _split(text)[1] is None
 
 
 def _given(text: str, like: Given | None, say: Callable[[str], None]) -> Given:
     if text.startswith(HUB):
         return _from_spec(text, schema.Model(name=text), "pretrained", say)
     if is_weights_file(text):
-        return _from_file(_checked(_split(text)), like, say)
+        return _from_file(text, like, say)
     path = Path(os.path.expanduser(text.removeprefix(LOCAL)))
     if PICKLES.search(text) and not os.path.isdir(path):
-        raise InputError(
-            f"{text}: a pickle (or named like one), which is never opened, because it can run code; {conversion(text)}"
-        )
+        raise _pickle(text)
     if path.suffix.lower() in (".yaml", ".yml"):
         return _from_yaml(path, say)
     if os.path.isdir(path):
@@ -95,6 +79,11 @@ def _given(text: str, like: Given | None, say: Callable[[str], None]) -> Given:
         raise InputError(f"{text} does not exist; {FORMS}")
     locate(text)
     return _from_spec(text, schema.Model(name=text), "pretrained", say)
+
+
+def _pickle(place: str | Path) -> InputError:
+    reason = "a pickle (or named like one), which is never opened, because it can run code"
+    return InputError(f"{place}: {reason}; {conversion(place)}")
 
 
 # --- folders, names, YAML -----------------------------------------------------------------------------------
@@ -139,7 +128,7 @@ def read_model_section(path: Path) -> schema.Model:
     if "model" not in root.value:
         root = Node({"model": root}, root.mark)
     resolve_paths(root)
-    findings = Findings(root, shown(path))
+    findings = Problems(root, shown(path))
     spec = validate(schema.Model, root.value["model"], ("model",), findings)
     for keys, what, why in refusals(spec.options if spec is not None else {}):
         findings.add(("model", "options", *keys), what, why)
@@ -151,59 +140,48 @@ def read_model_section(path: Path) -> schema.Model:
 # --- weights files ------------------------------------------------------------------------------------------
 
 
-def _split(text: str) -> WeightsFile:
+def _split(text: str) -> tuple[Path, str | None]:
+    """`NAME@FILE` or `FILE`: the weights, and the architecture if it was said."""
     name, at, file = text.partition("@")
     if not at or looks_like_path(name) or os.path.isfile(os.path.expanduser(text)):
-        return WeightsFile(Path(os.path.expanduser(text)), None)
-    return WeightsFile(Path(os.path.expanduser(file)), name)
+        return Path(os.path.expanduser(text)), None
+    return Path(os.path.expanduser(file)), name
 
 
-def _checked(given: WeightsFile) -> WeightsFile:
-    """The same, after a look at the name and at the file's header."""
-    if given.name is not None:
-        locate(given.name)
-    folder = os.path.isdir(given.path)
-    if folder or not os.path.lexists(given.path):
+def _from_file(text: str, like: Given | None, say: Callable[[str], None]) -> Given:
+    """After a look at the name and at the file's header."""
+    path, name = _split(text)
+    if name is not None:
+        locate(name)
+    folder = os.path.isdir(path)
+    if folder or not os.path.lexists(path):
         what = "is a folder; give it by itself, without NAME@" if folder else "does not exist"
-        raise InputError(f"the weights file {given.path} {what}")
-    if PICKLES.search(given.path.name):
-        raise InputError(
-            f"{given.path}: a pickle (or named like one), which is never opened, because it can run code; "
-            f"{conversion(given.path)}"
-        )
-    read_header(given.path)
-    return given
+        raise InputError(f"the weights file {path} {what}")
+    if PICKLES.search(path.name):
+        raise _pickle(path)
+    read_header(path)
+    if name is None and like is None:
+        raise InputError(f"{path}: a weights file says nothing of its architecture; write NAME@{path}")
+    label = f"{name}@{path.name}" if name else path.name
+    return Given(label, lambda: _opened_file(path, name, label, like, say))
 
 
-def _from_file(given: WeightsFile, like: Given | None, say: Callable[[str], None]) -> Given:
-    if given.name is None and like is None:
-        raise InputError(f"{given.path}: a weights file says nothing of its architecture; write NAME@{given.path}")
-    return Given(given.label, lambda: _opened_file(given, like, say))
-
-
-def _opened_file(given: WeightsFile, like: Given | None, say: Callable[[str], None]) -> Opened:
+def _opened_file(path: Path, name: str | None, label: str, like: Given | None, say: Callable[[str], None]) -> Opened:
     other = like.opened[0] if like is not None else None
-    name = given.name or (other.architecture if other is not None else "")
+    name = name or (other.architecture if other is not None else "")
     options, preprocessing = {}, schema.Preprocessing()
     base, _, tag = name.partition(".")
     if like is not None and other is not None and base == other.architecture:
         options = dict(other.options)
-        inherited = "options" if tag else "options and preprocessing"
+        listed = ", ".join(f"{key}={value}" for key, value in options.items()) or "none"
+        inherited, values = "options", f"options: {listed}"
         if not tag:
-            preprocessing = _as_section(other.preprocessing)
-        values = ", ".join(f"{key}={value}" for key, value in options.items()) or "none"
-        say(
-            f"{given.label}: a weights file does not hold {inherited}; they are taken from {like.label} "
-            f"(options: {values}{'' if tag else f'; {_in_words(other.preprocessing)}'})"
-        )
-    spec = schema.Model(name=name, options=options, preprocessing=preprocessing)
-    return _built(spec, given.path, say)
-
-
-def _as_section(preprocessing: Preprocessing) -> schema.Preprocessing:
-    values = preprocessing.to_json()
-    del values["in_chans"]  # one of the options
-    return schema.Preprocessing.model_construct(**{**values, "input_size": preprocessing.input_size})
+            inherited, values = "options and preprocessing", f"{values}; {_in_words(other.preprocessing)}"
+            found = {**other.preprocessing.to_json(), "input_size": other.preprocessing.input_size}
+            del found["in_chans"]  # one of the options
+            preprocessing = schema.Preprocessing.model_construct(**found)
+        say(f"{label}: a weights file does not hold {inherited}; they are taken from {like.label} ({values})")
+    return _built(schema.Model(name=name, options=options, preprocessing=preprocessing), path, say)
 
 
 def _in_words(preprocessing: Preprocessing) -> str:

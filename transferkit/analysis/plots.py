@@ -10,6 +10,8 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.analysis.svg import palette, slim
-from transferkit.atomic import write_bytes
-from transferkit.text import one_line, printable
+from transferkit.system.atomic import make_folder, write_bytes
+from transferkit.words.text import one_line, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
     Box = tuple[int, int, int, int]
 
-LIGHT = palette("light")
+LIGHT = palette("light")  # the page's colours by name; in dark mode a picture's are exchanged for the dark ones
 COLOURS = tuple(LIGHT[f"c{i}"] for i in range(8))  # the page's --c0 to --c7
+# what is written, what is said in passing, axes, and the lines of a grid
 TEXT, SOFT, RULE, GRID = LIGHT["fg"], LIGHT["soft"], LIGHT["rule"], LIGHT["grid"]
 SIZE = 12.5  # points; a picture 6.4 inches wide is shown at about half its size on a phone
 CROWD = 3000  # more points than these are drawn as a bitmap inside the SVG
 TILE, GAP, QUALITY = 160, 4, 76
+LINE, FINE = 18, 90  # pixels of a line of text beside tiles, and the quality that such a JPEG needs
 
 _SAVING = threading.RLock()  # matplotlib reads a few settings of SVG files from one place for the whole process
 _SETTINGS = {
@@ -43,6 +47,15 @@ _SETTINGS = {
     "text.parse_math": False,
     "text.usetex": False,
 }
+
+
+@dataclass(frozen=True)
+class TileRow:
+    """A row of `tile_rows`: its tiles, (what it shows, what is said of it) for each, and `tile_row`'s boxes."""
+
+    tiles: Sequence[Pixels]
+    titles: Sequence[tuple[str, str]]
+    boxes: Sequence[Box | None] | None = None
 
 
 @contextmanager
@@ -65,7 +78,7 @@ def picture(
     _tidy(figure)
     with _SAVING:
         data, pixels = _render(figure, bitmap=board is not None)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, slim(data).encode("utf-8"))
     if board is not None:
         board.add_image(tag or path.stem, pixels, step, dataformats="HWC")
@@ -178,6 +191,32 @@ def tile_row(path: Path, tiles: Sequence[Pixels], boxes: Sequence[Box | None] | 
     `boxes` are outlines (top, left, bottom, right) in pixels of their picture, half-open; None for a picture without
     one. Name the file gallery-*.jpg for the report to show it as a row of a gallery.
     """
+    _save(path, _row(tiles, boxes, size), QUALITY)
+
+
+def tile_rows(path: Path, rows: Sequence[TileRow], notes: Sequence[str] = (), size: int = 256) -> None:
+    """Rows as `tile_row` has them, one below the other as a JPEG, with two lines of text over every tile.
+
+    `notes` are sentences below them, wrapped to the width. Texts are cut to what fits over their tile.
+    """
+    from PIL import Image, ImageDraw
+
+    parts = [part for row in rows for part in (_captions(row.titles, size), _row(row.tiles, row.boxes, size))]
+    width = max(part.width for part in parts)
+    lines = [line for text in notes for line in _wrapped(text, width - 2 * GAP)]
+    height = sum(part.height + GAP for part in parts) + LINE * len(lines) + GAP
+    whole = Image.new("RGB", (width, height), "white")
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height + GAP
+    draw = ImageDraw.Draw(whole)
+    for number, line in enumerate(lines):
+        draw.text((GAP, top + LINE * number), line, fill=SOFT, font=_font())
+    _save(path, whole, FINE)
+
+
+def _row(tiles: Sequence[Pixels], boxes: Sequence[Box | None] | None, size: int) -> Any:
     from PIL import Image, ImageDraw
 
     marks = list(boxes) if boxes is not None else [None] * len(tiles)
@@ -193,9 +232,53 @@ def tile_row(path: Path, tiles: Sequence[Pixels], boxes: Sequence[Box | None] | 
         row.paste(Image.fromarray(tile).resize((size, height), Image.Resampling.LANCZOS), (left, top))
         if box is not None:
             _outline(draw, box, size / tile.shape[1], left, top)
+    return row
+
+
+def _captions(titles: Sequence[tuple[str, str]], size: int) -> Any:
+    """A strip with two lines over each tile: what it shows, and what is said of it."""
+    from PIL import Image, ImageDraw
+
+    strip = Image.new("RGB", (len(titles) * (size + GAP) - GAP, 2 * LINE + GAP), "white")
+    draw = ImageDraw.Draw(strip)
+    for i, lines in enumerate(titles):
+        for number, (text, colour) in enumerate(zip(lines, (TEXT, SOFT), strict=True)):
+            place = i * (size + GAP) + GAP, GAP + LINE * number
+            draw.text(place, _fitting(text, size - 2 * GAP), fill=colour, font=_font())
+    return strip
+
+
+def _fitting(text: str, width: int) -> str:
+    """As much of the text as is no wider, on one line."""
+    text, length = one_line(text), len(text)
+    while length > 1 and _font().getlength(short_name(text, length)) > width:
+        length -= 1
+    return short_name(text, length)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in one_line(text).split():
+        if lines and _font().getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+@cache
+def _font() -> Any:
+    """The one that matplotlib brings, found without a look at the machine's own, which takes seconds."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 13)
+
+
+def _save(path: Path, image: Any, quality: int) -> None:
     file = io.BytesIO()
-    row.save(file, "JPEG", quality=QUALITY, optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file, "JPEG", quality=quality, optimize=True)
+    make_folder(path.parent)
     write_bytes(path, file.getvalue())
 
 

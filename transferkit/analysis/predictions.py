@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from transferkit.data.batches import EvalLoader
 from transferkit.data.samples import Samples
-from transferkit.model import SourceHead, TransferModel
-from transferkit.training.progress import Display
+from transferkit.model.wrapper import SourceHead
 
-BATCH_SIZE = 16  # on a CPU larger batches leave its caches and are slower
 CHUNK = 4096
 
 
@@ -66,38 +62,10 @@ class Predictions:
 
     def label_probability(self, head: SourceHead | None = None) -> Tensor:
         """(n,) float64: the softmax over all classes of the head, at each image's label."""
-        return torch.cat(
-            [
-                logits.double().log_softmax(dim=1).exp().gather(1, self.labels[part, None]).squeeze(1)
-                for part, logits in self.chunks(head)
-            ]
-        )
+        shares = ((part, logits.double().log_softmax(dim=1).exp()) for part, logits in self.chunks(head))
+        return torch.cat([one.gather(1, self.labels[part, None]).squeeze(1) for part, one in shares])
 
 
 def top_classes(scores: Tensor, k: int) -> Tensor:
     """(n, K) -> (n, min(k, K)) int64: a stable order, which `torch.topk` does not promise for ties."""
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
-
-
-@torch.no_grad()
-def features_of(
-    model: TransferModel, samples: Samples, device: torch.device, display: Display, description: str
-) -> Tensor:
-    """(n, d) float32 on the CPU: the features of all samples. The model is in eval mode already."""
-    found: list[Tensor] = []
-    loader = EvalLoader(samples, batch_size=BATCH_SIZE if device.type == "cpu" else 256, workers=_workers(samples))
-    try:
-        with display.task(len(samples), description) as bar:
-            for batch in loader:
-                images = batch.on(device)[0]["target"]
-                found.append(model(images).features.float().cpu())
-                bar.advance(len(images))
-    finally:
-        loader.close()
-    return torch.cat(found) if found else torch.empty(0, model.num_features)
-
-
-def _workers(samples: Samples) -> int:
-    """Reading images in processes of their own pays where there are cores to spare and work for them."""
-    cores = os.cpu_count() or 1
-    return 0 if cores <= 4 or len(samples) < 1000 else min(8, cores - 2)

@@ -6,33 +6,83 @@ import math
 
 from torch import Tensor
 
-from transferkit.analysis.workbench import Workbench
+from transferkit.analysis.class_mapping import nameless
+from transferkit.analysis.workbench import SPLITS, Workbench, has_classifier
+from transferkit.data.sources import split_contents
 from transferkit.errors import InputError
-from transferkit.formats import percent
-from transferkit.model import TransferModel
+from transferkit.model.wrapper import TransferModel
+from transferkit.words.formats import percent
 
 NEAR_CHANCE = 0.1  # of the way from guessing to perfect
 UNRELATED = 0.5  # cosine of the weights; fine-tuned models measured above 0.95, independent ones below 0.1
 LISTED = 5
+SHOWN = 4  # names of classes
 
 
 def check(workbench: Workbench) -> list[str]:
     """Raise InputError where no analysis could be right; return what the reader of the report must know.
 
-    A target that does not descend from the source is refused. Class mapping, unreadable images and
-    accuracies near chance are looked at on the images themselves.
+    Refused: a target or baseline without a classifier, with other classes than there are images of, or where the
+    two number their classes differently; a target that does not descend from the source. Models without class names
+    get those of the target images. Class mapping, unreadable images and accuracies near chance are looked at on the
+    images themselves.
     """
     found: list[str] = []
+    for role in ("target", "baseline") if workbench.data["target"] else ():
+        if role in workbench.models:
+            found += _name_classes(workbench, role)
+    if "baseline" in workbench.models:
+        _refuse_other_order(workbench)
     if "source" in workbench.models:
-        refuse_strangers(workbench.model("source"), workbench.model("target"), _labels(workbench))
+        labels = workbench.given("source").label, workbench.given("target").label
+        refuse_strangers(workbench.model("source"), workbench.model("target"), labels)
         found += _relation(workbench)
     found += _images(workbench)
     found += _accuracies(workbench)
     return found
 
 
-def _labels(workbench: Workbench) -> tuple[str, str]:
-    return workbench.given("source").label, workbench.given("target").label
+def _name_classes(workbench: Workbench, role: str) -> list[str]:
+    model, label = workbench.model(role), workbench.given(role).label
+    if not has_classifier(model):
+        raise InputError(f"the {role} model {label} has no classifier: it was not fine-tuned for a task of its own")
+    found = _folders(workbench)
+    if not nameless(model.classes) or all(name.isdigit() for name in found):
+        return []
+    if len(found) != len(model.classes):
+        raise InputError(
+            f"the {role} model {label} has {len(model.classes)} classes without names, and the target images are of "
+            f"{len(found)} classes ({_listed(found)}); give the images that it was fine-tuned for"
+        )
+    model.classes = found
+    return [
+        f"The classes of the {role} model have no names; they are assumed to be the class folders of the target "
+        f"images in sorted order: {_listed(found)}."
+    ]
+
+
+def _folders(workbench: Workbench) -> list[str]:
+    """The class folders of the target images, all splits together, sorted."""
+    found: set[str] = set()
+    for split in SPLITS["target"]:
+        one = split_contents(workbench.dataset("target"), workbench.datasets, split)
+        found |= set(one.classes) if one is not None else set()
+    return sorted(found)
+
+
+def _refuse_other_order(workbench: Workbench) -> None:
+    ours, theirs = workbench.model("target").classes, workbench.model("baseline").classes
+    if ours == theirs:
+        return
+    raise InputError(
+        "target and baseline do not have the same classes in the same order, so they cannot be compared: "
+        f"{workbench.given('target').label} ({_listed(ours)}) and {workbench.given('baseline').label} "
+        f"({_listed(theirs)}); give a baseline that was trained for the same task"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f", … ({len(names)})" if len(names) > SHOWN else "")
 
 
 def refuse_strangers(source: TransferModel, target: TransferModel, labels: tuple[str, str]) -> None:
@@ -106,23 +156,22 @@ def _images(workbench: Workbench) -> list[str]:
 
 
 def _accuracies(workbench: Workbench) -> list[str]:
+    """What is said of a source or target model that is hardly better than guessing on its own images."""
+    marks = {
+        "source": "a wrong class mapping or the wrong preprocessing: retention, bias and lingering would be wrong too",
+        "target": "wrong preprocessing, a wrong class mapping, or a model that never learned its task",
+    }
     found = []
-    if "source" in workbench.models and not workbench.source_head_is_probe and workbench.data.get("source"):
-        text = "a wrong class mapping or the wrong preprocessing: retention, bias and lingering would be wrong too"
-        found += _near_chance(workbench, "source", "source", text)
-    if workbench.data.get("target"):
-        text = "wrong preprocessing, a wrong class mapping, or a model that never learned its task"
-        found += _near_chance(workbench, "target", "target", text)
+    for role, mark in marks.items():
+        fitted = role == "source" and workbench.source_head_is_probe
+        if role not in workbench.models or workbench.data[role] is None or fitted:
+            continue
+        predictions = workbench.predictions(role, role, None)
+        right = float((predictions.predicted() == predictions.labels).double().mean())
+        chance = 1 / max(len(predictions.head.classes), 1)
+        if right < chance + NEAR_CHANCE * (1 - chance):
+            found.append(
+                f"The {role} model is right on only {percent(right)} of the {len(predictions)} {role} images; guessing "
+                f"gives {percent(chance)}. That is the mark of {mark}."
+            )
     return found
-
-
-def _near_chance(workbench: Workbench, role: str, data: str, text: str) -> list[str]:
-    predictions = workbench.predictions(role, data, None)
-    right = float((predictions.predicted() == predictions.labels).double().mean())
-    chance = 1 / max(len(predictions.head.classes), 1)
-    if right >= chance + NEAR_CHANCE * (1 - chance):
-        return []
-    return [
-        f"The {role} model is right on only {percent(right)} of the {len(predictions)} {data} images; guessing gives "
-        f"{percent(chance)}. That is the mark of {text}."
-    ]

@@ -6,11 +6,13 @@ changes a run: models are frozen copies in eval mode, and random numbers have ke
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.analysis.composites import Batches, Composite, Composites, compose
+from transferkit.analysis.composites import Batches, Composite, Composites, Pixels, compose
 from transferkit.analysis.predictions import Predictions
-from transferkit.analysis.workbench import Workbench
+from transferkit.analysis.workbench import Given, Workbench
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
 from transferkit.errors import InputError
-from transferkit.model import SourceHead, TransferModel
 from transferkit.model.digest import head_digest
+from transferkit.model.passes import fast_batch
+from transferkit.model.wrapper import Output, SourceHead, TransferModel
+from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -34,9 +38,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from transferkit.analysis.maps import ActivationMaps
-    from transferkit.analysis.run_view import RunView
     from transferkit.recipe.schema import Recipe
+    from transferkit.runs.folder import RunFolder
     from transferkit.training.progress import Bar
+
+HISTORY = ("metrics.jsonl", "early_steps.jsonl")
 
 
 @dataclass
@@ -85,8 +91,7 @@ class AnalysisSession:
         The source model's own; a ridge regression on its features where it has none; without a source model
         the head kept beside the target. Raises InputError where there is none of these.
         """
-        head = self.workbench.source_head
-        return SourceHead(head.weight.cpu(), None if head.bias is None else head.bias.cpu(), head.classes)
+        return self.workbench.source_head
 
     @property
     def source_head_is_probe(self) -> bool:
@@ -127,14 +132,19 @@ class AnalysisSession:
         """
         return self.workbench.predictions(model, data, split)
 
-    def cached(self, facts: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def cached(
+        self, facts: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]], *, shared: bool = False
+    ) -> dict[str, Tensor]:
         """Any tensors worth keeping, under the facts they follow from: JSON values that name everything.
 
-        Put `session.digest(role)` in for a model and `session.data_digest(data)` for images. Nothing of a model
-        that still trains is kept on disk.
+        Put `session.digest(role)` in for a model and `session.data_digest(data)` for images. `shared`: for whoever
+        gives the same facts, whatever the analysis is called; without it, for analyses of this name. Nothing of a
+        model that still trains is kept on disk.
         """
-        live = any(given.live for given in self.workbench.models.values())
-        return self.workbench.cache.get({"analysis": self.name, **facts}, compute, keep=not live)
+        bench = self.workbench
+        live = any(given.live for given in bench.models.values())
+        whose = {} if shared else {"analysis": self.name}
+        return bench.cache.get({**whose, **facts}, compute, keep=not live, warn=bench.display.warn)
 
     def data_digest(self, data: str = "source", split: str | None = None) -> str:
         """The content hash of a split's images."""
@@ -197,6 +207,19 @@ class AnalysisSession:
         """The split that `overlays` takes."""
         return next(split for split in ("val", "test", "train") if self.workbench.part("target", split) is not None)
 
+    @torch.no_grad()
+    def answers(self, role: str, pictures: Iterable[Pixels], layers: Sequence[str] = ()) -> Iterator[Output]:
+        """What a role's model makes of 8-bit pictures (H, W, 3): logits, features and taps, batch by batch in order.
+
+        `layers` are tapped as well, in a copy of the model.
+        """
+        model, batches, waiting = self.model(role), self.batches(role), iter(pictures)
+        if layers:
+            model = copy.deepcopy(model)
+            model.tap(layers)
+        while some := list(islice(waiting, fast_batch(self.device))):
+            yield model(batches(some))
+
     def batches(self, role: str) -> Batches:
         """A function from 8-bit pictures (H, W, 3) to the input (n, C, h, w) of a role's model."""
         return Batches(self.model(role).preprocessing, self.device)
@@ -232,7 +255,50 @@ class AnalysisSession:
 
 
 @dataclass
-class Offer:
+class AnalyzeOffer:
     """What `analyze` may ask for."""
 
     session: AnalysisSession
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as one of its analyses sees it; `stage` is the one that the analysis is about."""
+
+    recipe: Recipe
+    stage: str
+    folder: RunFolder
+    open_stage: Callable[[str], Given]
+
+    def given(self, stage: str) -> Given:
+        """The finished model of a stage. Raises InputError for a stage the recipe lacks or that has not finished."""
+        self._refuse_unknown(stage)
+        return self.open_stage(stage)
+
+    def history(self, stage: str | None = None) -> list[dict[str, Any]]:
+        """The records of a stage in metrics.jsonl and early_steps.jsonl, by step. Raises InputError."""
+        name = stage or self.stage
+        self._refuse_unknown(name)
+        files = (self.folder.path / file for file in HISTORY)
+        found = (record for path in files if path.is_file() for record in _records(path) if record["stage"] == name)
+        return sorted(found, key=lambda record: int(record["step"]))
+
+    def _refuse_unknown(self, stage: str) -> None:
+        names = [known.name for known in self.recipe.stages]
+        if stage not in names:
+            raise InputError(f'the recipe has no stage called "{stage}"; {did_you_mean(stage, names)}')
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file of lines. A last line may be cut short; any other that is none is an InputError."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for place, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            whole = isinstance(record["stage"], str) and isinstance(record["step"], int)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            whole = False
+        if whole:
+            yield record
+        elif place < len(lines):
+            raise InputError(f"{path.name} is damaged: line {place} is no record of a stage and a step")

@@ -7,15 +7,20 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-from transferkit.text import printable
+from transferkit.words.text import printable
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def style_sheet() -> str:
+    """The one of report pages, whose colours pictures have, too."""
+    return Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 @cache
 def palette(mode: str) -> dict[str, str]:
     """The colours of report.css as {name: #rrggbb}; mode is "light" or "dark"."""
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    style = style_sheet()
     light, dark = (style.split(":root {")[i].split("}")[0] for i in (1, 2))
     found = re.findall(r"--(\w+): #([0-9a-f]{3}|[0-9a-f]{6})\b", dark if mode == "dark" else light)
     return {name: "#" + (value if len(value) == 6 else "".join(2 * digit for digit in value)) for name, value in found}

@@ -8,28 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from transferkit.analysis.cache import Cache
 from transferkit.analysis.class_mapping import ClassList, source_class_list
-from transferkit.analysis.predictions import Predictions, features_of
+from transferkit.analysis.predictions import Predictions
 from transferkit.data.digest import samples_digest
+from transferkit.data.parts import Part, StageImages
+from transferkit.data.planting import Planters
 from transferkit.data.samples import Samples
-from transferkit.data.sources import resolve, split_contents
+from transferkit.data.sources import split_contents
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
-from transferkit.hooks import RunPlugins
-from transferkit.model import SourceHead, TransferModel
 from transferkit.model.digest import backbone_digest, model_digest
+from transferkit.model.passes import features_of, reading_workers
+from transferkit.model.witness import Facts, difference, structure, versions
+from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.recipe import schema
-from transferkit.training.datasets import Part, StageImages
+from transferkit.recipe.lineage import resolve
+from transferkit.training.boards import Board
+from transferkit.training.cache import Cache
 from transferkit.training.progress import Display
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 SPLITS = {"source": ("val", "test", "train"), "target": ("train", "val", "test")}
 """Which split is looked at when none is named: source images that M^s was not trained on, target images that
@@ -52,18 +52,18 @@ class Given:
     def opened(self) -> tuple[TransferModel, SourceHead | None]:
         """The model, frozen and in eval mode, and the source head kept beside it."""
         model, head = self.open()
-        self._version = _version(model)
-        return model.requires_grad_(False).eval(), head
+        model.requires_grad_(False).eval()
+        self._facts = _facts(model)
+        return model, head
 
-    def restore(self) -> bool:
-        """Back to eval mode; a model whose weights were changed in place is forgotten and opened anew: then True."""
+    def restore(self) -> str | None:
+        """Back to eval mode. A model that was changed is forgotten and opened anew: then what was, in words."""
         if "opened" not in vars(self):
-            return False
-        model = self.opened[0].eval()
-        if _version(model) == self._version:
-            return False
-        del vars(self)["opened"]
-        return True
+            return None
+        what = difference(self._facts, _facts(self.opened[0].eval()))
+        if what is not None:
+            del vars(self)["opened"]
+        return what
 
     @cached_property
     def backbone(self) -> str:
@@ -93,9 +93,9 @@ class Workbench:
         seed: int,
         display: Display,
         device: torch.device,
-        corruptions: Callable[[str], RunPlugins] | None = None,
+        corruptions: Callable[[str], Planters | None] | None = None,
         images: Callable[[str, str], StageImages] | None = None,
-        board: SummaryWriter | None = None,
+        board: Board | None = None,
         cache: Cache | None = None,
     ) -> None:
         self.models, self.datasets = dict(models), dict(datasets)
@@ -108,7 +108,7 @@ class Workbench:
         self._samples: dict[tuple[str, str, str], Samples] = {}
         self._digests: dict[tuple[str, str], str] = {}
 
-    def with_models(self, models: Mapping[str, Given], board: SummaryWriter | None) -> Workbench:
+    def with_models(self, models: Mapping[str, Given], board: Board | None) -> Workbench:
         """Other models at the same bench: images are opened and hashed once for all of them.
 
         The source and the target model must have the classes of those that looked at the images before.
@@ -139,17 +139,17 @@ class Workbench:
 
     @cached_property
     def source_head(self) -> SourceHead:
-        """H(M^s): the source model's own, fitted to its features when it has none, or the one kept with M^t."""
+        """H(M^s) on the CPU: the source model's own, fitted to its features if it has none, or that kept with M^t."""
         if "source" in self.models:
             model = self.model("source")
-            return model.source_head() if has_classifier(model) else self._probe()
+            return on_cpu(model.source_head() if has_classifier(model) else self._probe())
         head = self.given("target").opened[1]
         if head is None:
             raise InputError(
                 f"the head of the source model is needed, but {self.given('target').label} has none kept beside it; "
                 "give the source model"
             )
-        return head
+        return on_cpu(head)
 
     @property
     def source_head_is_probe(self) -> bool:
@@ -158,7 +158,7 @@ class Workbench:
 
     def _probe(self) -> SourceHead:
         """A ridge regression on M^s's features of labelled source images that are not evaluated on."""
-        from transferkit.head_init import ridge_head
+        from transferkit.model.head_init import ridge_head
 
         if self.part("source", "train") is None or self.default_split("source") == "train":
             raise InputError(
@@ -176,8 +176,8 @@ class Workbench:
             yield
         finally:
             for role, given in self.models.items():
-                if given.restore():
-                    self.display.warn(f"{name} changed the weights of the {role} model; it will be opened again")
+                if what := given.restore():
+                    self.display.warn(f"{name} changed {what} of the {role} model; it will be opened again")
 
     # -- data -------------------------------------------------------------------------------------------------
 
@@ -220,15 +220,11 @@ class Workbench:
         spec = resolve(name, self.datasets)
         splits = [split_contents(name, self.datasets, split) for split in SPLITS["source"]]
         folders = list(dict.fromkeys(known for one in splits if one is not None for known in one.classes))
-        return source_class_list(self._source_classes(folders), spec, folders)
-
-    def _source_classes(self, found: list[str]) -> list[str]:
         if "source" not in self.models:
-            head = self.given("target").opened[1]
-            assert head is not None
-            return head.classes
-        model = self.model("source")
-        return list(model.classes) if has_classifier(model) else found
+            known = self.source_head.classes
+        else:
+            known = folders if self.source_head_is_probe else list(self.model("source").classes)
+        return source_class_list(known, spec, folders)
 
     def samples(self, data: str, split: str | None, role: str) -> Samples:
         """The images of a split as the model of a role takes them, without augmentation. Raises InputError."""
@@ -266,16 +262,18 @@ class Workbench:
 
         def compute() -> dict[str, torch.Tensor]:
             text = f"{role} model on {len(samples)} {data} images"
-            return {"features": features_of(network, samples, self.device, self.display, text)}
+            features, _ = features_of(network, samples, self.display.task, text, workers=reading_workers(len(samples)))
+            return {"features": features}
 
-        features = self.cache.get(facts, compute, keep=not given.live)["features"]
+        features = self.cache.get(facts, compute, keep=not given.live, warn=self.display.warn)["features"]
         labels = torch.from_numpy(samples.labels)
-        return Predictions(features, labels, samples.ids, list(samples.classes), _head(network), samples)
+        head = on_cpu(network.source_head()) if has_classifier(network) else SourceHead(torch.empty(0, 0), None, [])
+        return Predictions(features, labels, samples.ids, list(samples.classes), head, samples)
 
 
-def _version(model: TransferModel) -> int:
-    """A count that grows whenever a weight or buffer is changed in place."""
-    return sum(tensor._version for tensor in model.state_dict(keep_vars=True).values())
+def _facts(model: TransferModel) -> Facts:
+    """What no analysis may change; not the norms of weights, which another device or layout rounds otherwise."""
+    return {"version": versions(model)} | structure(model)
 
 
 def has_classifier(model: TransferModel) -> bool:
@@ -283,9 +281,6 @@ def has_classifier(model: TransferModel) -> bool:
     return isinstance(model.net.get_classifier(), nn.Linear)  # type: ignore[operator]
 
 
-def _head(model: TransferModel) -> SourceHead:
-    if has_classifier(model):
-        head = model.source_head()
-        bias = None if head.bias is None else head.bias.cpu()
-        return SourceHead(head.weight.cpu(), bias, head.classes)
-    return SourceHead(torch.empty(0, 0), None, [])
+def on_cpu(head: SourceHead) -> SourceHead:
+    """The same head, on the CPU."""
+    return SourceHead(head.weight.cpu(), None if head.bias is None else head.bias.cpu(), head.classes)

@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -18,35 +19,76 @@ from transferkit.cli.audit import audit
 from transferkit.cli.compare import compare
 from transferkit.cli.detect import detect
 from transferkit.cli.doctor import doctor
+from transferkit.cli.edit import edit
 from transferkit.cli.evaluate import evaluate
+from transferkit.cli.explain import explain
 from transferkit.cli.export import export
-from transferkit.cli.output import ESCAPES, speaks
+from transferkit.cli.init import init
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
+from transferkit.cli.quickstart import quickstart
+from transferkit.cli.recipes import recipes
 from transferkit.cli.replay import replay
 from transferkit.cli.resume import resume
 from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
-from transferkit.cli.verbs import add_verbs, verbs_of
+from transferkit.cli.verbs import add_verbs, usage_hint, verbs_of
 from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
-from transferkit.memory import is_out_of_memory
-from transferkit.registry import installed
-from transferkit.text import printable
-from transferkit.training.signals import Stopped, watching
+from transferkit.plugins.registry import installed
+from transferkit.system.memory import is_out_of_memory
+from transferkit.system.signals import Stopped, watching
+from transferkit.system.terminal import ESCAPES, Guarded, answer_lost, open_standard_streams, speaks
+from transferkit.words.text import printable
 
 app = typer.Typer(
     name="transferkit",
     help=transferkit.__doc__.splitlines()[0] if transferkit.__doc__ else None,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run, plan, resume, replay, evaluate, predict, detect, audit, export, serve, compare, schema, doctor):
+for verb in (
+    quickstart,
+    init,
+    recipes,
+    run,
+    plan,
+    resume,
+    replay,
+    evaluate,
+    predict,
+    explain,
+    detect,
+    audit,
+    edit,
+    export,
+    serve,
+    compare,
+    schema,
+    doctor,
+):
     app.command()(verb)
 app.add_typer(plugins_app, name="plugins")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"transferkit {transferkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options before a verb."""
+
+
 BUILT_IN = verbs_of(app)
 
 
@@ -59,16 +101,36 @@ def complete() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. Errors we can name are sentences; TRANSFERKIT_DEBUG=1 adds tracebacks."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a name has
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ESCAPES)
-    sys.exit(_run(arguments))
+    kept = sys.stdout, sys.stderr
+    guarded = Guarded(sys.stdout, answer_lost), Guarded(sys.stderr)
+    sys.stdout, sys.stderr = cast("tuple[TextIO, TextIO]", guarded)
+    try:
+        code = _run(arguments)
+    finally:
+        sys.stdout, sys.stderr = kept
+    if arguments is None and _one_of_several():
+        # threads of a process group may still hold tensors: taking the interpreter down would now and then end in
+        # SIGABRT (pytorch/pytorch#179291), and the launcher would call a run that is done failed
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _one_of_several() -> bool:
+    """Whether this process has been a member of a process group."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "torch.distributed" in sys.modules
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         with watching(to_the_end=arguments is None):
             code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
+            sys.stdout.flush()
     except TransferkitError as error:
         _explain(error)
         return error.exit_code
@@ -85,7 +147,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             shown = io.StringIO()
             error.show(shown)  # type: ignore[attr-defined]
             sys.stderr.write(printable(shown.getvalue()))
-            _say_what_failed(str(error))
+            if hint := usage_hint(str(error), verbs_of(complete())):
+                sys.stderr.write(f"{hint}\n")
+            if "No such command" in str(error) and installed().failures:  # it may be one of a plugin that failed
+                failed = "".join(f"  {failure}\n" for failure in installed().failures)
+                sys.stderr.write(printable(f"These installed plugins failed to load:\n{failed}"))
             return int(error.exit_code)
         if type(error).__name__ == "Abort":
             return 128 + signal.SIGINT
@@ -98,13 +164,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stderr.write(printable(traceback.format_exc()))
         return 1
     return code if isinstance(code, int) else 0
-
-
-def _say_what_failed(error: str) -> None:
-    """A verb that is missing may be one of a plugin that failed."""
-    if "No such command" in error and installed().failures:
-        lines = ["These installed plugins failed to load:", *(f"  {failure}" for failure in installed().failures)]
-        sys.stderr.write(printable("\n".join(lines)) + "\n")
 
 
 def _explain(error: TransferkitError) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.output import answers_only, print_json, say, table
 from transferkit.errors import FINDINGS, InputError
-from transferkit.formats import number
+from transferkit.system.terminal import answers_only, print_json, print_table, say
+from transferkit.words.formats import number
 
 if TYPE_CHECKING:
-    from transferkit.analysis.audit import AuditResult
+    from transferkit.api import AuditResult
 
 BROKEN = 1  # exit code
 MODEL = (
@@ -59,7 +59,7 @@ def audit(
     chosen = None if analyses is None else [name.strip() for name in analyses.split(",") if name.strip()]
     settings = read_settings(options or [])
 
-    from transferkit.analysis.audit import audit as run_audit
+    from transferkit.api import audit as run_audit
 
     with answers_only():
         result = run_audit(
@@ -128,8 +128,7 @@ def as_json(result: AuditResult) -> dict[str, Any]:
 def show(result: AuditResult) -> None:
     """The answer for people: sentences first, then every number, then what to be careful about."""
     for name in result.analyses:
-        say()
-        say(f"{name}: {result.verdicts.get(name, 'nothing could be measured; the report says why')}")
+        say(f"\n{name}: {result.verdicts.get(name, 'nothing could be measured; the report says why')}")
     rows = [
         [name, metric, "–" if math.isnan(value) else number(value)]
         for name, metrics in result.analyses.items()
@@ -137,17 +136,15 @@ def show(result: AuditResult) -> None:
     ]
     if rows:
         say()
-        table(["analysis", "metric", "value"], rows, right=["value"])
+        print_table(["analysis", "metric", "value"], rows, right=["value"])
     _listed("Be careful", result.warnings)
     _listed("Broken", result.errors)
     _listed("Findings", [str(finding) for finding in result.findings])
-    say()
-    say(f"report   {result.run_dir / 'report.html'}")
+    say(f"\nreport   {result.run_dir / 'report.html'}")
 
 
 def _listed(title: str, texts: list[str]) -> None:
     if texts:
-        say()
-        say(f"{title}:")
+        say(f"\n{title}:")
         for text in texts:
             say(f"  {text}")

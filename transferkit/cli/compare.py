@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from transferkit.analysis.comparison import Comparison, Group, Row, compare_runs, short_names
-from transferkit.analysis.measured import STAGE_METRICS
-from transferkit.cli.output import note, print_json, say, table
-from transferkit.formats import duration, epoch_of, number, percent
+from transferkit.runs.comparison import STAGE_METRICS, Comparison, Difference, Group, compare_runs, short_names
+from transferkit.system.terminal import note, print_json, print_table, say
+from transferkit.words.formats import duration, epoch_of, in_unit, number, percent
+
+GAPS = ("difference", "its sd", "pairs", "95 % interval")
 
 
 def compare(
@@ -32,7 +34,7 @@ def compare(
         print_json(as_json(found))
         return
     by_stage = found.metric in STAGE_METRICS
-    say(f"stage {found.stage}, {found.metric} on the validation split" if by_stage else found.metric)
+    say(f"stage {found.stage}, {found.metric} on the validation split" if by_stage else _title(found))
     say()
     names = short_names(found.keys)
     _print_rows(found, names)
@@ -41,8 +43,20 @@ def compare(
         _print_groups(found, names)
         if sum(len(row.values) for row in found.rows) > sum(len(one.values) for one in found.groups):
             note("runs with the same recipe and seed count once: the last one given")
+    elif len(found.rows) > 1:
+        note(
+            "one seed each: another seed may turn the order round, so none of these is shown to be better than another"
+        )
     if len(found.rows) == 1:
         note("only one run was found; give two or more to compare them")
+
+
+def _title(found: Comparison) -> str:
+    """What an analysis measured: its name in files, and for people."""
+    metric = found.declared
+    if metric is None or metric.name == metric.key:
+        return found.metric
+    return f"{found.metric}: {metric.name}" + ("" if metric.more == "neither" else f" (more is {metric.more})")
 
 
 def _print_rows(found: Comparison, names: Mapping[str, str]) -> None:
@@ -52,39 +66,62 @@ def _print_rows(found: Comparison, names: Mapping[str, str]) -> None:
     columns = ["run", *(names[key] for key in found.keys), *measured, *(["status"] if unfinished else [])]
     rows = []
     for row in found.rows:
-        cells = [row.label, *(_cell(row.settings[key]) for key in found.keys), *_measured(row, found.metric)]
-        rows.append([*cells, row.run.status] if unfinished else cells)
-    table(columns, rows, right={*measured, *_numeric(found.keys, names, [row.settings for row in found.rows])})
-
-
-def _measured(row: Row, metric: str) -> list[str]:
-    if metric not in STAGE_METRICS:
-        return [_value(row.best, metric), duration(row.seconds)]
-    return [_value(row.best, metric), epoch_of({"epoch": row.epoch}), _value(row.last, metric), duration(row.seconds)]
+        cells = [row.label, *(_cell(row.settings[key]) for key in found.keys), _value(row.best, found)]
+        cells += [epoch_of({"epoch": row.epoch}), _value(row.last, found)] if by_stage else []
+        rows.append([*cells, duration(row.seconds), *([row.run.status] if unfinished else [])])
+    print_table(columns, rows, right={*measured, *_numeric(found.keys, names, [row.settings for row in found.rows])})
 
 
 def _print_groups(found: Comparison, names: Mapping[str, str]) -> None:
     keys = list(found.groups[0].settings)
-    columns = [*(names[key] for key in keys), "mean", "sd", "seeds", "difference", "its sd", "pairs"]
-    rows = [[*(_cell(one.settings[key]) for key in keys), *_statistics(one, found.metric)] for one in found.groups]
-    say("over seeds; differences are to the first row, paired by seed" if len(rows) > 1 else "over seeds")
-    width = len(columns) if len(rows) > 1 else len(columns) - 3
+    columns = [*(names[key] for key in keys), "mean", "sd", "seeds", *GAPS]
+    rows = [[*(_cell(one.settings[key]) for key in keys), *_statistics(one, found)] for one in found.groups]
+    several = len(rows) > 1
+    say(
+        "over seeds; differences are to the first row, paired by seed where two are shared" if several else "over seeds"
+    )
+    width = len(columns) if several else len(columns) - len(GAPS)
     settings = [one.settings for one in found.groups]
     right = {*columns[len(keys) :], *_numeric(keys, names, settings)}
-    table(columns[:width], [row[:width] for row in rows], right=right)
+    print_table(columns[:width], [row[:width] for row in rows], right=right)
+    if several:
+        _say_what_is_certain([one.difference for one in found.groups[1:]])
 
 
-def _statistics(one: Group, metric: str) -> list[str]:
+def _say_what_is_certain(gaps: Sequence[Difference | None]) -> None:
+    certain = sum(gap is not None and gap.certain for gap in gaps)
+    together = f"; the {len(gaps)} intervals hold all at once (Bonferroni)" if len(gaps) > 1 else ""
+    if len(gaps) == 1:
+        told = "leaves out 0: it is certain" if certain else "does not tell it from 0: it is not certain"
+        say(f"the difference's interval {told}")
+    else:
+        say(f"{certain} of {len(gaps)} differences certain: an interval leaves out 0{together}")
+
+
+def _statistics(one: Group, found: Comparison) -> list[str]:
     gap = one.difference
-    cells = [_value(one.mean, metric), _value(one.sd, metric), str(len(one.values))]
+    cells = [_value(one.mean, found), _value(one.sd, found), str(len(one.values))]
     if gap is None:
-        return [*cells, "–", "–", "–"]
-    sign = "+" if gap.mean >= 0 else "−"
-    return [*cells, sign + _value(abs(gap.mean), metric), _value(gap.sd, metric), str(gap.n)]
+        return [*cells, *("–" for _ in GAPS)]
+    ends = "–" if gap.low is None or gap.high is None else f"{_signed(gap.low, found)} to {_signed(gap.high, found)}"
+    pairs = str(gap.n) if gap.paired else "–"
+    return [*cells, _signed(gap.mean, found), _value(gap.sd, found), pairs, ends]
 
 
-def _value(value: float | None, metric: str) -> str:
-    return percent(value, 2) if metric == "top1" else number(value)
+def _signed(value: float, found: Comparison) -> str:
+    return ("+" if value >= 0 else "−") + _gap(abs(value), found)
+
+
+def _value(value: float | None, found: Comparison) -> str:
+    if found.metric == "top1":
+        return percent(value, 2)
+    return number(value) if found.declared is None else in_unit(value, found.declared.unit)
+
+
+def _gap(value: float, found: Comparison) -> str:
+    if found.declared is not None and found.declared.unit == "share":
+        return in_unit(value, "points")
+    return _value(value, found)
 
 
 def _cell(value: Any) -> str:
@@ -106,34 +143,20 @@ def _numeric(keys: Sequence[str], names: Mapping[str, str], settings: Sequence[M
 
 def as_json(found: Comparison) -> dict[str, Any]:
     """The comparison as a JSON value; recipe keys are written in full."""
+    measured = ("settings", "best", "last", "epoch", "seconds", "values")
     return {
         "stage": found.stage,
         "metric": found.metric,
         "keys": found.keys,
         "runs": [
-            {
-                "run_dir": str(row.run.path),
-                "status": row.run.status,
-                "settings": dict(row.settings),
-                "best": row.best,
-                "last": row.last,
-                "epoch": row.epoch,
-                "seconds": row.seconds,
-                "values": {str(seed): value for seed, value in row.values.items()},
-            }
+            {"run_dir": str(row.run.path), "status": row.run.status} | {name: getattr(row, name) for name in measured}
             for row in found.rows
         ],
-        "groups": [_group_json(one) for one in found.groups],
-    }
-
-
-def _group_json(one: Group) -> dict[str, Any]:
-    gap = one.difference
-    return {
-        "settings": dict(one.settings),
-        "values": {str(seed): value for seed, value in one.values.items()},
-        "mean": one.mean,
-        "sd": one.sd,
-        "n": len(one.values),
-        "difference": None if gap is None else {"mean": gap.mean, "sd": gap.sd, "n": gap.n},
+        "groups": [
+            {name: getattr(one, name) for name in ("settings", "values", "mean", "sd")}
+            | {"n": len(one.values)}
+            | {"difference": None if gap is None else asdict(gap)}
+            for one in found.groups
+            for gap in [one.difference]
+        ],
     }

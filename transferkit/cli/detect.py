@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.detections import WRITERS, Fallback, Writer, detections
-from transferkit.cli.output import console, note, print_json, progress, say, table
-from transferkit.cli.predict import Unreadable, choose_format, destination, nothing
-from transferkit.cli.predictions import image_files
-from transferkit.deploy.interference_file import FILE, read_interference
-from transferkit.deploy.tally import Tally, add_log, is_log
+from transferkit.cli.detections import Detection, DetectionWriter, Fallback, detections
+from transferkit.cli.predict import Unreadable, choose_format, nothing, on_device, write, written_to
+from transferkit.cli.predictions import Form, image_files
+from transferkit.deploy.interference import FILE, read_interference
+from transferkit.deploy.summary import Tally, add_log, is_log
 from transferkit.errors import FINDINGS, InputError
-from transferkit.formats import number
-from transferkit.memory import enough_memory, fewer_at_once
-from transferkit.model_place import find_model
+from transferkit.runs.model_place import find_model
+from transferkit.system.memory import enough_memory, fewer_at_once
+from transferkit.system.terminal import note, print_json, print_table, progress, say
+from transferkit.words.formats import number
 
 if TYPE_CHECKING:
     from transferkit.deploy.interference import Interference
+    from transferkit.deploy.loaded import LoadedModel
     from transferkit.deploy.summary import Summary
-    from transferkit.loaded import LoadedModel
 
 SHOWN = 20
 
@@ -45,7 +44,7 @@ def detect(
     out: Annotated[Path | None, typer.Option(help="Write to this file; its ending chooses the format.")] = None,
 ) -> None:
     """Predict, and flag images that activate a lingering source class. Unreadable ones are named and skipped."""
-    form = WRITERS[choose_format(json, csv, out)]
+    form = choose_format(json, csv, out)
     _check(paths, summary=summary, answering=fallback is not None or abstain or csv or out is not None)
     if fallback is not None and abstain:
         raise InputError("--fallback and --abstain contradict each other; choose one")
@@ -69,14 +68,10 @@ def _check(paths: Sequence[Path], *, summary: bool, answering: bool) -> None:
 
 
 def _opened(folder: Path) -> LoadedModel:
-    import torch
-
-    from transferkit.loaded import load
-
-    loaded = load(folder)
+    loaded = on_device(folder)
     if not loaded.guarded:
         raise _unguarded(folder)
-    return loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+    return loaded
 
 
 def _unguarded(folder: Path) -> InputError:
@@ -89,7 +84,7 @@ def _unguarded(folder: Path) -> InputError:
 def _write(
     folder: Path,
     paths: list[Path],
-    form: type[Writer],
+    form: Form,
     out: Path | None,
     *,
     top: int,
@@ -100,27 +95,24 @@ def _write(
     loaded, bad, tally = _opened(folder), Unreadable(), Tally()
     other = None if fallback is None else _stand_in(fallback, loaded)
     top = min(top, len(loaded.classes))
-    # rows that appear on the screen are progress enough
-    shown = progress(None, "images") if out is not None or not console.is_terminal else nullcontext(lambda count: None)
-    with destination(out) as file, shown as advance:
-        writer: Writer = form(file, top, loaded.classes, loaded.source_classes)
-        for found in detections(
-            loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad, fallback=other, abstain=abstain
-        ):
-            writer.write(found)
-            for one in found:
-                tally.add(one.flag, one.source_index)
-            advance(len(found))
-        writer.close()
-        if not tally.images:
-            raise nothing(paths, bad.paths)
-    written = f"; written to {out}" if out is not None else ""
-    note(f"{tally.images} images, {tally.flagged} flagged, {len(bad.paths)} unreadable{written}")
+    found = detections(
+        loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad, fallback=other, abstain=abstain
+    )
+    classes = loaded.classes, loaded.source_classes
+    write(_tallied(found, tally), lambda file: DetectionWriter(form, file, top, *classes), out, paths, bad)
+    note(f"{tally.images} images, {tally.flagged} flagged, {len(bad.paths)} unreadable{written_to(out)}")
     return tally
 
 
+def _tallied(found: Iterable[list[Detection]], tally: Tally) -> Iterator[list[Detection]]:
+    for batch in found:
+        for one in batch:
+            tally.add(one.flag, one.source_index if one.source_index >= 0 else None)
+        yield batch
+
+
 def _stand_in(fallback: str, loaded: LoadedModel) -> Fallback:
-    from transferkit.loaded import load
+    from transferkit.deploy.loaded import load
 
     folder = find_model(fallback)
     return Fallback(load(folder).to(loaded.device), loaded.classes, str(folder))
@@ -139,10 +131,9 @@ def _count(folder: Path, paths: list[Path], batch_size: int) -> tuple[Tally, Int
         add_log(tally, path, interference)
     if loaded is not None:
         with progress(None, "images") as advance:
-            for found in detections(loaded, image_files(images), top=1, batch_size=batch_size, bad=bad):
-                for one in found:
-                    tally.add(one.flag, one.source_index)
-                advance(len(found))
+            found = detections(loaded, image_files(images), top=1, batch_size=batch_size, bad=bad)
+            for batch in _tallied(found, tally):
+                advance(len(batch))
     if not tally.images:
         if logs:
             raise InputError(
@@ -170,33 +161,22 @@ def _show(tally: Tally, interference: Interference, json: bool) -> None:
             for one in found.classes[:SHOWN]
         ]
         columns = ["source class", "flagged", "strongest", "of clean images", "p"]
-        table(columns, rows, right=columns[1:])
+        print_table(columns, rows, right=columns[1:])
         if len(found.classes) > SHOWN:
             say(f"… and {len(found.classes) - SHOWN} more; --json has all")
 
 
 def as_json(found: Summary) -> dict[str, Any]:
     """The summary for machines; what is not known is null."""
+    names = ("alpha", "p_value", "p_value_calibrated", "risen")
+    of_class = ("name", "flagged", "images", "calibration", "p_value", "rose")
     return {
         "images": found.images,
         "flagged": found.flagged,
-        "rate": found.rate,
-        "interval": list(found.interval),
-        "alpha": found.alpha,
-        "p_value": found.p_value,
-        "p_value_calibrated": found.p_value_calibrated,
-        "risen": found.risen,
-        "source_classes": [
-            {
-                "name": one.name,
-                "flagged": one.flagged,
-                "images": one.images,
-                "calibration": one.calibration,
-                "p_value": one.p_value,
-                "rose": one.rose,
-            }
-            for one in found.classes
-        ],
+        "rate": found.rate.value,
+        "interval": [found.rate.low, found.rate.high],
+        **{name: getattr(found, name) for name in names},
+        "source_classes": [{name: getattr(one, name) for name in of_class} for one in found.classes],
         "sentences": list(found.sentences),
     }
 

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-from transferkit.cli.predictions import cut, named, read_batches
+from transferkit.cli.predictions import Answer, Form, Writer, cut, named, read_batches, width_of
 from transferkit.errors import InputError
-from transferkit.formats import percent
-from transferkit.report import csv_text, json_text
-from transferkit.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.loaded import LoadedModel
+    from transferkit.deploy.loaded import LoadedModel
 
-ABSTAINED = "–"
+COLUMNS = ("answered_by", "flag", "score", "p_value", "source_class")
 
 
 @dataclass(frozen=True)
-class Detection:
-    """One image: its most probable classes, who said so (None: nobody, it was flagged), and the detector's word."""
+class Detection(Answer):
+    """An answer, who gave it (None: nobody, the image was flagged), and the detector's word."""
 
-    path: Path
-    classes: list[tuple[str, float]]
     answered_by: Literal["model", "fallback"] | None
     flag: bool
     score: float
     p_value: float
-    source_class: str
+    source_class: str | None
     source_index: int
 
 
@@ -92,7 +86,7 @@ def detections(
             for row, answer in zip(flagged, named(others, model.classes, top), strict=True):
                 answers[row], by[row] = answer, "fallback"
         classes = found.source_class.tolist()
-        names = [model.source_classes[index] for index in classes]
+        names = [model.source_classes[index] if index >= 0 else None for index in classes]
         columns = (found.flag.tolist(), found.score.tolist(), found.p_value.tolist(), names, classes)
         yield [Detection(*row) for row in zip(paths, answers, by, *columns, strict=True)]
 
@@ -104,90 +98,26 @@ def _difference(names: set[str], verb: str) -> str:
     return f"{verb} {', '.join(sorted(names)[:3])}{more}; "
 
 
-class TableWriter:
-    """One aligned line per image, written as it comes; the path last."""
+class DetectionWriter(Writer[Detection]):
+    """Answers with answered_by, flag (in CSV 0 or 1), score, p_value and source_class."""
 
-    def __init__(self, file: IO[str], top: int, classes: Sequence[str], source_classes: Sequence[str]) -> None:
-        self._file = file
-        self._width = _width(classes)
-        self._source_width = _width([*source_classes, "source class"])
-        self._top = top
-        ranks = [f"{f'class {rank}' if top > 1 else 'class':{self._width}}        p" for rank in range(1, top + 1)]
-        cells = [*ranks, f"{'flag':8}", " score", "p-value", f"{'source class':{self._source_width}}", "image"]
-        self._heading = "   ".join(cells) + "\n"
+    def __init__(
+        self, form: Form, file: IO[str], top: int, classes: Sequence[str], source_classes: Sequence[str]
+    ) -> None:
+        self._source_width = width_of([*source_classes, "source class"])
+        heads = [f"{'flag':8}", " score", "p-value", f"{'source class':{self._source_width}}"]
+        super().__init__(form, file, top, classes, heads, COLUMNS)
 
-    def write(self, found: Iterable[Detection]) -> None:
-        """Write the lines of a batch."""
-        self._file.write(self._heading)
-        self._heading = ""
-        for one in found:
-            classes = one.classes or [(ABSTAINED, math.nan)] * self._top
-            ranks = [f"{cut(name, self._width):{self._width}}  {_percent(p):>7}" for name, p in classes]
-            answer = {"model": "flag", "fallback": "fallback", None: "abstain"}[one.answered_by] if one.flag else ""
-            seen = [f"{answer:8}", f"{one.score:6.4f}", f"{one.p_value:7.4f}"]
-            name = f"{cut(one.source_class, self._source_width):{self._source_width}}"
-            self._file.write("   ".join([*ranks, *seen, name, one_line(str(one.path))]) + "\n")
-        self._file.flush()
+    def cells(self, one: Detection) -> list[str]:
+        """Flag, score, p-value and source class."""
+        answer = {"model": "flag", "fallback": "fallback", None: "abstain"}[one.answered_by] if one.flag else ""
+        name = f"{cut(one.source_class or '–', self._source_width):{self._source_width}}"
+        return [f"{answer:8}", f"{one.score:6.4f}", f"{one.p_value:7.4f}", name]
 
-    def close(self) -> None:
-        """Nothing is left to write."""
+    def values(self, one: Detection) -> list[Any]:
+        """The same, and who answered."""
+        return [one.answered_by or "", int(one.flag), f"{one.score:.8f}", f"{one.p_value:.6f}", one.source_class or ""]
 
-
-class CsvWriter:
-    """Columns path, class_1, probability_1, …, answered_by, flag (0 or 1), score, p_value, source_class."""
-
-    def __init__(self, file: IO[str], top: int, classes: Sequence[str], source_classes: Sequence[str]) -> None:
-        self._file = file
-        self._top = top
-        answer = [f"{what}_{rank}" for rank in range(1, top + 1) for what in ("class", "probability")]
-        columns = ["path", *answer, "answered_by", "flag", "score", "p_value", "source_class"]
-        self._file.write(csv_text([columns]))
-
-    def write(self, found: Iterable[Detection]) -> None:
-        """Write the lines of a batch."""
-        for one in found:
-            answer = [cell for name, p in one.classes for cell in (name, f"{p:.6f}")] or [""] * (2 * self._top)
-            seen = [one.answered_by or "", int(one.flag), f"{one.score:.8f}", f"{one.p_value:.6f}", one.source_class]
-            self._file.write(csv_text([[one.path, *answer, *seen]]))
-
-    def close(self) -> None:
-        """Nothing is left to write."""
-
-
-class JsonWriter:
-    """One JSON array, an object per line; `predictions` is empty where the model abstained."""
-
-    def __init__(self, file: IO[str], top: int, classes: Sequence[str], source_classes: Sequence[str]) -> None:
-        self._file = file
-        self._before = "[\n"
-
-    def write(self, found: Iterable[Detection]) -> None:
-        """Write the lines of a batch."""
-        for one in found:
-            content = {
-                "path": str(one.path),
-                "predictions": [{"class": name, "probability": p} for name, p in one.classes],
-                "answered_by": one.answered_by,
-                "flag": one.flag,
-                "score": one.score,
-                "p_value": one.p_value,
-                "source_class": one.source_class,
-            }
-            self._file.write(self._before + json_text(content))
-            self._before = ",\n"
-
-    def close(self) -> None:
-        """End the array."""
-        self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
-
-
-Writer = TableWriter | CsvWriter | JsonWriter
-WRITERS: Mapping[str, type[Writer]] = {"table": TableWriter, "csv": CsvWriter, "json": JsonWriter}
-
-
-def _width(names: Iterable[str]) -> int:
-    return min(28, max(len(one_line(name)) for name in names))
-
-
-def _percent(value: float) -> str:
-    return "" if math.isnan(value) else percent(value)
+    def content(self, one: Detection) -> dict[str, Any]:
+        """The same by name."""
+        return {name: getattr(one, name) for name in COLUMNS}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli import doctor_machine as machine
-from transferkit.cli.output import note, print_json, progress, say, table
+from transferkit.cli.plugins import AllowPlugins
 from transferkit.errors import TransferkitError
-from transferkit.formats import number
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
+from transferkit.system.terminal import note, print_json, print_table, progress, say
+from transferkit.words.formats import number
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
@@ -27,6 +28,7 @@ def doctor(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="E.g. stages.target.batch_size=8")
     ] = None,
+    allow_plugins: AllowPlugins = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Look at the machine; with a recipe also validate it, read all its images and train three steps.
@@ -45,7 +47,7 @@ def doctor(
     if recipe is not None:
         from transferkit.recipe import load_recipe
 
-        loaded = load_recipe(recipe, overrides or ())
+        loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)
         facts |= examine(loaded)
         if not json:
             show_recipe(facts)
@@ -73,7 +75,7 @@ def examine(loaded: Loaded) -> dict[str, Any]:
 
 def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
     """What `training.probe.one_step` finds, or the error that it ended in."""
-    from transferkit.training.probe import one_step as train_one_step
+    from transferkit.runs.probe import one_step as train_one_step
 
     try:
         return dict(train_one_step(loaded, stage))
@@ -135,27 +137,23 @@ def _problem(text: str, *, stops: bool = False) -> dict[str, Any]:
 def show_machine(facts: dict[str, Any]) -> None:
     """Print versions, devices, plugins and disk."""
     say("Versions")
-    table(["package", "version"], [[name, found or "not installed"] for name, found in facts["versions"].items()])
-    say()
-    say("Devices")
+    print_table(["package", "version"], [[name, found or "not installed"] for name, found in facts["versions"].items()])
+    say("\nDevices")
     rows = [
         [one["device"], one["name"], _gib(one["free_gib"]), _gib(one["total_gib"]), ", ".join(one["precisions"])]
         for one in facts["devices"]
     ]
-    table(["device", "name", "free", "memory", "precision"], rows, right=["free", "memory"])
-    say()
-    say("Plugins")
+    print_table(["device", "name", "free", "memory", "precision"], rows, right=["free", "memory"])
+    say("\nPlugins")
     for kind, names in facts["plugins"]["installed"].items():
         say(f"{kind}: {', '.join(names)}")
-    say()
-    say(f"Disk: {_gib(facts['disk']['free_gib'])} free in {facts['disk']['folder']}")
+    say(f"\nDisk: {_gib(facts['disk']['free_gib'])} free in {facts['disk']['folder']}")
 
 
 def show_recipe(facts: dict[str, Any]) -> None:
     """Print what the recipe's data and its first step are like."""
     for name, data in facts["data"].items():
-        say()
-        say(f"Data set {name}: {data['checked']} images read")
+        say(f"\nData set {name}: {data['checked']} images read")
         rows = [
             [split, str(sum(counts.values())), str(len(counts)), str(min(counts.values())), str(max(counts.values()))]
             for split, counts in data["counts"].items()
@@ -163,7 +161,7 @@ def show_recipe(facts: dict[str, Any]) -> None:
         ]
         if rows:
             columns = ["split", "images", "classes", "smallest", "largest"]
-            table(columns, rows, right=columns[1:])
+            print_table(columns, rows, right=columns[1:])
         if data["left_out_line"]:
             say(f"  {data['left_out_line']}")
         for bad in data["bad_images"][:LISTED]:
@@ -188,7 +186,9 @@ def _show_step(step: dict[str, Any]) -> None:
         "peak memory": f"{step['peak_memory_mb']:.0f} MB" if step.get("peak_memory_mb") is not None else "–",
         "loss": number(step.get("loss")),
     }
-    table(["", "value"], [[key, value] for key, value in values.items()], right=["value"])
+    if counts := step.get("parameters"):
+        values["parameters that train"] = f"{counts['trained']:,} of {counts['all']:,}"
+    print_table(["", "value"], [[key, value] for key, value in values.items()], right=["value"])
 
 
 def show_problems(found: list[dict[str, Any]]) -> None:

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from transferkit.registry import KINDS, Registry
+from transferkit.plugins.kinds import KINDS
+from transferkit.plugins.registry import Registry
 
 PACKAGES = (
     "transferkit",
@@ -58,7 +59,7 @@ def devices() -> list[dict[str, Any]]:
 
 
 def _cpu() -> dict[str, Any]:
-    import psutil  # type: ignore[import-untyped]  # comes with accelerate
+    import psutil  # comes with accelerate
     import torch
 
     memory = psutil.virtual_memory()

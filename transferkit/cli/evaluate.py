@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.output import note, print_json, progress, say, table
 from transferkit.errors import InputError, Problem
-from transferkit.formats import number, percent
-from transferkit.memory import enough_memory, fewer_at_once
-from transferkit.model_place import find_model
-from transferkit.suggest import did_you_mean
-from transferkit.text import comparable
+from transferkit.runs.model_place import find_model
+from transferkit.system.memory import enough_memory, fewer_at_once
+from transferkit.system.terminal import note, print_json, print_table, progress, say
+from transferkit.words.formats import number, percent
+from transferkit.words.suggest import did_you_mean
+from transferkit.words.text import comparable
 
 NAMED = 8
 
 if TYPE_CHECKING:
-    from transferkit.data.sources import Source
-    from transferkit.model import TransferModel
+    from transferkit.data.contents import Source
+    from transferkit.model.wrapper import TransferModel
     from transferkit.training.evaluation import Evaluation
 
 
@@ -37,7 +37,7 @@ def evaluate(
     """Evaluate a model on a folder: accuracy, loss and recall per class, worst first."""
     folder = find_model(model, stage)
 
-    from transferkit.model_folder import open_model
+    from transferkit.model.folder import open_model
 
     opened, _ = open_model(folder)
     source = open_data(data, split, opened.classes, labels)
@@ -116,14 +116,16 @@ def as_json(found: Evaluation, classes: list[str]) -> dict[str, Any]:
 
     Of more than 1000 classes there is no matrix `confusion` but `confused`: [true, predicted, images] by class number.
     """
-    from transferkit.analysis.run_folder import wilson
+    from transferkit.statistics import share
     from transferkit.training.evaluation import LISTED_CLASSES
 
-    counts = found.counts.tolist()
+    counts, right = found.counts.tolist(), found.true.eq(found.predicted).numpy()
+    top1, of_classes = share(right), share(right, found.true.numpy())
     recalls = zip(classes, found.per_class, counts, strict=True)
     facts: dict[str, Any] = {
         "top1": found.top1,
-        "top1_interval": list(wilson(found.top1, found.images)),
+        "top1_interval": [top1.low, top1.high],
+        "top1_interval_over_classes": [of_classes.low, of_classes.high] if of_classes.known else None,
         "loss": found.loss,
         "images": found.images,
         "classes": len(classes),
@@ -146,14 +148,20 @@ def show(facts: dict[str, Any]) -> None:
     low, high = facts["top1_interval"]
     right = round(facts["top1"] * facts["images"])
     say(f"top-1  {percent(facts['top1'])}  ({right} of {facts['images']} images)")
-    say(f"       95 % interval {percent(low)} to {percent(high)}; guessing gives {percent(facts['chance'])}")
+    say(f"       95 % interval {percent(low)} to {percent(high)} for other images of these classes")
+    if facts["top1_interval_over_classes"] is not None:
+        low, high = facts["top1_interval_over_classes"]
+        say(f"       {percent(low)} to {percent(high)} for other classes, too: images of one class are alike")
+    chance = facts["chance"]
+    told = "" if facts["top1_interval"][0] > chance else ", and this is not distinguishable from it"
+    say(f"       guessing gives {percent(chance)}{told}")
     if "top5" in facts:
         say(f"top-5  {percent(facts['top5'])}")
     say(f"loss   {number(facts['loss'])}")
     say()
     ranked = sorted(facts["per_class"].items(), key=lambda item: (item[1]["recall"], item[0]))
     rows = [[name, str(one["images"]), percent(one["recall"])] for name, one in ranked]
-    table(["class", "images", "recall"], rows, right=["images", "recall"])
+    print_table(["class", "images", "recall"], rows, right=["images", "recall"])
     absent = facts["classes"] - len(ranked)
     if absent:
         note(f"{absent} of the model's {facts['classes']} classes have no image here")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferkit.cli.output import note, print_json, say, working
 from transferkit.errors import InputError
-from transferkit.formats import number
-from transferkit.model_place import find_model
-from transferkit.training.signals import stoppable
+from transferkit.runs.model_place import find_model
+from transferkit.system.signals import stoppable
+from transferkit.system.terminal import note, print_json, say, working
+from transferkit.words.formats import number
 
 if TYPE_CHECKING:
-    from transferkit.deploy.export_record import ExportedFile, ExportRecord, Tensor
+    from transferkit.deploy.export_folder import ExportedFile, ExportRecord, Tensor
 
 
 class Format(StrEnum):
@@ -47,7 +47,7 @@ def export(
     form = None if format is None else format.value
     with working("starting") as step, stoppable("exporting; nothing was written and older exports are as they were"):
         from transferkit.deploy.export import export_model, verify_export
-        from transferkit.deploy.export_record import FOLDER
+        from transferkit.deploy.export_folder import FOLDER
 
         if check:
             record = verify_export(out or folder / FOLDER, form, model_dir=folder, step=step)
@@ -74,20 +74,16 @@ def show(place: Path, record: ExportRecord, entry: ExportedFile) -> None:
     say(f"{place / entry.file}   {entry.bytes / 1e6:.1f} MB{opset}, batches of {entry.batch.min} to {entry.batch.max}")
     say(f"input    {_listed(record.inputs)}")
     say(f"outputs  {_listed(record.outputs)}")
+    count = sum(one[key] for one in entry.parity.batches for key in ("class_ties", "source_class_ties"))
+    ties = f" ({count} near ties left out)" if count else ""  # rows whose classes cannot be compared
     sizes = ", ".join(str(one["batch"]) for one in entry.parity.batches)
     score = "" if entry.parity.score is None else f", score by {number(entry.parity.score, 2)}"
     say(
-        f"agrees   with the model on {entry.parity.rows} images in batches of {sizes}: the same classes{_ties(entry)}, "
+        f"agrees   with the model on {entry.parity.rows} images in batches of {sizes}: the same classes{ties}, "
         f"logits differ by at most {number(entry.parity.logits, 2)}{score}"
     )
     if not entry.batch.enforced:
         say(f"         the file itself takes larger batches too; {place / 'config.pbtxt'} limits them in Triton")
-
-
-def _ties(entry: ExportedFile) -> str:
-    """How many rows were too close to a tie to compare their classes."""
-    count = sum(one[key] for one in entry.parity.batches for key in ("class_ties", "source_class_ties"))
-    return f" ({count} near ties left out)" if count else ""
 
 
 def _listed(tensors: list[Tensor]) -> str:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from transferkit.cli.output import console, print_json, say
-from transferkit.text import printable
+from transferkit.cli.plugins import AllowPlugins
+from transferkit.system.terminal import console, print_json, say
+from transferkit.words.text import printable
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
+    from transferkit.recipe.counting import StepPlan
     from transferkit.recipe.schema import PluginUse, Stage
-    from transferkit.recipe.step_plan import StepPlan
 
 MAX_NAMED_CLASSES = 6
 HEADS = {
@@ -24,7 +25,6 @@ HEADS = {
     "ridge": "a ridge regression on the features of the start",
     "zero": "all zero",
 }
-SCOPES = {"global": "all layers together", "layer": "each layer"}
 Line = tuple[str, str, str]  # key with its indentation, value, origin
 
 
@@ -34,12 +34,13 @@ def plan(
         list[str] | None,
         typer.Argument(help="key=value, +list=item to append, ~key to remove", metavar="[KEY=VALUE]..."),
     ] = None,
+    allow_plugins: AllowPlugins = False,
     json: Annotated[bool, typer.Option("--json", help="machine output on stdout")] = False,
 ) -> None:
     """Show the resolved recipe, the steps of every stage and the plugins in call order; start nothing."""
     from transferkit.recipe import load_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
+    loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)
     if json:
         print_json(as_data(loaded))
     else:
@@ -48,7 +49,7 @@ def plan(
 
 def as_data(loaded: Loaded) -> dict[str, Any]:
     """The whole plan as plain data."""
-    from transferkit.recipe.step_plan import step_plan
+    from transferkit.recipe.counting import step_plan
 
     stages = {}
     for stage in loaded.recipe.stages:
@@ -56,7 +57,8 @@ def as_data(loaded: Loaded) -> dict[str, Any]:
         numbers.pop("stage")
         stages[stage.name] = {**numbers, "plugins": loaded.plugins(stage).order()}
     data = {"recipe": loaded.data(), "origins": dict(loaded.origins), "stages": stages}
-    return data | {"remarks": data_remarks(loaded)}
+    files = {str(file.path): file.sha256 for file in loaded.files}
+    return data | {"remarks": data_remarks(loaded), "plugin_files": files}
 
 
 def data_remarks(loaded: Loaded) -> dict[str, list[str]]:
@@ -75,6 +77,8 @@ def show(loaded: Loaded) -> None:
     for key, value, origin in lines:
         text = printable(f"{key:{keys}}  {value:{values}}  {origin}".rstrip())
         console.print(Text(text, style="dim" if origin == "default" else ""), soft_wrap=True)
+    for file in loaded.files:
+        say(f"plugin file  {file.path}, SHA-256 {file.sha256}")
     for stage in loaded.recipe.stages:
         say()
         for line in stage_lines(loaded, stage):
@@ -82,8 +86,7 @@ def show(loaded: Loaded) -> None:
     for line in (line for lines in data_remarks(loaded).values() for line in lines):
         say(line)
     if loaded.recipe.analyses:
-        say()
-        say("analyses, in order: " + ", ".join(plugin.name for plugin in loaded.analyses()))
+        say("\nanalyses, in order: " + ", ".join(plugin.name for plugin in loaded.analyses()))
 
 
 def recipe_lines(loaded: Loaded) -> Iterator[Line]:
@@ -111,7 +114,8 @@ def _section(data: Mapping[str, Any], prefix: str, depth: int, origins: Mapping[
                 yield f"{indent}  - {label}:", "", ""
                 yield from _section(item, f"{path}.{label}.", depth + 3, origins)
         else:
-            yield f"{indent}{key}", flow(_given(value)), "default" if default else _origin(path, origins)
+            origin = "command line" if origins.get(path, "").startswith("command line") else origins.get(path, "")
+            yield f"{indent}{key}", flow(_given(value)), "default" if default else origin
     if unset:
         yield f"{indent}(not set)", ", ".join(unset), "default"
 
@@ -126,38 +130,52 @@ def _all_default(path: str, origins: Mapping[str, str]) -> bool:
     return all(origin == "default" for origin in below)
 
 
-def _origin(path: str, origins: Mapping[str, str]) -> str:
-    origin = origins.get(path, "")
-    return "command line" if origin.startswith("command line") else origin
-
-
 def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     """The steps of a stage, and which plugin is called when."""
-    from transferkit.recipe.step_plan import step_plan
+    from transferkit.recipe.counting import step_plan
 
     numbers = step_plan(loaded.recipe, stage)
     carried = f" with its {' and '.join(stage.carry_on)}" if stage.carry_on else ""
     yield f"stage {stage.name}: {stage.dataset}, starts from {stage.start}{carried}"
     if stage.head_init != "default":
         yield f"  head         {HEADS[stage.head_init]}"
-    if stage.prune is not None:
-        share, scope = f"{100 * stage.prune.amount:.3g} %", SCOPES[stage.prune.scope]
-        yield f"  pruned       {share} of the backbone's weights, the smallest of {scope}"
+    if trained := _trained(loaded, stage):
+        yield f"  trains       {trained}; `transferkit doctor` counts parameters"
     yield f"  images       {_images(numbers)}"
+    if not stage.trains:
+        also = f", also on {', '.join(stage.evaluate)}" if stage.evaluate else ""
+        yield f"  no training  evaluated before and after each edit{also}"
+        yield from _calls(loaded, stage)
+        return
     if stage.curriculum is not None:
         yield f"  curriculum   {_curriculum(loaded, stage, stage.curriculum)}"
-    yield f"  batch        {_batch(stage, numbers)}"
+    summed = "" if stage.accumulate == 1 else f" x {stage.accumulate} = {numbers.effective_batch}"
+    yield f"  batch        {stage.batch_size} images{summed} per step"
     yield f"  steps        {_steps(stage, numbers)}"
-    often = _every(stage.evaluate_every, numbers.evaluations)
-    yield f"  evaluation   {often}{_early(stage)}{_also(stage)}"
+    often, also = _every(stage.evaluate_every, numbers.evaluations), ", ".join(stage.evaluate)
+    yield f"  evaluation   {often}{_early(stage)}{f'; also on {also}' if also else ''}"
     kept = f"the newest {stage.checkpoints.keep} and the best are kept"
     yield f"  checkpoints  {_every(stage.checkpoints.every, numbers.checkpoints)}; {kept}"
     if stage.keep == "last":
         yield "  model        the weights of the last epoch"
-    plugins = loaded.plugins(stage)
-    for hook, names in plugins.order().items():
+    yield from _calls(loaded, stage)
+
+
+def _calls(loaded: Loaded, stage: Stage) -> Iterator[str]:
+    """Which plugin is called when."""
+    for hook, names in loaded.plugins(stage).order().items():
         if hook != "check":
             yield f"  {hook:12} {' -> '.join(names)}"
+
+
+def _trained(loaded: Loaded, stage: Stage) -> str:
+    """What trains, where an adapter or a preset says so."""
+    if stage.freeze == "bitfit":
+        return "the head and the backbone's biases"
+    declared = {use.instance_name: loaded.registry.get("adapter", use.use).declared for use in stage.adapters}
+    if any(one.freezes for one in declared.values()):
+        return f"the head and what {' and '.join(declared)} added"
+    return f"the whole model, with the layers of {' and '.join(declared)}" if declared else ""
 
 
 def _images(numbers: StepPlan) -> str:
@@ -178,12 +196,6 @@ def _counted(counts: Mapping[str, int]) -> str:
     if len(counts) <= MAX_NAMED_CLASSES:
         return f"{total} ({', '.join(f'{label} {number}' for label, number in counts.items())})"
     return f"{total} ({len(counts)} classes, {min(counts.values())} to {max(counts.values())} each)"
-
-
-def _batch(stage: Stage, numbers: StepPlan) -> str:
-    if stage.accumulate == 1:
-        return f"{stage.batch_size} images per step"
-    return f"{stage.batch_size} images x {stage.accumulate} = {numbers.effective_batch} per step"
 
 
 def _steps(stage: Stage, numbers: StepPlan) -> str:
@@ -215,7 +227,3 @@ def _curriculum(loaded: Loaded, stage: Stage, use: PluginUse) -> str:
     given = {key: value for key, value in use.options.items() if not _all_default(f"{prefix}.{key}", loaded.origins)}
     options = ", ".join(f"{key}: {flow(value)}" for key, value in given.items())
     return f"{use.instance_name} ({options})" if options else use.instance_name
-
-
-def _also(stage: Stage) -> str:
-    return f"; also on {', '.join(stage.evaluate)}" if stage.evaluate else ""

@@ -4,56 +4,60 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from transferkit.contained import contained, told
 from transferkit.errors import InputError
-from transferkit.hooks import refuse_broken
 from transferkit.hookspecs import RunHooks
-from transferkit.registry import Component
+from transferkit.plugins.contained import contained, told
+from transferkit.plugins.hooks import refuse_broken
+from transferkit.plugins.registry import Component, Owner
 
 RANGES = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 CORE_OPTIONS = {
     "regularizer": "weight (needed), name and on belong to every regularizer",
-    "curriculum": "name belongs to every curriculum",
     "corruption": "name and splits belong to every corruption",
     "analyzer": "name, stage, dataset, baseline and every belong to every analyzer",
-    "observer": "name belongs to every observer",
 }
+"""What every plugin of a kind has beside `name`, which all have."""
 
 
-def listed(component: Component, name: str | None = None) -> dict[str, Any]:
-    """One line of the list, under the name that recipes use. A class that cannot be used is a status, not an error."""
-    facts: dict[str, Any] = {
-        "name": name or component.name,
-        "kind": component.kind,
-        "distribution": component.owner.distribution,
-        "version": component.owner.version,
-        "hooks": [],
-        "status": "ok",
+def listed(owner: Owner, name: str, component: Component | None, error: BaseException | None = None) -> dict[str, Any]:
+    """One line of the list, under the name that recipes use: one that cannot be used has a status, and no hooks."""
+    hooks: list[str] = []
+    if component is not None:
+        try:
+            refuse_broken(component)
+            hooks = component.hooks
+        except InputError as broken:
+            error = broken.__cause__ or broken
+    return {
+        "name": name,
+        "kind": None if component is None else component.kind,
+        "distribution": owner.distribution,
+        "version": owner.version,
+        "hooks": hooks,
+        "status": "ok" if error is None else f"failed: {told(error)}",
     }
-    try:
-        refuse_broken(component)
-        facts["hooks"] = component.hooks
-    except InputError as error:
-        facts["status"] = f"failed: {told(error.__cause__ or error)}"
-    return facts
 
 
 def described(component: Component) -> dict[str, Any]:
     """Everything that `plugins show` prints. Raises InputError for a plugin that cannot be used."""
     refuse_broken(component)
     with contained(f"{component} cannot be described"):
-        return listed(component) | {
+        return listed(component.owner, component.name, component) | {
             "module": component.cls.__module__,
             "class": component.cls.__qualname__,
             "doc": inspect.getdoc(component.cls) or "",
             "options": options(component.options.model_json_schema(), defaults(component)),
-            "core_options": CORE_OPTIONS[component.kind],
+            "core_options": CORE_OPTIONS.get(component.kind, f"name belongs to every {component.kind}"),
             "requests": requests(component),
+            "metrics": [asdict(metric) for metric in component.declared.metrics]
+            if component.kind == "analyzer"
+            else [],
             "card": card(component),
         }
 

@@ -9,20 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from transferkit.cli.output import console, err, note, print_json, say, table
 from transferkit.cli.plugin_facts import described, listed
 from transferkit.cli.plugin_template import write_plugin
-from transferkit.contained import told
 from transferkit.errors import InputError, Problem
-from transferkit.names import plain_name
-from transferkit.registry import KINDS, Component, Registry, installed
-from transferkit.suggest import did_you_mean
-from transferkit.text import printable
+from transferkit.plugins.kinds import KINDS
+from transferkit.plugins.registry import Component, Registry, installed
+from transferkit.system.terminal import console, err, note, print_json, print_table, say
+from transferkit.words.names import plain_name
+from transferkit.words.suggest import did_you_mean
+from transferkit.words.text import printable
 
 plugins_app = typer.Typer(help="List installed plugins, show one, or write a new one.", no_args_is_help=False)
 
 KindName = StrEnum("KindName", {kind: kind for kind in KINDS})  # type: ignore[misc]
+REGULARIZER = KindName("regularizer")
 KindOption = Annotated[KindName | None, typer.Option("--kind", help="Only this kind.")]
+AllowPlugins = Annotated[
+    bool, typer.Option("--allow-plugins", help="Let the code of plugin files run that the recipe names.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -53,25 +57,15 @@ def list_plugins(
         note("no plugin failed to load" if failed else "no plugin is installed")
         return
     columns = ["name", "kind", "distribution", "version", "hooks", "status"]
-    table(columns, [[_words(row[column]) for column in columns] for row in rows])
+    print_table(columns, [[_words(row[column]) for column in columns] for row in rows])
 
 
 def facts(registry: Registry, kind: str | None = None, failed: bool = False) -> list[dict[str, Any]]:
     """One entry per component, by kind and name, then one per plugin that failed to load or offers nothing."""
     components = sorted(registry.components.items(), key=lambda item: (KINDS.index(item[0][0]), item[0][1]))
-    rows = [listed(one, name) for (of, name), one in components if kind in (None, of)]
+    rows = [listed(one.owner, name, one) for (of, name), one in components if kind in (None, of)]
     if kind is None:
-        rows += [
-            {
-                "name": failure.owner.plugin,
-                "kind": None,
-                "distribution": failure.owner.distribution,
-                "version": failure.owner.version,
-                "hooks": [],
-                "status": f"failed: {told(failure.error)}",
-            }
-            for failure in registry.failures
-        ]
+        rows += [listed(failure.owner, failure.owner.plugin, None, failure.error) for failure in registry.failures]
     return [row for row in rows if not failed or row["status"] != "ok"]
 
 
@@ -108,16 +102,20 @@ def _print_facts(one: dict[str, Any]) -> None:
     if one["doc"]:
         say()
         say(one["doc"])
-    say()
-    say(f"Options ({one['core_options']})")
+    say(f"\nOptions ({one['core_options']})")
     if one["options"]:
         columns = ["option", "type", "default", "range", "description"]
-        table(columns, [_option(option) for option in one["options"]])
+        print_table(columns, [_option(option) for option in one["options"]])
     else:
         say("none of its own")
-    say()
-    say("Hooks and what they ask for")
-    table(["hook", "arguments"], [[hook, ", ".join(names) or "nothing"] for hook, names in one["requests"].items()])
+    say("\nHooks and what they ask for")
+    print_table(
+        ["hook", "arguments"], [[hook, ", ".join(names) or "nothing"] for hook, names in one["requests"].items()]
+    )
+    if one["metrics"]:
+        say("\nMetrics")
+        columns = ["metric", "what it is", "unit", "more is", "interval", "answers"]
+        print_table(columns, [_metric(metric) for metric in one["metrics"]])
     if one["card"]:
         say()
         _print_card(one["card"])
@@ -126,6 +124,12 @@ def _print_facts(one: dict[str, Any]) -> None:
 def _option(option: dict[str, Any]) -> list[str]:
     default = json_module.dumps(option["default"]) if "default" in option else "needed" if option["required"] else ""
     return [option["name"], option["type"], default, option["range"], option["description"]]
+
+
+def _metric(metric: dict[str, Any]) -> list[str]:
+    named = metric["name"] if metric["name"] != metric["key"] else ""
+    interval = "yes" if metric["interval"] else "no"
+    return [metric["key"], named, metric["unit"], metric["more"], interval, metric["answers"]]
 
 
 def _print_card(text: str) -> None:
@@ -153,13 +157,14 @@ def schema(
 @plugins_app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Small letters, digits, underscores.", show_default=False)],
+    kind: Annotated[KindName, typer.Option("--kind", help="What it is.")] = REGULARIZER,
     out: Annotated[Path | None, typer.Option(help="The new folder; default: ./transferkit-NAME.")] = None,
 ) -> None:
-    """Write a complete plugin package: a penalty, its registration, its card and a test."""
+    """Write a complete plugin package of any kind: the plugin, its registration, its card, a recipe and a test."""
     known = installed().find(name.replace("-", "_"))
     if known:
         raise InputError(f'the name "{name}" is taken by a {known[0].kind} of {known[0].owner}; choose another')
-    folder = write_plugin(name, out)
+    folder = write_plugin(name, out, next(one for one in KINDS if one == kind.value))
     say(str(folder))
     err.print("Next:", soft_wrap=True)
     note(f"  pip install -e {folder}")

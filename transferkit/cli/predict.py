@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from transferkit.atomic import aside, remove_leftovers
-from transferkit.cli.output import console, note, progress
-from transferkit.cli.predictions import WRITERS, Writer, answers, image_files
+from transferkit.cli.predictions import Form, One, Writer, answers, image_files
 from transferkit.errors import InputError
-from transferkit.memory import enough_memory, fewer_at_once
-from transferkit.model_place import find_model
-from transferkit.training.signals import stoppable
+from transferkit.runs.model_place import find_model
+from transferkit.system.atomic import aside, remove_leftovers
+from transferkit.system.memory import enough_memory, fewer_at_once
+from transferkit.system.signals import stoppable
+from transferkit.system.terminal import console, note, progress
+
+if TYPE_CHECKING:
+    from transferkit.deploy.loaded import LoadedModel
 
 
 def predict(
@@ -30,35 +33,56 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Write to this file; its ending chooses the format.")] = None,
 ) -> None:
     """Predict the classes of images. Unreadable ones are named and skipped."""
-    form = WRITERS[choose_format(json, csv, out)]
-    folder = find_model(model, stage)
+    form = choose_format(json, csv, out)
+    loaded, bad = on_device(find_model(model, stage)), Unreadable()
+    top = min(top, len(loaded.classes))
+    found = answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad)
+    with enough_memory(fewer_at_once("--batch-size", batch_size)):
+        done = write(found, lambda file: Writer(form, file, top, loaded.classes), out, paths, bad)
+    if bad.paths or out is not None:
+        note(f"{done} images predicted, {len(bad.paths)} unreadable{written_to(out)}")
 
+
+def on_device(folder: Path) -> LoadedModel:
+    """The model of a folder, on a GPU if there is one."""
     import torch
 
-    from transferkit.loaded import load
+    from transferkit.deploy.loaded import load
 
-    loaded = load(folder)
-    loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-    bad = Unreadable()
-    top = min(top, len(loaded.classes))
+    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def write(
+    batches: Iterable[list[One]],
+    writer_of: Callable[[IO[str]], Writer[One]],
+    out: Path | None,
+    paths: Sequence[Path],
+    bad: Unreadable,
+) -> int:
+    """Write what was found in each batch of these paths; returns of how many images. Raises InputError for none."""
     done = 0
     # rows that appear on the screen are progress enough
     shown = progress(None, "images") if out is not None or not console.is_terminal else nullcontext(lambda count: None)
-    with enough_memory(fewer_at_once("--batch-size", batch_size)), destination(out) as file, shown as advance:
-        writer: Writer = form(file, top, loaded.classes)
-        for found in answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad):
+    with destination(out) as file, shown as advance:
+        writer = writer_of(file)
+        for found in batches:
             writer.write(found)
             done += len(found)
             advance(len(found))
+            if getattr(file, "lost", False):  # who reads the pipe has enough
+                break
         writer.close()
         if not done:
             raise nothing(paths, bad.paths)
-    if bad.paths or out is not None:
-        written = f"; written to {out}" if out is not None else ""
-        note(f"{done} images predicted, {len(bad.paths)} unreadable{written}")
+    return done
 
 
-def choose_format(json: bool, csv: bool, out: Path | None) -> Literal["json", "csv", "table"]:
+def written_to(out: Path | None) -> str:
+    """The end of a sentence."""
+    return f"; written to {out}" if out is not None else ""
+
+
+def choose_format(json: bool, csv: bool, out: Path | None) -> Form:
     """The format that was asked for, else that of the file's ending, else a table. Raises InputError for two."""
     if json and csv:
         raise InputError("--json and --csv contradict each other; choose one")
@@ -80,7 +104,7 @@ class Unreadable:
         note(f"cannot read {path}: {reason}")
 
 
-def nothing(paths: list[Path], bad: list[Path]) -> InputError:
+def nothing(paths: Sequence[Path], bad: Sequence[Path]) -> InputError:
     """Why there is no prediction at all."""
     listed = ", ".join(str(path) for path in paths)
     return InputError(f"none of the {len(bad)} images could be read" if bad else f"there are no images in {listed}")

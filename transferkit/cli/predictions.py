@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from transferkit.formats import percent
 from transferkit.report import csv_text, json_text
-from transferkit.text import one_line
+from transferkit.words.formats import percent
+from transferkit.words.text import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.loaded import LoadedModel
+    from transferkit.deploy.loaded import LoadedModel
+
+
+ABSTAINED = "–"
+Form = Literal["table", "csv", "json"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,9 @@ class Answer:
 
     path: Path
     classes: list[tuple[str, float]]
+
+
+One = TypeVar("One", bound=Answer)
 
 
 def image_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -40,7 +48,8 @@ def answers(
 ) -> Iterator[list[Answer]]:
     """The answers for each batch of files; unreadable ones go to `bad(path, reason)`."""
     for paths, images in read_batches(model, files, batch_size=batch_size, bad=bad):
-        yield [Answer(path, best) for path, best in zip(paths, best_classes(model, images, top), strict=True)]
+        best = named(model(images).probabilities, model.classes, top)
+        yield [Answer(path, classes) for path, classes in zip(paths, best, strict=True)]
 
 
 def read_batches(
@@ -88,11 +97,6 @@ def _read(model: LoadedModel, path: Path, fits: Callable[[tuple[int, int]], None
         return error.reason
 
 
-def best_classes(model: LoadedModel, images: Tensor, top: int) -> list[list[tuple[str, float]]]:
-    """For each image its most probable classes, best first."""
-    return named(model(images).probabilities, model.classes, top)
-
-
 def named(probabilities: Tensor, classes: Sequence[str], top: int) -> list[list[tuple[str, float]]]:
     """(n, K) -> for each row its most probable classes with their probability, best first."""
     best = probabilities.topk(min(top, len(classes)), dim=1)
@@ -102,67 +106,74 @@ def named(probabilities: Tensor, classes: Sequence[str], top: int) -> list[list[
     ]
 
 
-class TableWriter:
-    """One aligned line per image, written as it comes: classes first, the path last."""
+class Writer(Generic[One]):
+    """Answers, written as they come: aligned lines, CSV, or one JSON array with an object per line.
 
-    def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
-        self._file = file
-        self._width = min(28, max(len(one_line(name)) for name in classes))
-        heads = [f"{f'class {rank}' if top > 1 else 'class':{self._width}}        p" for rank in range(1, top + 1)]
-        self._heading = "   ".join([*heads, "image"]) + "\n"
+    A line of the table has the classes first and the path last. The columns of CSV are path, class_1, probability_1,
+    class_2, …; the objects {"path": …, "predictions": [{"class": …, "probability": …}]}, empty where the model
+    abstained. `heads` and `columns` name what `cells`, `values` and `content` add.
+    """
 
-    def write(self, found: Iterable[Answer]) -> None:
+    def __init__(
+        self,
+        form: Form,
+        file: IO[str],
+        top: int,
+        classes: Sequence[str],
+        heads: Sequence[str] = (),
+        columns: Sequence[str] = (),
+    ) -> None:
+        self._file, self._top, self._width = file, top, width_of(classes)
+        ranks = range(1, top + 1)
+        named = [f"{f'class {rank}' if top > 1 else 'class':{self._width}}        p" for rank in ranks]
+        answer = [f"{what}_{rank}" for rank in ranks for what in ("class", "probability")]
+        self._before = "[\n" if form == "json" else "   ".join([*named, *heads, "image"]) + "\n"
+        self._text = {"table": self._line, "csv": self._row, "json": self._object}[form]
+        self._ends = {"[\n": "[]\n", ",\n": "\n]\n"} if form == "json" else {}
+        if form == "csv":
+            file.write(csv_text([["path", *answer, *columns]]))
+
+    def cells(self, one: One) -> list[str]:
+        """What a line of the table has between the classes and the path."""
+        return []
+
+    def values(self, one: One) -> list[Any]:
+        """What a row of CSV has after the classes."""
+        return []
+
+    def content(self, one: One) -> dict[str, Any]:
+        """What a JSON object has beside the classes."""
+        return {}
+
+    def write(self, found: Iterable[One]) -> None:
         """Write the answers of a batch."""
-        self._file.write(self._heading)
-        self._heading = ""
-        for one in found:
-            cells = [f"{cut(name, self._width):{self._width}}  {percent(p):>7}" for name, p in one.classes]
-            self._file.write("   ".join([*cells, one_line(str(one.path))]) + "\n")
+        self._file.write("".join(map(self._text, found)))
         self._file.flush()
 
     def close(self) -> None:
-        """Nothing is left to write."""
-
-
-class CsvWriter:
-    """Columns path, class_1, probability_1, class_2, …"""
-
-    def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
-        self._file = file
-        ranks = range(1, top + 1)
-        columns = ["path", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))]
-        self._file.write(csv_text([columns]))
-
-    def write(self, found: Iterable[Answer]) -> None:
-        """Write the answers of a batch."""
-        rows = ([one.path, *(cell for name, p in one.classes for cell in (name, f"{p:.6f}"))] for one in found)
-        self._file.write(csv_text(rows))
-
-    def close(self) -> None:
-        """Nothing is left to write."""
-
-
-class JsonWriter:
-    """One JSON array, an object per line: {"path": …, "predictions": [{"class": …, "probability": …}]}."""
-
-    def __init__(self, file: IO[str], top: int, classes: Sequence[str]) -> None:
-        self._file = file
-        self._before = "[\n"
-
-    def write(self, found: Iterable[Answer]) -> None:
-        """Write the answers of a batch."""
-        for one in found:
-            predictions = [{"class": name, "probability": p} for name, p in one.classes]
-            self._file.write(self._before + json_text({"path": str(one.path), "predictions": predictions}))
-            self._before = ",\n"
-
-    def close(self) -> None:
         """End the array."""
-        self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
+        self._file.write(self._ends.get(self._before, ""))
+
+    def _line(self, one: One) -> str:
+        heading, self._before = self._before, ""
+        classes = one.classes or [(ABSTAINED, math.nan)] * self._top
+        shown = [(cut(name, self._width), "" if math.isnan(p) else percent(p)) for name, p in classes]
+        ranks = [f"{name:{self._width}}  {p:>7}" for name, p in shown]
+        return heading + "   ".join([*ranks, *self.cells(one), one_line(str(one.path))]) + "\n"
+
+    def _row(self, one: One) -> str:
+        answer = [cell for name, p in one.classes for cell in (name, f"{p:.6f}")] or [""] * (2 * self._top)
+        return csv_text([[one.path, *answer, *self.values(one)]])
+
+    def _object(self, one: One) -> str:
+        before, self._before = self._before, ",\n"
+        predictions = [{"class": name, "probability": p} for name, p in one.classes]
+        return before + json_text({"path": str(one.path), "predictions": predictions, **self.content(one)})
 
 
-Writer = TableWriter | CsvWriter | JsonWriter
-WRITERS: Mapping[str, type[Writer]] = {"table": TableWriter, "csv": CsvWriter, "json": JsonWriter}
+def width_of(names: Iterable[str]) -> int:
+    """Of a column that holds one of these."""
+    return min(28, max(len(one_line(name)) for name in names))
 
 
 def cut(text: str, width: int) -> str:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.audit import present_audit
-from transferkit.cli.output import answers_only
+from transferkit.cli.plugins import AllowPlugins
 from transferkit.cli.summary import present
+from transferkit.system.terminal import answers_only
 
 
 def resume(
@@ -26,6 +27,7 @@ def resume(
         int | None, typer.Option(min=1, help="Train a finished stage on, to so many epochs in all.")
     ] = None,
     stage: Annotated[str | None, typer.Option(help="Which stage --epochs is about; default: the last.")] = None,
+    allow_plugins: AllowPlugins = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
@@ -33,9 +35,9 @@ def resume(
 
     What is not as the run left it (recipe, data, versions, machine, records) is named and refused, unless accepted.
     """
-    from transferkit.analysis.audit import AuditResult
-    from transferkit.analysis.audit_record import is_audit
-    from transferkit.folder import RunFolder
+    from transferkit.analysis.audit_request import is_audit
+    from transferkit.api import AuditResult
+    from transferkit.runs.folder import RunFolder
 
     if not is_audit(run_dir):
         RunFolder.open(run_dir)  # before torch is imported
@@ -43,7 +45,10 @@ def resume(
     from transferkit.api import go_on
 
     with answers_only():
-        result = go_on(run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet)
+        result = go_on(
+            run_dir, overrides or (), accept=accept or (), epochs=epochs, stage=stage, quiet=quiet,
+            allow_plugins=allow_plugins,
+        )  # fmt: skip
     if isinstance(result, AuditResult):
         present_audit(result, json)
     else:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.output import answers_only
+from transferkit.cli.plugins import AllowPlugins
 from transferkit.cli.summary import present
+from transferkit.system.terminal import answers_only
 
 
 def run(
@@ -20,13 +21,14 @@ def run(
     stages: Annotated[
         list[str] | None, typer.Option("--stages", help="Run this stage and those it starts from (repeatable).")
     ] = None,
+    allow_plugins: AllowPlugins = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
     """Run a recipe: its stages, then its analyses, then the report."""
     from transferkit.recipe import load_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
+    loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)
 
     from transferkit.api import execute
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.output import note, print_json
 from transferkit.errors import InputError, StorageError
-from transferkit.registry import installed
+from transferkit.plugins.registry import installed
 from transferkit.report import write_json
+from transferkit.system.terminal import note, print_json
 
 
 def schema(

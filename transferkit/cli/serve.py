@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.output import note
 from transferkit.errors import InputError, TransferkitError
-from transferkit.memory import enough_memory
-from transferkit.model_place import find_model
+from transferkit.runs.model_place import find_model
 from transferkit.serving.settings import MIB, Settings, read_api_key
+from transferkit.system.memory import enough_memory
+from transferkit.system.terminal import note
 
 NEEDS = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -65,7 +65,7 @@ def serve(
 
     from transferkit.serving import server
     from transferkit.serving.app import create_app
-    from transferkit.serving.start import open_service
+    from transferkit.serving.service import open_service
 
     with enough_memory(lambda: "out of memory before the first request: try --device cpu, or fewer --workers"):
         service = open_service(folder, settings, note)

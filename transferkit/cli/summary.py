@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.atomic import read_json
-from transferkit.cli.output import print_json, say, speaks, table
-from transferkit.cli.seeds_summary import over_seeds_lines
 from transferkit.errors import InputError
-from transferkit.formats import duration, epoch_of, mean_of, percent
+from transferkit.report import Metric
+from transferkit.runs.record import declared_in, ends_of, of
+from transferkit.system.atomic import read_json
+from transferkit.system.terminal import print_json, print_table, say, speaks
+from transferkit.words.formats import duration, epoch_of, interval, mean_of, percent, plus_minus
 
 if TYPE_CHECKING:
     from transferkit.api import RunResult
+
+LINES = 8  # of an analysis over seeds
 
 
 def present(result: RunResult, *, as_json: bool, quiet: bool) -> None:
@@ -38,10 +41,13 @@ def show_result(result: RunResult) -> None:
         columns = ["stage", "best loss", "epoch", "last loss", "val rows", "time"]
         rows = [[*row[:5], row[6]] for row in rows]
     say()
-    table(columns, rows, right=columns[1:])
+    print_table(columns, rows, right=columns[1:])
     for name, entry in result.stages.items():
         for warning in entry["warnings"]:
             say(f"{name}: {warning}")
+        for edit in entry.get("edits") or ():
+            for text in edit["notes"]:
+                say(f"\n{name}, {edit['name']}: {text}")
     for name, verdict in _verdicts(result):
         say(f"\n{name}: {verdict}")
     if result.content.get("repeats"):
@@ -98,3 +104,33 @@ def _row(name: str, entry: dict[str, Any], metric: str) -> list[str]:
         percent(1 / max(len(entry["classes"]), 1)),
         duration(entry["seconds"]),
     ]
+
+
+def over_seeds_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A block per analysis of a repeated run's result.json: the first metrics that its analyzer declares.
+
+    Those that no seed measured and the ends of the analyzer's intervals, which are over images, are left out.
+    """
+    repeats = result.get("repeats") or []
+    for name, metrics in (result.get("metrics") or {}).items():
+        reports = (Path(repeat["run_dir"]) / "analyses" / name / "report.json" for repeat in repeats)
+        known = declared_in(reports)
+        measured = {key for key in metrics if metrics[key]["n"]} - ends_of(known)
+        keys = [key for key in known if key in metrics] or list(metrics)
+        shown = [of(known, key) for key in keys if key in measured][:LINES]
+        yield f"{name} over {len(repeats)} seeds: mean ± sd (95 % interval of the mean over seeds)"
+        if not shown:
+            yield "  nothing could be measured; the reports of the seeds say why"
+            continue
+        width = max(len(metric.name) for metric in shown)
+        for metric in shown:
+            yield f"  {metric.name:{width}}  {_value(metric, metrics[metric.key], len(repeats))}"
+        if len(shown) < len(metrics):
+            yield f"  {len(metrics) - len(shown)} more in report.html"
+
+
+def _value(metric: Metric, one: Mapping[str, Any], seeds: int) -> str:
+    measured = plus_minus(one["mean"], one["sd"], metric.unit)
+    if one["low"] is not None:
+        measured += f" ({interval(one['low'], one['high'], one['sd'], metric.unit)})"
+    return measured if one["n"] == seeds else f"{measured}, {one['n']} of {seeds} seeds"

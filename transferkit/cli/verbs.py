@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 
 import typer
 from typer.main import get_command_name, get_group
 
-from transferkit.contained import contained
 from transferkit.errors import InputError
-from transferkit.registry import Failure, Owner, Registry
+from transferkit.plugins.contained import contained
+from transferkit.plugins.registry import Failure, Owner, Registry
+from transferkit.system.signals import TO_STOP
+from transferkit.words.suggest import closest
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -19,6 +22,22 @@ def verbs_of(app: typer.Typer) -> set[str]:
     """The names of its verbs and groups of verbs."""
     named = {one.name or get_command_name(one.callback.__name__) for one in app.registered_commands if one.callback}
     return named | {str(one.name) for one in app.registered_groups}
+
+
+def usage_hint(message: str, verbs: Set[str]) -> str | None:
+    """What was probably meant by an unknown verb, or by an option that is a key of recipes: `--epochs 3`."""
+    if found := re.search(r"No such command '(.*)'", message):
+        match = closest(found[1], verbs)
+        return f'Did you mean "{match}"?' if match else None
+    if found := re.search(r"No such option:? '?--([\w-]+)", message):
+        from transferkit.recipe.schema import Recipe, Stage
+
+        key = found[1].replace("-", "_")
+        for match in (key, closest(key, [*Stage.model_fields, *Recipe.model_fields])):
+            for section, place in ((Stage, "stages.NAME."), (Recipe, "")):
+                if match in section.model_fields:
+                    return f"Values of a recipe are given as key=value: {place}{match}=…"
+    return None
 
 
 def add_verbs(app: typer.Typer, registry: Registry, built_in: Set[str]) -> None:
@@ -52,7 +71,7 @@ def _recorded(registry: Registry, owner: Owner) -> Iterator[None]:
     try:
         with contained():
             yield
-    except KeyboardInterrupt:
+    except TO_STOP:
         raise
     except BaseException as error:  # whatever a stranger's function raises must not stop the command line
         registry.failures.append(Failure(owner, error))

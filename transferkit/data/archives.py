@@ -6,7 +6,7 @@ import functools
 import os
 import posixpath
 import tarfile
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -89,12 +89,8 @@ class Archive:
 
     def real(self, path: str) -> str:
         """The path without links."""
-        resolved = self._resolved(path)
+        resolved = self.same(path)
         return path if resolved is None else resolved
-
-    def same(self, path: str) -> Hashable:
-        """The path without links, of what is there."""
-        return self._resolved(path)
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None for a link to nothing."""
@@ -106,11 +102,11 @@ class Archive:
         return self.member(path).read()
 
     def _find(self, path: str) -> _Folder | Member | None:
-        resolved = self._resolved(path)
+        resolved = self.same(path)
         found = None if resolved is None else _at(self.top, resolved.split("/") if resolved else [])
         return None if isinstance(found, _Link) else found
 
-    def _resolved(self, path: str) -> str | None:
+    def same(self, path: str) -> str | None:
         """The path with every link replaced by what it leads to; None when that is nothing or never ends."""
         parts, here, followed = path.split("/")[::-1] if path else [], "", 0
         while parts:
@@ -139,18 +135,14 @@ def open_archive(path: Path) -> Archive:
     """The index of a tar file, or of a folder of them. Raises InputError for what is none, packed or cut short."""
     if not path.exists():
         raise InputError(f"the tar file {path} does not exist")
-    files = _tar_files(path) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        inner = [one for one in sorted(path.iterdir()) if one.is_dir() and not is_hidden(one.name)]
+        files = [one for place in (path, *inner) for one in sorted(place.glob("*.tar")) if not is_hidden(one.name)]
     if not files:
         raise InputError(f"{path} has no .tar files in it")
     stamps = [(status.st_size, status.st_mtime_ns) for status in map(os.stat, files)]
     return _indexed(str(path), tuple(map(str, files)), tuple(stamps))
-
-
-def _tar_files(folder: Path) -> list[Path]:
-    """The tar files in a folder and in its sub-folders."""
-    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not is_hidden(path.name)]
-    places = [folder, *inner]
-    return [path for place in places for path in sorted(place.glob("*.tar")) if not is_hidden(path.name)]
 
 
 @functools.lru_cache(maxsize=8)
@@ -188,9 +180,8 @@ def _read_file(archive: Archive, path: str) -> _Folder:
             start = file.read(6)
             packed = next((name for magic, name in PACKED.items() if start.startswith(magic)), None)
             if packed is not None:
-                raise InputError(
-                    f"{path} is packed with {packed}; images are read from plain .tar files: unpack it first"
-                )
+                what = "images are read from plain .tar files: unpack it first"
+                raise InputError(f"{path} is packed with {packed}; {what}")
             _read_members(archive, top, file, os.path.basename(path), 0, os.path.getsize(path))
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a .tar of class folders with images ({error})") from None

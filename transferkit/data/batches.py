@@ -15,7 +15,7 @@ from transferkit.data.feed import Batch, Feed, Request
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.shares import images_due
 from transferkit.errors import InputError
-from transferkit.suggest import did_you_mean
+from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
@@ -61,16 +61,14 @@ class TrainLoader:
         self.total_epochs = total_epochs
         size = len(self.streams[TARGET])
         if min(batch_size, size) < world:
-            raise InputError(
-                f"{world} processes need at least as many images per batch; there are {min(batch_size, size)}"
-            )
+            needed = f"{world} processes need at least as many images per batch"
+            raise InputError(f"{needed}; there are {min(batch_size, size)}")
         self._partners = dict(partners or {})
         self.mixed = [name for name in self.streams if name not in self._partners]
         if len(self.mixed) > 1 and mix is None:
             raise InputError(f"the streams {', '.join(self.streams)} need a curriculum that says how to mix them")
-        self._mix = mix if len(self.mixed) > 1 else None
         self._probabilities = None if weights is None else _probabilities(weights, size)
-        self._plan = _Plan(self, mix) if self._mix is not None and mix is not None else None
+        self._plan = _Plan(self, mix) if mix is not None and len(self.mixed) > 1 else None
         self._order = lru_cache(maxsize=4 * len(self.streams))(self._draw_order)
         self.feed = Feed(self.streams, workers, pin_memory, persistent)
         self.steps_per_epoch = math.ceil(size / batch_size)
@@ -111,17 +109,18 @@ class TrainLoader:
 
     def _requests(self, epoch: int, start: int) -> Iterator[Request]:
         for number in range(start, self.steps_per_epoch):
-            picks = self._single(epoch, number) if self._plan is None else self._mixed(epoch, number)
+            if self._plan is None:
+                picks = self._single(epoch, number)
+            else:
+                spans = self._plan.positions(epoch * self.steps_per_epoch + number)
+                picks = {name: self._cycled(name, *span) for name, span in spans.items() if span[1] > span[0]}
             totals = {name: len(indices) for name, (indices, _) in picks.items()}
             everywhere = totals | dict.fromkeys(self._partners, totals.get(TARGET, 0))
-            yield Request(self._with_partners(shard(picks, self.rank, self.world)), sum(totals.values()), everywhere)
-
-    def _with_partners(self, picks: dict[str, Picks]) -> dict[str, Picks]:
-        """A process's part of the batch, and for each of its target images the partners."""
-        if not self._partners or TARGET not in picks:
-            return picks
-        indices, keys = picks[TARGET]
-        return picks | {name: (partner(indices, keys), keys) for name, partner in self._partners.items()}
+            mine = shard(picks, self.rank, self.world)
+            if TARGET in mine:
+                indices, keys = mine[TARGET]
+                mine |= {name: (partner(indices, keys), keys) for name, partner in self._partners.items()}
+            yield Request(mine, sum(totals.values()), everywhere)
 
     def _single(self, epoch: int, number: int) -> dict[str, Picks]:
         indices, keys = self._order(TARGET, epoch)
@@ -129,11 +128,6 @@ class TrainLoader:
         last = number == self.steps_per_epoch - 1
         part = slice(begin, None if last else begin + self.batch_size)
         return {TARGET: (indices[part], keys[part])}
-
-    def _mixed(self, epoch: int, number: int) -> dict[str, Picks]:
-        assert self._plan is not None
-        positions = self._plan.positions(epoch * self.steps_per_epoch + number)
-        return {name: self._cycled(name, begin, end) for name, (begin, end) in positions.items() if end > begin}
 
     def _cycled(self, name: str, begin: int, end: int) -> Picks:
         """Positions begin … end-1 of the endless sequence of a stream's orders."""
@@ -224,11 +218,8 @@ def shard(picks: Mapping[str, Picks], rank: int, world: int) -> dict[str, Picks]
 def _lone(counts: Mapping[str, int], world: int) -> str | None:
     """The stream of which some process gets a single image."""
     picks = {name: (np.arange(count), np.arange(count)) for name, count in counts.items()}
-    for rank in range(world):
-        for name, (indices, _) in shard(picks, rank, world).items():
-            if len(indices) == 1:
-                return name
-    return None
+    parts = (shard(picks, rank, world) for rank in range(world))
+    return next((name for part in parts for name, (indices, _) in part.items() if len(indices) == 1), None)
 
 
 class _Plan:
@@ -239,20 +230,15 @@ class _Plan:
         self.mix = mix
         self._streams = loader.mixed
         self._others = [name for name in self._streams if name != TARGET]
-        self._ends: list[dict[str, int]] = []
+        self._ends = [dict.fromkeys(self._streams, 0)]
         self._owed = dict.fromkeys(self._others, 0)
 
     def positions(self, step: int) -> dict[str, tuple[int, int]]:
         """{stream: (begin, end)} of that step, counted over all earlier steps."""
-        while len(self._ends) <= step:
-            self._extend(len(self._ends))
-        before = self._ends[step - 1] if step else dict.fromkeys(self._streams, 0)
-        return {name: (before[name], end) for name, end in self._ends[step].items()}
-
-    def _extend(self, step: int) -> None:
-        counts = self._counts(step)
-        before = self._ends[-1] if self._ends else dict.fromkeys(self._streams, 0)
-        self._ends.append({name: before[name] + counts[name] for name in self._streams})
+        while len(self._ends) <= step + 1:
+            counts = self._counts(len(self._ends) - 1)
+            self._ends.append({name: end + counts[name] for name, end in self._ends[-1].items()})
+        return {name: (begin, self._ends[step + 1][name]) for name, begin in self._ends[step].items()}
 
     def _counts(self, step: int) -> dict[str, int]:
         """Images per stream: over many steps the mean is share * batch_size, whatever the share."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -31,9 +32,7 @@ def samples_digest(samples: Samples) -> str:
         digest.update(samples.source.fingerprint().encode())
         digest.update(np.ascontiguousarray(samples.chosen, dtype="<i8").tobytes())
     else:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for one in pool.map(_file, files):
-                digest.update(one)
+        _feed(digest, files)
     if samples.corruptions:
         digest.update(samples.fingerprint().encode())
     return digest.hexdigest()
@@ -69,10 +68,9 @@ def _files(samples: Samples) -> list[str] | None:
 
 
 def _size(file: str) -> int:
-    try:
+    with suppress(OSError):  # reading the image says why
         return os.stat(file).st_size
-    except OSError:
-        return -1  # reading the image says why
+    return -1
 
 
 def _texts(texts: Any) -> str:
@@ -86,9 +84,7 @@ def _sampled(files: Sequence[str], sizes: Sequence[int]) -> str:
     order = numpy_rng("summary", len(files)).permutation(len(files))
     within = np.cumsum(np.asarray(sizes, dtype=np.int64)[order]) <= SAMPLED_BYTES
     digest = blake2b(digest_size=16)
-    with ThreadPoolExecutor(THREADS) as pool:
-        for one in pool.map(_file, [files[index] for index in order[within]]):
-            digest.update(one)
+    _feed(digest, [files[index] for index in order[within]])
     return digest.hexdigest()
 
 
@@ -99,6 +95,12 @@ def _decoded(samples: Samples) -> str:
     for index in chosen.tolist():
         digest.update(samples.source.image(int(samples.chosen[index])).tobytes())
     return digest.hexdigest()
+
+
+def _feed(digest: blake2b, files: Sequence[str]) -> None:
+    with ThreadPoolExecutor(THREADS) as pool:
+        for one in pool.map(_file, files):
+            digest.update(one)
 
 
 def _file(path: str) -> bytes:

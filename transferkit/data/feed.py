@@ -66,7 +66,7 @@ class Feed:
     def __init__(
         self, streams: Mapping[str, Samples], workers: int = 0, pin_memory: bool = False, persistent: bool = True
     ) -> None:
-        self.waiting: Callable[[], None] = _go_on
+        self.waiting: Callable[[], None] = lambda: None
         """Called again and again while a batch is waited for. What it raises ends the wait."""
         self._streams = dict(streams)
         self._count, self._pin_memory, self._persistent = workers, pin_memory, persistent
@@ -87,12 +87,11 @@ class Feed:
         self._workers, self._asked = [], deque()
 
     def _here(self, request: Request) -> Batch:
-        def each(_: int) -> None:
-            self.waiting()
-
         random = any(self._streams[name].random for name in request.picks)
+        read = {}
         with preserved() if random else nullcontext():
-            read = {name: self._streams[name].read(*picked, each=each) for name, picked in request.picks.items()}
+            for name, picked in request.picks.items():
+                read[name] = self._streams[name].read(*picked, each=lambda _: self.waiting())
         return self._batch(request, read, shared=False)
 
     def _from_workers(self, requests: Iterator[Request]) -> Iterator[Batch]:
@@ -127,9 +126,8 @@ class Feed:
                 self._workers.append(Worker(self._streams, PIECES))
         except OSError as error:
             self.close()
-            raise TransferkitError(
-                f"{self._count} data worker processes could not be started ({error}): try fewer, or workers=0"
-            ) from None
+            what = f"{self._count} data worker processes could not be started ({error})"
+            raise TransferkitError(f"{what}: try fewer, or workers=0") from None
 
     def _batch(self, request: Request, read: Mapping[str, Sequence[Tensor]], *, shared: bool) -> Batch:
         """In memory of its own: the shared memory will be used again."""
@@ -145,7 +143,3 @@ class Feed:
                 batch.images[name] = done.clone() if shared and done is kept else done
                 batch.labels[name] = labels.clone() if shared else labels
         return batch
-
-
-def _go_on() -> None:
-    """Nobody wants to leave."""

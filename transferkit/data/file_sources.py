@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferkit.data.archives import Member, open_archive
+from transferkit.data.contents import Contents
 from transferkit.data.folders import HERE, SPLIT_NAMES, ClassFolders, class_folders, on_disk, split_folders
 from transferkit.data.images import BadImage, open_image, to_rgb
-from transferkit.data.sources import Contents
 from transferkit.data.walk import Tree
 from transferkit.errors import InputError
-from transferkit.suggest import did_you_mean
+from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
@@ -48,21 +48,7 @@ def recipe_names(spec: Dataset) -> dict[str, str]:
     return {str(split): name for split, name in spec.splits.items()}
 
 
-def numbered(names: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """The position of every name in the class list."""
-    position = {name: index for index, name in enumerate(classes)}
-    return np.array([position[name] for name in names], dtype=np.int64)
-
-
 # --- class folders ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Files:
-    paths: list[str]
-
-    def __call__(self, index: int) -> Image.Image:
-        return open_image(self.paths[index])
 
 
 def folder(spec: Dataset, split: str) -> Contents | None:
@@ -74,16 +60,12 @@ def folder(spec: Dataset, split: str) -> Contents | None:
     root, found = part
     images = [image for files in found.images.values() for image in files]
     paths = [tree.name(image) for image in images]
-    skipped = len(root) + 1 if root else 0
-    return Contents(
-        classes=list(found.images),
-        labels=_counted_labels(found),
-        ids=[image[skipped:] for image in images],
-        read=_Files(paths),
-        content=partial(_sizes, tree, images),
-        paths=paths,
-        strict=True,
-    )
+    ids = [image.removeprefix(f"{root}/") for image in images]
+    return _of_classes(found, ids, partial(_open, paths), partial(_sizes, tree, images), paths)
+
+
+def _open(paths: Sequence[str], index: int) -> Image.Image:
+    return open_image(paths[index])
 
 
 def class_part(tree: Tree, split: str, names: Mapping[str, str]) -> tuple[str, ClassFolders] | None:
@@ -95,8 +77,15 @@ def class_part(tree: Tree, split: str, names: Mapping[str, str]) -> tuple[str, C
     return root, class_folders(tree, root, {*parts.values()} - {root}, trusted=names.get(split) == HERE)
 
 
-def _counted_labels(found: ClassFolders) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(found.images)), [len(files) for files in found.images.values()])
+def _of_classes(
+    found: ClassFolders,
+    ids: list[str],
+    read: Callable[[int], Image.Image],
+    content: Callable[[], bytes],
+    paths: list[str] | None = None,
+) -> Contents:
+    labels = np.repeat(np.arange(len(found.images)), [len(files) for files in found.images.values()])
+    return Contents(list(found.images), labels, ids, read, content, paths, strict=True)
 
 
 def _sizes(tree: Tree, images: Sequence[str]) -> bytes:
@@ -104,6 +93,9 @@ def _sizes(tree: Tree, images: Sequence[str]) -> bytes:
 
 
 # --- npz ----------------------------------------------------------------------------------------------------
+
+
+LARGEST_LABEL = 999_999  # a class list without names counts up to it
 
 
 @dataclass
@@ -162,6 +154,9 @@ def _npz_arrays(spec: Dataset) -> Iterator[tuple[Path, Any]]:
             yield path, arrays
     except FileNotFoundError:
         raise InputError(f"the data file {path} does not exist") from None
+    except MemoryError as error:  # which is not the batch size's fault
+        why = f": {error}" if str(error) else ""
+        raise InputError(f"{path} holds more than there is memory for{why}; give it as a folder or a tar") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "pickled" in str(error):
             raise InputError(
@@ -185,7 +180,7 @@ def _npz_name(path: Path, arrays: Any, spec: Dataset, split: str) -> str | None:
 def _images(path: Path, key: str, arrays: Any) -> ArrayImages:
     pixels = arrays[key]
     grey, colour = pixels.ndim == 3, pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4)
-    if pixels.dtype != np.uint8 or not (grey or colour):
+    if pixels.dtype != np.uint8 or not (grey or colour) or 0 in pixels.shape[1:]:
         raise InputError(
             f"{path}: {key} is {pixels.dtype} of shape {pixels.shape}; "
             "uint8 of shape (n, H, W), (n, H, W, 1), (n, H, W, 3) or (n, H, W, 4) is needed"
@@ -194,17 +189,26 @@ def _images(path: Path, key: str, arrays: Any) -> ArrayImages:
 
 
 def _whole_numbers(path: Path, key: str, arrays: Any) -> NDArray[np.int64]:
-    labels = np.asarray(arrays[key]).reshape(-1)
+    labels = np.asarray(arrays[key])
+    if labels.ndim != 1 and labels.shape[1:] != (1,):  # one row per image may also be one-hot, and its sum a label
+        raise InputError(f"{path}: {key} must be one label per image, of shape (n,) or (n, 1), it is {labels.shape}")
     if labels.dtype.kind not in "iu" or (len(labels) and labels.min() < 0):
         raise InputError(f"{path}: {key} must be whole numbers from 0, it is {labels.dtype}")
-    return labels.astype(np.int64)
+    if len(labels) and labels.max() > LARGEST_LABEL:
+        raise InputError(
+            f"{path}: {key} has the label {labels.max()}; labels are numbers of classes, from 0 to {LARGEST_LABEL:,}"
+        )
+    return labels.reshape(-1).astype(np.int64)
 
 
 def _npz_classes(path: Path, arrays: Any, labels: NDArray[np.int64]) -> list[str]:
     needed = int(labels.max()) + 1 if len(labels) else 0
     if "classes" not in arrays:
-        known = [int(arrays[key].max()) + 1 for key in arrays if key.startswith("y_") and arrays[key].size]
+        every = [_whole_numbers(path, key, arrays) for key in arrays if key.startswith("y_")]
+        known = [int(one.max()) + 1 for one in every if len(one)]
         return [str(label) for label in range(max([needed, *known]))]
+    if arrays["classes"].ndim != 1:
+        raise InputError(f"{path}: classes must be a list of names, its shape is {arrays['classes'].shape}")
     classes = [name.decode() if isinstance(name, bytes) else str(name) for name in arrays["classes"].tolist()]
     if needed > len(classes):
         raise InputError(f"{path}: there is a label {needed - 1}, but classes has {len(classes)} names")
@@ -216,38 +220,24 @@ def _npz_classes(path: Path, arrays: Any, labels: NDArray[np.int64]) -> list[str
 # --- tar ----------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _TarImages:
-    members: list[Member]
-
-    def __call__(self, index: int) -> Image.Image:
-        member = self.members[index]
-        if member.offset < 0:
-            raise BadImage(member.id, "it is a link to something that is not in the archive")
-        try:
-            data = member.read()
-        except OSError as error:
-            raise BadImage(member.id, str(error)) from None
-        return open_image(BytesIO(data), name=member.id)
-
-    def content(self) -> bytes:
-        return np.array([member.size for member in self.members], dtype="<i8").tobytes()
-
-
 def tar(spec: Dataset, split: str) -> Contents | None:
     """A tar of class folders, or a folder of tars (one per class or per split), read as a folder on disk is."""
     tree = open_archive(Path(str(spec.tar)).expanduser())
     part = class_part(tree, split, recipe_names(spec))
     if part is None:
         return None
-    found = part[1]
+    _, found = part
     members = [tree.member(image) for files in found.images.values() for image in files]
-    images = _TarImages(members)
-    return Contents(
-        list(found.images),
-        _counted_labels(found),
-        [member.id for member in members],
-        images,
-        images.content,
-        strict=True,
-    )
+    sizes = np.array([member.size for member in members], dtype="<i8")
+    return _of_classes(found, [member.id for member in members], partial(_open_member, members), sizes.tobytes)
+
+
+def _open_member(members: Sequence[Member], index: int) -> Image.Image:
+    member = members[index]
+    if member.offset < 0:
+        raise BadImage(member.id, "it is a link to something that is not in the archive")
+    try:
+        data = member.read()
+    except OSError as error:
+        raise BadImage(member.id, str(error)) from None
+    return open_image(BytesIO(data), name=member.id)

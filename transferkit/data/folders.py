@@ -9,11 +9,12 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transferkit.data.image_formats import EXTENSIONS as IMAGE_EXTENSIONS
-from transferkit.data.walk import LINK, Below, Disk, Tree, below, is_hidden, is_image, joined, kind, leads_back
+from transferkit.data import walk
+from transferkit.data.walk import Below, Disk, Tree, below, is_hidden, is_image, joined, kind, leads_back
 from transferkit.errors import InputError, Problem
-from transferkit.suggest import did_you_mean
-from transferkit.text import comparable, one_line
+from transferkit.words.formats import some
+from transferkit.words.suggest import did_you_mean
+from transferkit.words.text import comparable, one_line
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -94,10 +95,9 @@ def _named(tree: Tree, name: str, split: str) -> str:
     if name.rstrip("/") == HERE:
         return ""
     if not tree.is_folder(name):
-        hint = did_you_mean(name, _subfolders(tree, ""))
-        raise InputError(
-            f'the {split} split should be in "{name}", but {tree.name("")} has no such folder; {hint or "it is empty"}'
-        )
+        hint = did_you_mean(name, _subfolders(tree, "")) or "it is empty"
+        where = f'the {split} split should be in "{name}", but {tree.name("")}'
+        raise InputError(f"{where} has no such folder; {hint}")
     return name.rstrip("/")
 
 
@@ -118,7 +118,8 @@ def _refuse_doubtful(tree: Tree, folders: Collection[str]) -> None:
         return
     others = [name for name in folders if name not in doubtful]
     if not others:
-        what = f"{tree.name('')} has no class folders: {_listed(doubtful)} {_holds(doubtful)} images, but no folders"
+        hold = "holds" if len(doubtful) == 1 else "hold"
+        what = f"{tree.name('')} has no class folders: {_listed(doubtful)} {hold} images, but no folders"
         raise InputError(Problem("", what, EXPECTED))
     count = sum(found.values())
     what = f"is {_listed(doubtful)} ({count} images) in {tree.name('')} a class or a split? It lies beside "
@@ -127,7 +128,7 @@ def _refuse_doubtful(tree: Tree, folders: Collection[str]) -> None:
 
 
 def _no_images(tree: Tree) -> Problem:
-    kinds = ", ".join(extension[1:] for extension in IMAGE_EXTENSIONS)
+    kinds = ", ".join(extension[1:] for extension in walk.EXTENSIONS)
     loose = sum(map(is_image, tree.listing("").files))
     what = f"{tree.name('')} has no class folders with images in it ({kinds})"
     if loose:
@@ -164,7 +165,7 @@ def class_folders(tree: Tree, folder: str, without: Collection[str] = (), *, tru
         if is_hidden(own):
             here += below(tree, path, follow=False).left_out
         elif own in listing.links and leads_back(real, tree.real(path)):
-            here[LINK] += 1
+            here[walk.LINK] += 1
         else:
             name = comparable(one_line(own))
             if name in names:
@@ -186,27 +187,24 @@ def class_folders(tree: Tree, folder: str, without: Collection[str] = (), *, tru
 def refuse_two_labels(tree: Tree, splits: Collection[ClassFolders]) -> None:
     """Raise InputError where a link makes one image appear under two labels."""
     by_link: dict[Hashable, tuple[str, str]] = {}
+
+    def compare(label: str, image: str, other: tuple[str, str]) -> None:
+        if other[0] != label:
+            (one, first), (two, link) = sorted(((label, image), other))
+            raise InputError(
+                f'{tree.name(first)} and {tree.name(link)} are one image under two labels, "{one}" and "{two}", by a '
+                "link; remove the link"
+            )
+
     for found in splits:
         for label, images in found.linked.items():
             for image in images:
-                other = by_link.setdefault(tree.same(image), (label, image))
-                if other[0] != label:
-                    raise _two_labels(tree, (label, image), other)
+                compare(label, image, by_link.setdefault(tree.same(image), (label, image)))
     by_link.pop(None, None)  # links to nothing
     for found in splits if by_link else ():
         for label, paths in found.images.items():
             for image in paths:
-                other = by_link.get(tree.same(image), (label, image))
-                if other[0] != label:
-                    raise _two_labels(tree, (label, image), other)
-
-
-def _two_labels(tree: Tree, one: tuple[str, str], other: tuple[str, str]) -> InputError:
-    (label, image), (second, link) = sorted((one, other))
-    return InputError(
-        f'{tree.name(image)} and {tree.name(link)} are one image under two labels, "{label}" and "{second}", by a '
-        "link; remove the link"
-    )
+                compare(label, image, by_link.get(tree.same(image), (label, image)))
 
 
 def _refuse_splits(tree: Tree, folder: str, classes: Mapping[str, Below]) -> None:
@@ -216,30 +214,18 @@ def _refuse_splits(tree: Tree, folder: str, classes: Mapping[str, Below]) -> Non
     where = tree.name(folder)
     if filled and all(split_of(name) is not None for name in shown.values()):
         inner = any(len(found.folders) > 1 for found in filled.values())
-        hint = (
-            f"did you mean {where}?"
-            if inner and folder
-            else f"{EXPECTED}; if they are classes, splits: {{train: {HERE}}}"
-        )
-        raise InputError(
-            Problem(
-                "", f"{where} has no classes: its only folders are {_listed(shown.values())}, names of splits", hint
-            )
-        )
+        what = f"{where} has no classes: its only folders are {_listed(shown.values())}, names of splits"
+        hint = f"{EXPECTED}; if they are classes, splits: {{train: {HERE}}}"
+        raise InputError(Problem("", what, f"did you mean {where}?" if inner and folder else hint))
     for path, found in filled.items():
-        inner_names = {inner.removeprefix(f"{path}/").split("/")[0] for inner in found.folders[1:]}
-        splits = {split_of(name) for name in inner_names} - {None}
-        alone = len(splits) == len(inner_names) and not any(
-            image.count("/") == path.count("/") + 1 for image in found.images
-        )
-        if len(splits) > 1 or (splits and alone):
-            listed = _listed(sorted(name for name in inner_names if split_of(name) is not None))
-            what = f"{where} is no folder of classes: {shown[path]}/ holds {listed}"
-            first = (
-                f"did you mean {tree.name(path)}?"
-                if len(filled) == 1
-                else f"give one data set, such as {tree.name(path)}"
-            )
+        names = {inner.removeprefix(f"{path}/").split("/")[0] for inner in found.folders[1:]}
+        named = sorted(name for name in names if split_of(name) is not None)
+        splits = {split_of(name) for name in named}
+        loose = any(image.count("/") == path.count("/") + 1 for image in found.images)
+        if len(splits) > 1 or (splits and len(splits) == len(names) and not loose):
+            what = f"{where} is no folder of classes: {shown[path]}/ holds {_listed(named)}"
+            meant, alone = tree.name(path), len(filled) == 1
+            first = f"did you mean {meant}?" if alone else f"give one data set, such as {meant}"
             hint = f"{first} Splits belong above the classes; if {shown[path]}/ is a class, splits: {{train: {HERE}}}"
             raise InputError(Problem("", what, hint))
 
@@ -254,15 +240,11 @@ def probably_meant(tree: Tree, folder: str = "") -> str | None:
         inner = [name for name in _subfolders(tree, folder) if below(tree, joined(folder, name)).images]
         if len(inner) > 1 or any(split_of(name) for name in inner):
             return tree.name(folder)
-    return _above(Path(tree.top)) if isinstance(tree, Disk) else None
-
-
-def _above(given: Path) -> str | None:
-    """The parent of a class folder, or of its split."""
-    parent = given.absolute().parent
-    if split_of(parent.name) is not None and any(is_image(name) for name in Disk(given).listing("").files):
-        return str(given.parent.parent)
-    return None
+    if not isinstance(tree, Disk):
+        return None
+    given = Path(tree.top)  # a class folder, or the split of it
+    above_is_split = split_of(given.absolute().parent.name) is not None
+    return str(given.parent.parent) if above_is_split and any(map(is_image, Disk(given).listing("").files)) else None
 
 
 def _subfolders(tree: Tree, folder: str) -> list[str]:
@@ -275,13 +257,7 @@ def _subfolders(tree: Tree, folder: str) -> list[str]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = [f"{name}/" for name in names]
-    more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
-    return ", ".join(shown[:4]) + more
-
-
-def _holds(names: Collection[str]) -> str:
-    return "holds" if len(names) == 1 else "hold"
+    return some([f"{name}/" for name in names], 4)
 
 
 # --- class lists --------------------------------------------------------------------------------------------
@@ -302,19 +278,24 @@ def read_labels(path: Path) -> list[LabelRow]:
         raise InputError(f"cannot read the class list {path}: {error}") from None
     folder = columns.get("folder", columns.get("wnid"))
     if "index" not in columns or "name" not in columns or folder is None:
-        raise InputError(
-            f"{path}: the header needs the columns index, name, and folder or wnid; it has {list(columns)}"
-        )
+        needed = "the header needs the columns index, name, and folder or wnid"
+        raise InputError(f"{path}: {needed}; it has {list(columns)}")
+    rows = []
     for line, row in lines:
+        index, own, name = (comparable(row[column] or "") for column in (columns["index"], folder, columns["name"]))
         if "" in row and any(row[""]):
-            raise InputError(
-                f"{path}:{line}: there are more cells than in the header; write a name with a comma in quotes"
-            )
-    rows = [
-        LabelRow(_index(path, line, row[columns["index"]]), _cell(row[folder]), _cell(row[columns["name"]]))
-        for line, row in lines
-    ]
+            what = "there are more cells than in the header; write a name with a comma in quotes"
+            raise InputError(f"{path}:{line}: {what}")
+        try:
+            rows.append(LabelRow(int(index), own, name))
+        except ValueError:
+            raise InputError(f'{path}:{line}: the index "{index}" is not a whole number') from None
     return _checked(path, sorted(rows, key=lambda row: row.index))
+
+
+def rows_of(labels: str | None) -> list[LabelRow]:
+    """The class list of a data set's `labels`, empty without one. Raises InputError as `read_labels` does."""
+    return read_labels(Path(labels).expanduser()) if labels else []
 
 
 def class_names(rows: Iterable[LabelRow]) -> list[str]:
@@ -322,17 +303,6 @@ def class_names(rows: Iterable[LabelRow]) -> list[str]:
     rows = list(rows)
     times = Counter(row.name for row in rows)
     return [row.name if times[row.name] == 1 else f"{row.name} ({row.folder})" for row in rows]
-
-
-def _cell(value: str | None) -> str:
-    return comparable(value or "")
-
-
-def _index(path: Path, line: int, value: str | None) -> int:
-    try:
-        return int(_cell(value))
-    except ValueError:
-        raise InputError(f'{path}:{line}: the index "{_cell(value)}" is not a whole number') from None
 
 
 def _checked(path: Path, rows: list[LabelRow]) -> list[LabelRow]:

@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache as cached
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 import PIL
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
-from transferkit.data.image_formats import FORMATS
-from transferkit.data.jpeg_scans import jpeg_scans
-from transferkit.errors import InputError
+from transferkit.data.walk import FORMATS
+from transferkit.errors import InputError, StorageError
+from transferkit.system.atomic import write_text
 
+Key = TypeVar("Key")
 CACHE_FILE = "checked_images.json"
 MOST_SCANS = 50
 """Of a JPEG. Encoders write about ten."""
@@ -33,6 +33,11 @@ MOST_SCANS = 50
 TILE_WIDTH, TILE_LENGTH = 322, 323  # of TIFF, which decodes whole tiles
 LARGEST_TILE = 4096 * 4096
 """Pixels of a tile of a smaller image. Writers make them of 256 x 256 to 1024 x 1024."""
+
+_MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")  # of a JPEG: one with a length behind it, or the end
+_START_OF_SCAN, _END = 0xDA, 0xD9
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 Kind = Literal["unreadable", "unavailable", "format", "too_many_pixels", "too_many_scans"]
 Size = tuple[int, int]
@@ -80,15 +85,10 @@ def readable_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that are read here: those of FORMATS that this Pillow was built with."""
     Image.init()
     supported = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
-    from PIL import features
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an older Pillow does not know AVIF by name
-        return tuple(
-            name
-            for name in FORMATS
-            if name in Image.OPEN and (name not in supported or features.check(supported[name]))
-        )
+        there = [name for name in FORMATS if name in Image.OPEN]
+        return tuple(name for name in there if name not in supported or features.check(supported[name]))
 
 
 def refuse_pixels(size: Size, resized: Size | None = None, limit: int | None = None) -> None:
@@ -129,7 +129,8 @@ def open_image(
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, ValueError, IndexError, …
-        raise BadImage(path, *_reason(file, error)) from None
+        reason, kind = _reason(file, error)
+        raise BadImage(path, reason, kind=kind) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -139,16 +140,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     made = _rgb(_upright(image))
     return made.copy() if made is image else made
-
-
-def find_bad_images(
-    paths: Iterable[str | Path],
-    workers: int,
-    progress: Callable[[int, int], None] | None = None,
-    cache: Path | None = None,
-) -> list[BadImage]:
-    """Decode every file and return the bad ones, in the order of `paths`: see `check_images`."""
-    return [found for found in check_images(paths, workers, progress, cache) if isinstance(found, BadImage)]
 
 
 def check_images(
@@ -164,19 +155,41 @@ def check_images(
     files = [str(path) for path in paths]
     known = _read_cache(cache)
     stamps = {file: _stamp(file) for file in files}
-    found: dict[str, BadImage | Size] = {}
-    for file, stamp in stamps.items():
-        entry = known.get(file)
-        if entry is not None and stamp is not None and entry[:2] == stamp:
-            found[file] = _from_entry(file, entry)
+    found = {
+        file: _from_entry(file, known[file])
+        for file, stamp in stamps.items()
+        if stamp is not None and file in known and known[file][:2] == stamp
+    }
     unknown = [file for file in files if file not in found]
-    found |= _check_all(unknown, workers, len(files), progress)
+    done = len(files) - len(unknown)
+    for start in range(0, len(unknown), 256):
+        chunk = unknown[start : start + 256]
+        found.update(zip(chunk, decode_all(open_image, chunk, workers), strict=True))
+        if progress is not None:
+            progress(done + start + len(chunk), len(files))
     if cache is not None and unknown:
-        entries = {
-            file: [*stamp, *_entry(found[file])] for file, stamp in stamps.items() if stamp and _lasts(found[file])
-        }
-        _write_cache(cache, known | entries)
+        for file, stamp in stamps.items():
+            one = found[file]
+            outcome = [one.reason, one.kind] if isinstance(one, BadImage) else [*one]
+            if stamp is not None and "unavailable" not in outcome:  # that is no fact about the file
+                known[file] = [*stamp, *outcome]
+        with suppress(OSError, StorageError):  # a cache that cannot be written only costs time
+            cache.mkdir(parents=True, exist_ok=True)
+            write_text(cache / CACHE_FILE, json.dumps({"rules": _rules(), "files": known}))
     return [found[file] for file in files]
+
+
+def decode_all(read: Callable[[Key], Image.Image], keys: Iterable[Key], workers: int) -> list[BadImage | Size]:
+    """The (width, height) of every image that `read` gives, or why there is none, in the order of `keys`."""
+
+    def check(key: Key) -> BadImage | Size:
+        try:
+            return read(key).size
+        except BadImage as bad:
+            return bad
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return list(pool.map(check, keys))
 
 
 def _refuse_special(file: str | Path) -> None:
@@ -227,89 +240,45 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
-def _reason(file: str | Path | IO[bytes], error: Exception) -> tuple[str, None, Kind]:
-    """(why, no class, kind), as BadImage takes them."""
+def _reason(file: str | Path | IO[bytes], error: Exception) -> tuple[str, Kind]:
     if isinstance(error, FileNotFoundError):
-        return "the file does not exist", None, "unavailable"
+        return "the file does not exist", "unavailable"
     if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or str(error), None, "unavailable"
+        return error.strerror or str(error), "unavailable"
     if isinstance(error, Unfit):
-        return str(error), None, error.kind
+        return str(error), error.kind
     if isinstance(error, Image.DecompressionBombError):
         pixels = re.search(r"\d+", str(error))
         limit = f"{Image.MAX_IMAGE_PIXELS:,}, the limit against decompression bombs"
-        return f"it has {int(pixels[0]):,} pixels, more than {limit}" if pixels else limit, None, "too_many_pixels"
-    if _is_empty(file):
-        return "the file is empty", None, "unreadable"
-    if isinstance(error, UnidentifiedImageError) and _begins_well(file):
-        return "it is damaged or truncated", None, "unreadable"
+        return f"it has {int(pixels[0]):,} pixels, more than {limit}" if pixels else limit, "too_many_pixels"
+    start = _first_bytes(file)
+    if start == b"":
+        return "the file is empty", "unreadable"
     if isinstance(error, UnidentifiedImageError):
-        return (
-            f"it is not an image of a format that is read: {', '.join(readable_formats())}",
-            None,
-            "format",
-        )
+        accepts = [Image.OPEN[name][1] for name in readable_formats()]
+        if start and any(accept is not None and accept(start) is True for accept in accepts):
+            return "it is damaged or truncated", "unreadable"
+        return f"it is not an image of a format that is read: {', '.join(readable_formats())}", "format"
     text = str(error) or type(error).__name__
-    return "the file is truncated" if "truncated" in text.lower() else text[:200], None, "unreadable"
+    return "the file is truncated" if "truncated" in text.lower() else text[:200], "unreadable"
 
 
-def _is_empty(file: str | Path | IO[bytes]) -> bool:
-    with suppress(OSError, ValueError):
-        return (os.path.getsize(file) if isinstance(file, str | Path) else file.seek(0, os.SEEK_END)) == 0
-    return False
-
-
-def _begins_well(file: str | Path | IO[bytes]) -> bool:
-    """Whether the first bytes are those of a format that is read."""
+def _first_bytes(file: str | Path | IO[bytes]) -> bytes | None:
+    """What the formats are told by; None where it cannot be read again."""
     with suppress(OSError, ValueError):
         if isinstance(file, str | Path):
             with open(file, "rb") as opened:
-                start = opened.read(16)
-        else:
-            file.seek(0)
-            start = file.read(16)
-        accepts = [Image.OPEN[name][1] for name in readable_formats()]
-        return any(accept is not None and accept(start) is True for accept in accepts)
-    return False
-
-
-def _check(file: str) -> BadImage | Size:
-    try:
-        return open_image(file).size
-    except BadImage as bad:
-        return bad
-
-
-def _check_all(
-    files: list[str], workers: int, total: int, progress: Callable[[int, int], None] | None
-) -> dict[str, BadImage | Size]:
-    found: dict[str, BadImage | Size] = {}
-    done = total - len(files)
-    waiting = iter(files)
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        while chunk := list(islice(waiting, 256)):
-            found.update(zip(chunk, pool.map(_check, chunk), strict=True))
-            done += len(chunk)
-            if progress is not None:
-                progress(done, total)
-    return found
+                return opened.read(16)
+        file.seek(0)
+        return file.read(16)
+    return None
 
 
 def _stamp(file: str) -> list[int] | None:
-    try:
+    with suppress(OSError):
         status = os.stat(file)
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _lasts(found: BadImage | Size) -> bool:
-    """Whether it is a fact about the file, and not about this machine today."""
-    return not isinstance(found, BadImage) or found.kind != "unavailable"
-
-
-def _entry(found: BadImage | Size) -> list[Any]:
-    return [found.reason, found.kind] if isinstance(found, BadImage) else [*found]
+        return [status.st_size, status.st_mtime_ns]
+    return None
 
 
 def _from_entry(file: str, entry: list[Any]) -> BadImage | Size:
@@ -333,10 +302,39 @@ def _read_cache(cache: Path | None) -> dict[str, list[Any]]:
         return {}
 
 
-def _write_cache(cache: Path, entries: dict[str, list[Any]]) -> None:
-    """A cache that cannot be written only costs time, so a failure is no error."""
-    temporary = cache / f"{CACHE_FILE}.{os.getpid()}"
-    with suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"rules": _rules(), "files": entries}), encoding="utf-8")
-        temporary.replace(cache / CACHE_FILE)
+def jpeg_scans(file: IO[bytes], most: int) -> int:
+    """The scans of the JPEG that a file begins with, up to its end marker; it stops counting above `most`.
+
+    Each is a pass over all of its pixels, so a thousand make a small file take minutes. What lies in segments (a
+    thumbnail) or behind the end (a phone's video, a camera's further pictures) is not counted. A JPEG that is not
+    progressive and has every component in its first scan has no other.
+    """
+    file.seek(0)
+    scans, components, progressive = 0, 0, False
+    while (marker := _next_marker(file)) not in (None, _END):
+        length = int.from_bytes(file.read(2), "big") - 2
+        if marker in _FRAMES:
+            progressive, head = marker in _PROGRESSIVE, file.read(6)
+            components, length = head[5] if len(head) == 6 else 0, length - len(head)
+        elif marker == _START_OF_SCAN:
+            scans += 1
+            in_this = file.read(1)
+            if scans > most or (not progressive and in_this == bytes([components])):
+                break
+            length -= len(in_this)
+        file.seek(max(length, 0), os.SEEK_CUR)
+    return scans
+
+
+def _next_marker(file: IO[bytes]) -> int | None:
+    """The code of the next marker, with the file just behind it; None at the end of the file."""
+    data, size = b"", 16
+    while more := file.read(size):
+        data += more
+        found = _MARKER.search(data)
+        if found is not None:
+            file.seek(found.end() - len(data), os.SEEK_CUR)
+            return data[found.end() - 1]
+        data = b"\xff" if data.endswith(b"\xff") else b""  # it may begin a marker
+        size = min(8 * size, 1 << 20)
+    return None

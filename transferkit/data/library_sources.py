@@ -5,77 +5,62 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from transferkit.data.file_sources import numbered, recipe_names, split_name
+from transferkit.data.contents import Contents
+from transferkit.data.file_sources import recipe_names, split_name
 from transferkit.data.images import BadImage, open_image, to_rgb
-from transferkit.data.sources import Contents
 from transferkit.errors import InputError
-from transferkit.suggest import did_you_mean
+from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
 
-DOWNLOADS = Path("~/.cache/transferkit/datasets")
-LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")
-CLASS_ATTRIBUTES = ("classes", "categories")
+DOWNLOADS = "~/.cache/transferkit/datasets"
 
 
 # --- torchvision --------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Items:
-    name: str
-    dataset: Any
-
-    def __call__(self, index: int) -> Image.Image:
-        try:
-            return to_rgb(self.dataset[index][0])
-        except MemoryError:
-            raise
-        except BadImage as bad:
-            raise BadImage(f"{self.name}[{index}]", bad.reason, kind=bad.kind) from None
-        except Exception as error:  # decoders raise nearly anything
-            raise BadImage(f"{self.name}[{index}]", str(error) or type(error).__name__) from None
-
-    def content(self) -> bytes:
-        return self.name.encode()
-
-
 def torchvision(spec: Dataset, split: str) -> Contents | None:
     """A classification data set of torchvision.datasets, e.g. CIFAR10."""
-    cls = _torchvision_class(str(spec.torchvision))
+    from torchvision import datasets
+
+    name = str(spec.torchvision)
+    if name not in datasets.__all__:
+        hint = did_you_mean(name, datasets.__all__, limit=6)
+        raise InputError(f'torchvision has no data set called "{name}"; {hint}')
+    cls = getattr(datasets, name)
     arguments = _split_arguments(cls, split, spec)
-    if arguments is None:
-        return None
-    dataset = _construct(cls, arguments, split, spec)
+    dataset = None if arguments is None else _construct(cls, arguments, split, spec)
     if dataset is None:
         return None
     if hasattr(dataset, "loader"):  # those that are folders of files: torchvision would open any format
         dataset.loader = open_image
     labels = _torchvision_labels(dataset)
-    names = next((getattr(dataset, name) for name in CLASS_ATTRIBUTES if hasattr(dataset, name)), None)
+    names = next((getattr(dataset, name) for name in ("classes", "categories") if hasattr(dataset, name)), None)
     if names is None or not all(isinstance(name, str) for name in names):
         names = [str(label) for label in range(int(labels.max()) + 1)]
-    items = _Items(f"{spec.torchvision}/{split}", dataset)
-    return Contents(list(names), labels, [str(i) for i in range(len(labels))], items, items.content)
+    where, ids = f"{name}/{split}", [str(index) for index in range(len(labels))]
+    return Contents(list(names), labels, ids, partial(_item, where, dataset), partial(bytes, where.encode()))
 
 
-def _torchvision_class(name: str) -> Callable[..., Any]:
-    from torchvision import datasets
-
-    cls = getattr(datasets, name, None) if name in datasets.__all__ else None
-    if cls is None:
-        hint = did_you_mean(name, datasets.__all__, limit=6)
-        raise InputError(f'torchvision has no data set called "{name}"; {hint}')
-    return cls  # type: ignore[no-any-return]
+def _item(name: str, dataset: Any, index: int) -> Image.Image:
+    try:
+        return to_rgb(dataset[index][0])
+    except MemoryError:
+        raise
+    except BadImage as bad:
+        raise BadImage(f"{name}[{index}]", bad.reason, kind=bad.kind) from None
+    except Exception as error:  # decoders raise nearly anything
+        raise BadImage(f"{name}[{index}]", str(error) or type(error).__name__) from None
 
 
 def _split_arguments(cls: Callable[..., Any], split: str, spec: Dataset) -> dict[str, Any] | None:
@@ -92,7 +77,7 @@ def _split_arguments(cls: Callable[..., Any], split: str, spec: Dataset) -> dict
 
 def _construct(cls: Callable[..., Any], arguments: dict[str, Any], split: str, spec: Dataset) -> Any:
     name = spec.torchvision
-    root = Path(spec.root).expanduser() if spec.root else DOWNLOADS.expanduser()
+    root = Path(spec.root or DOWNLOADS).expanduser()
     # classes that hand their options on (**kwargs) take download too
     parameters = inspect.signature(cls).parameters
     if "download" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -114,20 +99,17 @@ def _construct(cls: Callable[..., Any], arguments: dict[str, Any], split: str, s
     except TypeError as error:
         raise InputError(f"torchvision's {name} cannot be opened by name alone ({error})") from None
     except Exception as error:  # network, disk and checksum errors of many kinds
-        raise InputError(_what_to_do(str(name), root, spec.download, error)) from None
+        what = f"{name} is not in {root} ({error}); set root: to where it is, or download: true"
+        if spec.download:
+            what = (
+                f"{name} could not be downloaded to {root} ({type(error).__name__}: {error}); check the connection, "
+                "or put the files there by hand and leave out download: true"
+            )
+        raise InputError(what) from None
 
 
-def _what_to_do(name: str, root: Path, download: bool, error: Exception) -> str:
-    if download:
-        return (
-            f"{name} could not be downloaded to {root} ({type(error).__name__}: {error}); check the connection, "
-            "or put the files there by hand and leave out download: true"
-        )
-    return f"{name} is not in {root} ({error}); set root: to where it is, or download: true"
-
-
-def _torchvision_labels(dataset: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-    for name in LABEL_ATTRIBUTES:
+def _torchvision_labels(dataset: Any) -> NDArray[np.int64]:
+    for name in ("targets", "labels", "_labels", "y"):
         values = getattr(dataset, name, None)
         if values is not None and len(values) == len(dataset) and np.ndim(values) == 1:
             return np.asarray(values, dtype=np.int64)
@@ -135,23 +117,6 @@ def _torchvision_labels(dataset: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 # --- Hugging Face -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Rows:
-    name: str
-    table: Any
-    image_key: str
-
-    def __call__(self, index: int) -> Image.Image:
-        cell = self.table[index][self.image_key]
-        label = cell.get("path") or f"{self.name}[{index}]"
-        if cell.get("bytes"):
-            return open_image(BytesIO(cell["bytes"]), name=f"{self.name}[{index}]")
-        return open_image(label)
-
-    def content(self) -> bytes:
-        return f"{self.name} {len(self.table)}".encode()
 
 
 def hf(spec: Dataset, split: str) -> Contents | None:
@@ -164,14 +129,18 @@ def hf(spec: Dataset, split: str) -> Contents | None:
 
     table = splits[name]
     image_key, label_key = _columns(spec, table)
-    values = list(table[label_key])
-    classes, labels = _hf_labels(table.features[label_key], values, f"hf:{spec.hf}")
-    rows = _Rows(
-        f"{spec.hf}/{name}",
-        table.cast_column(image_key, ImageFeature(decode=False)).select_columns(image_key),
-        image_key,
-    )
-    return Contents(classes, labels, [str(i) for i in range(len(labels))], rows, rows.content)
+    classes, labels = _hf_labels(table.features[label_key], list(table[label_key]), f"hf:{spec.hf}")
+    undecoded = table.cast_column(image_key, ImageFeature(decode=False)).select_columns(image_key)
+    where, ids = f"{spec.hf}/{name}", [str(index) for index in range(len(labels))]
+    content = partial(bytes, f"{where} {len(table)}".encode())
+    return Contents(classes, labels, ids, partial(_row, where, undecoded, image_key), content)
+
+
+def _row(name: str, table: Any, image_key: str, index: int) -> Image.Image:
+    cell = table[index][image_key]
+    if cell.get("bytes"):
+        return open_image(BytesIO(cell["bytes"]), name=f"{name}[{index}]")
+    return open_image(cell.get("path") or f"{name}[{index}]")
 
 
 def _load(name: str, root: str | None) -> Any:
@@ -207,12 +176,12 @@ def _columns(spec: Dataset, table: Any) -> tuple[str, str]:
     return str(image), str(label)
 
 
-def _hf_labels(feature: Any, values: list[Any], where: str) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int64]]]:
+def _hf_labels(feature: Any, values: list[Any], where: str) -> tuple[list[str], NDArray[np.int64]]:
     if any(value is None or value == -1 for value in values):
         raise InputError(f"{where} has images without a label; choose another split")
     if hasattr(feature, "names"):
         return list(feature.names), np.asarray(values, dtype=np.int64)
     if not all(isinstance(value, str | int) for value in values):
         raise InputError(f"{where}: its labels are neither names nor whole numbers")
-    classes = [str(value) for value in sorted(set(values))]
-    return classes, numbered([str(value) for value in values], classes)
+    position = {value: index for index, value in enumerate(sorted(set(values)))}
+    return [str(value) for value in position], np.array([position[value] for value in values], dtype=np.int64)

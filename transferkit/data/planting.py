@@ -6,11 +6,13 @@ change them alike.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +20,9 @@ from PIL import Image
 
 from transferkit.data.randomness import borrowed_rng, numpy_rng
 from transferkit.errors import InputError
+from transferkit.recipe.lineage import lineage
 
 if TYPE_CHECKING:
-    from transferkit.hooks import Call, RunPlugins
     from transferkit.recipe.schema import Dataset
 
 Key = tuple[str | int, ...]
@@ -29,8 +31,26 @@ OWN_COLUMNS = ("dataset", "split", "id", "class", "corruption", "new_class")
 """The columns of a manifest that are not a plugin's."""
 
 
-class _Offer:
-    """What `corrupt` and `manifest` may ask for. The generator is seeded for those who ask: it costs 4 µs."""
+class HookCall(Protocol):
+    """A hook of a plugin, which takes what it asks for from the attributes of what is offered."""
+
+    @property
+    def plugin(self) -> Any:
+        """Whose it is: with its `name` in the recipe, and its `instance`, which has its options."""
+
+    def __call__(self, offers: Any) -> Any:
+        """What it returns."""
+
+
+class Planters(Protocol):
+    """The plugins of one data set or stage, in recipe order."""
+
+    def calls(self, hook: str) -> Sequence[HookCall]:
+        """Those that implement the hook."""
+
+
+class Offer:
+    """What `corrupt`, `manifest` and `augment` may ask for. Seeding costs 4 µs: for those who ask."""
 
     __slots__ = ("_key", "classes", "image", "label", "size")
 
@@ -41,15 +61,8 @@ class _Offer:
 
     @property
     def rng(self) -> np.random.Generator:
+        """Good until the next one is asked for in the same thread."""
         return borrowed_rng(*self._key)
-
-
-@dataclass
-class _SelectionOffer:
-    labels: NDArray[np.int64]
-    classes: list[str]
-    split: str
-    rng: np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -57,16 +70,17 @@ class Corruption:
     """A change planted in images: the plugin's `corrupt`, and its `select` and `manifest` if it has them."""
 
     name: str
-    corrupt: Call
-    select: Call | None = None
-    manifest: Call | None = None
+    corrupt: HookCall
+    select: HookCall | None = None
+    manifest: HookCall | None = None
 
     def chosen(self, labels: NDArray[np.int64], classes: list[str], split: str, seed: int) -> NDArray[np.bool_]:
         """(n,) which samples it changes: those it selects, or all."""
         if self.select is None:
             return np.ones(len(labels), dtype=bool)
         rng = numpy_rng(seed, self.name, split, "select")
-        selected = np.asarray(list(self.select(_SelectionOffer(labels.copy(), list(classes), split, rng))))
+        offer = SimpleNamespace(labels=labels.copy(), classes=list(classes), split=split, rng=rng)
+        selected = np.asarray(list(self.select(offer)))
         mask = np.zeros(len(labels), dtype=bool)
         if selected.size == 0:
             return mask
@@ -77,15 +91,16 @@ class Corruption:
 
     def __call__(self, image: Image.Image, label: int, classes: list[str], key: Key) -> tuple[Image.Image, int]:
         """The changed image, RGB and of the same size, and its label. `key` seeds the plugin's generator."""
-        offer = _Offer(label, classes, key)
+        offer = Offer(label, classes, key)
         offer.image, size = image, image.size
         result = self.corrupt(offer)
         changed, new_label = result if isinstance(result, tuple) else (result, label)
         if not isinstance(changed, Image.Image) or changed.size != size:
             raise InputError(f"{self.corrupt.plugin}: corrupt must return an image of the size it was given")
-        if new_label != label:
-            new_label = self._valid(new_label, len(classes))
-        return changed if changed.mode == "RGB" else changed.convert("RGB"), new_label
+        if new_label != label and not 0 <= int(new_label) < len(classes):
+            what = f"gives the label {new_label}; the classes are 0 to {len(classes) - 1}"
+            raise InputError(f"{self.corrupt.plugin} {what}")
+        return changed if changed.mode == "RGB" else changed.convert("RGB"), int(new_label)
 
     def row(self, size: tuple[int, int], label: int, classes: list[str], key: Key) -> tuple[dict[str, Any], int]:
         """The plugin's columns for one image of that (width, height), and the label that the image then has.
@@ -94,9 +109,12 @@ class Corruption:
         """
         columns: dict[str, Any] = {}
         if self.manifest is not None:
-            offer = _Offer(label, classes, key)
+            offer = Offer(label, classes, key)
             offer.size = size
-            columns = {str(name): _plain(value) for name, value in self.manifest(offer).items()}
+            columns = {
+                str(name): value.tolist() if hasattr(value, "tolist") else value  # NumPy's as Python's
+                for name, value in self.manifest(offer).items()
+            }
             taken = [name for name in OWN_COLUMNS if name in columns]
             if taken:
                 raise InputError(f'{self.manifest.plugin}: every manifest has a column "{taken[0]}"; rename this one')
@@ -114,13 +132,8 @@ class Corruption:
         options = {item.name: getattr(instance, item.name) for item in fields(instance) if item.init}
         return [self.name, {name: _content(value) for name, value in options.items()}]
 
-    def _valid(self, label: Any, classes: int) -> int:
-        if not 0 <= int(label) < classes:
-            raise InputError(f"{self.corrupt.plugin} gives the label {label}; the classes are 0 to {classes - 1}")
-        return int(label)
 
-
-def corruptions(plugins: RunPlugins, split: str, splits: Mapping[str, Sequence[str]] | None = None) -> list[Corruption]:
+def corruptions(plugins: Planters, split: str, splits: Mapping[str, Sequence[str]] | None = None) -> list[Corruption]:
     """The corruptions among the plugins, in recipe order; `splits` says by plugin name where each applies."""
     selects, manifests = ({id(call.plugin): call for call in plugins.calls(hook)} for hook in ("select", "manifest"))
     return [
@@ -131,31 +144,23 @@ def corruptions(plugins: RunPlugins, split: str, splits: Mapping[str, Sequence[s
 
 
 def planted_in(
-    name: str, datasets: Mapping[str, Dataset], plugins: Callable[[str], RunPlugins | None], split: str
+    name: str, datasets: Mapping[str, Dataset], plugins: Callable[[str], Planters | None], split: str
 ) -> list[Corruption]:
     """Those of the data sets it is made from, then its own, in recipe order.
 
     `plugins` gives a data set's own. Where a name comes twice in a chain, the later one is called name-2 and so on:
     two corruptions of one name would draw the same numbers.
     """
-    chain = [name]
-    while (parent := datasets[chain[0]].from_) is not None:
-        chain.insert(0, parent)
     found: list[Corruption] = []
-    for one in chain:
+    times: Counter[str] = Counter()
+    for one in reversed(lineage(name, datasets)):
         own = plugins(one) if datasets[one].corruptions else None
-        if own is not None:
-            found += corruptions(own, split, {use.instance_name: use.splits for use in datasets[one].corruptions})
-    return _distinct(found)
-
-
-def _distinct(found: Sequence[Corruption]) -> list[Corruption]:
-    times: dict[str, int] = {}
-    named = []
-    for corruption in found:
-        times[corruption.name] = number = times.get(corruption.name, 0) + 1
-        named.append(corruption if number == 1 else replace(corruption, name=f"{corruption.name}-{number}"))
-    return named
+        splits = {use.instance_name: use.splits for use in datasets[one].corruptions}
+        for corruption in corruptions(own, split, splits) if own is not None else ():
+            times[corruption.name] += 1
+            number = times[corruption.name]
+            found.append(corruption if number == 1 else replace(corruption, name=f"{corruption.name}-{number}"))
+    return found
 
 
 def _content(value: Any) -> Any:
@@ -163,8 +168,3 @@ def _content(value: Any) -> Any:
     if isinstance(value, Path) and value.is_file():
         return blake2b(value.read_bytes(), digest_size=16).hexdigest()
     return value
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy value as Python's."""
-    return value.tolist() if hasattr(value, "tolist") else value

@@ -42,12 +42,7 @@ def numpy_rng(*parts: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(key(*parts)))
 
 
-class _Borrowed(threading.local):
-    def __init__(self) -> None:
-        self.generator = np.random.Generator(np.random.PCG64(0))
-
-
-_BORROWED = _Borrowed()
+_BORROWED = threading.local()
 
 
 def borrowed_rng(*parts: str | int) -> np.random.Generator:
@@ -57,7 +52,9 @@ def borrowed_rng(*parts: str | int) -> np.random.Generator:
     """
     digest = _digest(parts, 32)
     state, stream = int.from_bytes(digest[:16], "big"), int.from_bytes(digest[16:], "big") | 1
-    generator = _BORROWED.generator
+    if not hasattr(_BORROWED, "generator"):
+        _BORROWED.generator = np.random.Generator(np.random.PCG64(0))
+    generator: np.random.Generator = _BORROWED.generator
     generator.bit_generator.state = {
         "bit_generator": "PCG64",
         "state": {"state": state, "inc": stream},

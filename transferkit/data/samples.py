@@ -16,12 +16,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from transferkit.data.augmenting import Augmenting
 from transferkit.data.images import BadImage, Size, Unfit
 from transferkit.data.planting import Corruption, Key
 from transferkit.data.randomness import preserved, seed_all
 
 if TYPE_CHECKING:
-    from transferkit.data.sources import Source
+    from transferkit.data.contents import Source
     from transferkit.data.transforms import Pipeline
 
 
@@ -29,16 +30,15 @@ New = Callable[..., Tensor]
 Each = Callable[[int], None]
 
 
-def _nothing(_: int) -> None:
-    """Nobody waits for the images."""
-
-
 class Samples(Dataset[tuple[Tensor, int, int]]):
     """Chosen images of a source. Sample i is image `chosen[i]` of the source.
 
     The augmentation of a sample depends on (seed, name, split, epoch, its index in the source) alone: not on
-    the batch, the worker or the order. A corruption depends on (seed, its name, split, index in the source): not on
-    the epoch, nor on the name of the data set. Corruptions must draw from the generator that they are given.
+    the batch, the worker or the order; one that is drawn again within an epoch comes with another number for the epoch
+    (`batches.VISIT`). `augment` are plugins' changes of what `get` and batches show; evaluation never sees them. They
+    come before what is planted, which stays as the manifest says. A corruption depends on (seed, its name, split, index
+    in the source): not on the epoch, nor on the name of the data set. Corruptions and augmentations must draw from the
+    generator that they are given.
 
     `labels` are those of the source, `planted_labels` those that go with the images of `get` and of every batch:
     they differ where a corruption changes labels. `clean()` has images without corruptions, with `labels`.
@@ -59,10 +59,12 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         indices: NDArray[np.int64] | None = None,
         corruptions: Sequence[Corruption] = (),
         evaluation: Pipeline | None = None,
+        augment: Sequence[Augmenting] = (),
     ) -> None:
         self.name, self.split, self.source, self.seed = name, split, source, seed
         self.pipeline = pipeline
         self.evaluation = evaluation if evaluation is not None else pipeline
+        self.augment = tuple(augment)
         self.chosen: NDArray[np.int64] = np.arange(len(source)) if indices is None else np.asarray(indices)
         self._leave_out()
         self.classes = source.classes
@@ -92,7 +94,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         The label is the one that the corruptions leave, see `planted_labels`.
         """
         with preserved() if self.random else nullcontext():
-            return self._get(index, epoch, self.pipeline)
+            picture, label = self._picture(index, epoch, self.pipeline, self.augment)
+            return self.pipeline.final(picture), label, index
 
     def batch(self, indices: NDArray[np.int64], epochs: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) images and (n,) labels; the same as `get` for each, saving the random state once."""
@@ -101,14 +104,14 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return self.finish(images), labels
 
     def read(
-        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], new: New = torch.empty, each: Each = _nothing
+        self, indices: NDArray[np.int64], epochs: NDArray[np.int64], new: New = torch.empty, each: Each | None = None
     ) -> tuple[Tensor, Tensor]:
         """(n, C, H, W) images as they are kept until they are used (see `finish`), and (n,) labels.
 
         `new(shape, dtype=…)` gives the memory for the images; `each(index)` is called before each. Seeds the global
         generators. Raises BadImage.
         """
-        return self._read(indices, epochs, self.pipeline, new, each)
+        return self._read(indices, epochs, self.pipeline, new, each, self.augment)
 
     def finish(self, images: Tensor) -> Tensor:
         """What `read` gave -> normalised floats, on the same device."""
@@ -155,6 +158,20 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return {c.name: mask.copy() for c, mask in zip(self.corruptions, self._corrupted, strict=True)}
 
     @property
+    def groups(self) -> NDArray[np.int64]:
+        """(n,) what group robustness speaks of: 2 * label + (whether something is planted) where there are corruptions,
+        else the label.
+
+        Planted is what a corruption's `select` chose; those without one change every image and tell none apart, unless
+        there are no others. Labels are those without what corruptions change.
+        """
+        if not self.corruptions:
+            return np.asarray(self.labels, dtype=np.int64)
+        pairs = list(zip(self.corruptions, self._corrupted, strict=True))
+        chosen = [mask for one, mask in pairs if one.select is not None] or [mask for _, mask in pairs]
+        return np.asarray(2 * self.labels + np.any(chosen, axis=0), dtype=np.int64)
+
+    @property
     def planted_labels(self) -> NDArray[np.int64]:
         """(n,) the label that training and evaluation are given with each image: what corruptions make of `labels`.
 
@@ -164,10 +181,8 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
             labels, changed = self.labels.copy(), self._changed
             size = self._picture_size(changed)
             for index in changed.tolist():
-                for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
-                    if changes[index]:
-                        key = self._key(corruption, int(self.chosen[index]))
-                        labels[index] = corruption.label(size, int(labels[index]), self.classes, key)
+                for corruption, key in self._changing(index):
+                    labels[index] = corruption.label(size, int(labels[index]), self.classes, key)
             self._planted_labels = labels
         return self._planted_labels.copy()
 
@@ -194,7 +209,19 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         changed = self._changed
         size = self._picture_size(changed)
         for index in changed.tolist():
-            yield from self._rows_of(index, size)
+            label = int(self.labels[index])
+            for corruption, key in self._changing(index):
+                columns, new = corruption.row(size, label, self.classes, key)
+                yield {
+                    "dataset": self.name,
+                    "split": self.split,
+                    "id": self.source.ids[self.chosen[index]],
+                    "class": self.classes[label],
+                    "corruption": corruption.name,
+                    "new_class": self.classes[new] if new != label else "",
+                    **columns,
+                }
+                label = new
 
     def _leave_out(self) -> None:
         sizes = self.source.sizes
@@ -219,25 +246,10 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
     def _shaped(self, origin: int, pipeline: Pipeline, given: Image.Image) -> Image.Image:
         """The picture of the model's input size. Raises BadImage for one that the pipeline refuses."""
         try:
-            return pipeline.geometric(given)
+            shaped: Image.Image = pipeline.geometric(given)
+            return shaped
         except Unfit as why:
             raise self.source.bad(origin, why) from None
-
-    def _rows_of(self, index: int, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        origin, label = int(self.chosen[index]), int(self.labels[index])
-        for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
-            if changes[index]:
-                columns, new = corruption.row(size, label, self.classes, self._key(corruption, origin))
-                yield {
-                    "dataset": self.name,
-                    "split": self.split,
-                    "id": self.source.ids[origin],
-                    "class": self.classes[label],
-                    "corruption": corruption.name,
-                    "new_class": self.classes[new] if new != label else "",
-                    **columns,
-                }
-                label = new
 
     def fingerprint(self) -> str:
         """A hash of the source, the choice of samples and what is planted: the same data, the same hash."""
@@ -255,12 +267,14 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         epochs: NDArray[np.int64],
         pipeline: Pipeline,
         new: New = torch.empty,
-        each: Each = _nothing,
+        each: Each | None = None,
+        augment: Sequence[Augmenting] = (),
     ) -> tuple[Tensor, Tensor]:
         images, labels = None, []
         for place, (index, epoch) in enumerate(zip(indices.tolist(), epochs.tolist(), strict=True)):
-            each(index)
-            picture, label = self._picture(index, epoch, pipeline)
+            if each is not None:
+                each(index)
+            picture, label = self._picture(index, epoch, pipeline, augment)
             if images is None:
                 images = new((len(indices), *pipeline.shape(picture)), dtype=pipeline.kept)
             pipeline.keep(picture, images[place])
@@ -268,22 +282,25 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         assert images is not None
         return images, torch.tensor(labels)
 
-    def _get(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Tensor, int, int]:
-        image, label = self._picture(index, epoch, pipeline)
-        return pipeline.final(image), label, index
-
-    def _picture(self, index: int, epoch: int, pipeline: Pipeline) -> tuple[Image.Image, int]:
+    def _picture(
+        self, index: int, epoch: int, pipeline: Pipeline, augment: Sequence[Augmenting] = ()
+    ) -> tuple[Image.Image, int]:
         origin = int(self.chosen[index])
         given, label = self.source.image(origin), int(self.labels[index])
         if pipeline.random:
             seed_all(self.seed, self.name, self.split, epoch, origin)
         image = self._shaped(origin, pipeline, given)
-        for corruption, changes in zip(self.corruptions, self._corrupted, strict=True):
-            if changes[index]:
-                if image is given:  # which the source may hand out again
-                    image = image.copy()
-                image, label = corruption(image, label, self.classes, self._key(corruption, origin))
+        for change in augment:
+            if image is given:  # which the source may hand out again
+                image = image.copy()
+            image = change(image, label, self.classes, (self.seed, change.name, self.name, self.split, epoch, origin))
+        for corruption, key in self._changing(index):
+            if image is given:  # which the source may hand out again
+                image = image.copy()
+            image, label = corruption(image, label, self.classes, key)
         return image, label
 
-    def _key(self, corruption: Corruption, origin: int) -> Key:
-        return (self.seed, corruption.name, self.split, origin)
+    def _changing(self, index: int) -> list[tuple[Corruption, Key]]:
+        """The corruptions that change a sample, each with the key of its random numbers."""
+        found = zip(self.corruptions, self._corrupted, strict=True)
+        return [(one, (self.seed, one.name, self.split, int(self.chosen[index]))) for one, mask in found if mask[index]]

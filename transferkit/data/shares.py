@@ -16,3 +16,8 @@ def images_due(expected: float, step: int) -> int:
     Products that miss a whole number by rounding alone, as 0.29 · 100 does, count as whole.
     """
     return math.floor(expected * (step + 1) + 1e-9) - math.floor(expected * step + 1e-9)
+
+
+def held_out(share: float, count: int) -> int:
+    """The images of a class that a share for validation takes: where there are two, at least one on either side."""
+    return min(max(rounded_share(share, count), 1), count - 1) if share > 0 and count >= 2 else 0

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from transferkit.data.samples import Samples
-    from transferkit.model import SourceHead
+    from transferkit.model.wrapper import SourceHead
 
-    Partner = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+Partner = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+"""From target images, as indices and augmentation keys (n,), to one image of the stream for each of them (n,)."""
 
 
 @dataclass

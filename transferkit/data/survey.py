@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from transferkit.data.archives import Archive
 from transferkit.data.folders import HERE, ClassFolders, class_folders, refuse_two_labels, split_folders
 from transferkit.data.naming import same_but_for_case
-from transferkit.data.walk import Tree, below
-from transferkit.text import printable
+from transferkit.data.walk import BROKEN, Tree, below
+from transferkit.words.formats import some
+from transferkit.words.text import printable
 
 SHOWN = 4
 PATIENCE = 2.0  # seconds that looking for copies may take
@@ -113,12 +114,9 @@ def left_out_line(found: Survey) -> str | None:
     parts = [_place(one) for one in ordered[:SHOWN]]
     rest = ordered[SHOWN:]
     if rest:
-        kinds: Counter[str] = Counter()
-        for one in rest:
-            kinds.update(one.kinds)
-        parts.append(
-            f"{_number(sum(kinds.values()), 'file')} in {_number(len(rest), 'other folder')} ({_kinds(kinds)})"
-        )
+        kinds = sum((Counter(one.kinds) for one in rest), Counter[str]())
+        files, places = _number(kinds.total(), "file"), _number(len(rest), "other folder")
+        parts.append(f"{files} in {places} ({_kinds(kinds)})")
     return "left out: " + "; ".join(parts)
 
 
@@ -129,23 +127,21 @@ def warnings(found: Survey, name: str) -> list[str]:
     loose = [one for one in found.left_out if one.misplaced and one.folder in found.folders.values()]
     if beside:
         count = sum(one.misplaced for one in beside)
-        places = _listed([f"{one.folder}/" if one.folder else "the data set's folder itself" for one in beside])
+        places = some([f"{one.folder}/" if one.folder else "the data set's folder itself" for one in beside], SHOWN)
         splits = ", ".join(sorted({f"{folder}/" for folder in found.folders.values()}))
         hint = f"if they are classes, say splits: {{train: {HERE}}}; if they are a split, say splits: {{val: FOLDER}}"
         said.append(f"{name}: {_number(count, 'image')} of {places} beside {splits} left out; {hint}")
     for one in loose:
         where = one.folder or "its own folder"
         said.append(f"{name}: {_number(one.misplaced, 'image')} in {where} left out: in no class folder")
-    unread: Counter[str] = Counter()
-    for one in found.left_out:
-        unread.update({kind: count for kind, count in one.kinds.items() if kind in UNREAD})
+    kinds = sum((Counter(one.kinds) for one in found.left_out), Counter[str]())
+    unread = Counter({kind: count for kind, count in kinds.items() if kind in UNREAD})
     if unread:
-        said.append(f"{name}: {_number(sum(unread.values()), 'file')} of formats that are not read: {_kinds(unread)}")
-    links = sum(one.kinds.get("broken link", 0) for one in found.left_out)
-    if links:
-        said.append(f"{name}: {_number(links, 'link')} to nothing")
+        said.append(f"{name}: {_number(unread.total(), 'file')} of formats that are not read: {_kinds(unread)}")
+    if kinds[BROKEN]:
+        said.append(f"{name}: {_number(kinds[BROKEN], 'link')} to nothing")
     for split, classes in found.splits.items():
-        for one_name, other in same_but_for_case(list(classes)):
+        for one_name, other in same_but_for_case(classes):
             said.append(f'{name}: "{one_name}" and "{other}" of {split} are two classes, alike but for case')
     return said
 
@@ -161,10 +157,6 @@ def _kinds(kinds: Mapping[str, int]) -> str:
     return shown + (", …" if len(ordered) > SHOWN + 2 else "")
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
@@ -174,22 +166,35 @@ def _number(count: int, what: str) -> str:
 
 @dataclass
 class Copies:
-    """Files of other splits with the very bytes of a training file."""
+    """Files with the very bytes of a training file."""
 
     pairs: list[tuple[str, str, str]]
-    """(split, file, training file), as paths in the tree."""
+    """(split, file, training file) of other splits, as paths in the tree."""
+    contradictions: list[tuple[str, str]] = field(default_factory=list)
+    """Two training files of different classes."""
+    repeated: int = 0
+    """Training files that are in their class already, where validation can only be carved from train."""
     unchecked: int = 0
     """Files of other splits that there was no time for."""
 
 
-def copies(tree: Tree, images: Mapping[str, list[str]], patience: float | None = PATIENCE) -> Copies:
+def copies(
+    tree: Tree,
+    images: Mapping[str, list[str]],
+    patience: float | None = PATIENCE,
+    classes: Mapping[str, list[str]] | None = None,
+) -> Copies:
     """Compare by size, then by bytes; for at most so many seconds, None for as long as it takes.
 
-    The training files of one size are read when a file of another split has that size.
+    The training files of one size are read when a file of another split has that size. With `classes`, {class: its
+    training files}, they are compared with each other as well, in the time that is left.
     """
     end = time.monotonic() + patience if patience is not None else math.inf
     others = [(split, image) for split in images if split != "train" for image in images[split]]
-    found, sizes, hashes = Copies([]), _by_size(tree, images.get("train", []) if others else [], end), {}
+    found, hashes = Copies([]), dict[int, dict[bytes, str]]()
+    sizes: dict[int | None, list[str]] = {}
+    for file in _until(end, images.get("train", []) if others or classes else []):
+        sizes.setdefault(tree.size(file), []).append(file)
     for position, (split, image) in enumerate(others):
         size = tree.size(image)
         if size and size in sizes and size not in hashes:
@@ -200,15 +205,15 @@ def copies(tree: Tree, images: Mapping[str, list[str]], patience: float | None =
         original = hashes[size].get(content_hash(tree, image)) if size in hashes else None
         if original is not None:
             found.pairs.append((split, image, original))
-    return found
-
-
-def _by_size(tree: Tree, files: Iterable[str], end: float) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for file in _until(end, files):
-        size = tree.size(file)
-        if size:
-            found.setdefault(size, []).append(file)
+    label_of = {file: label for label, files in (classes or {}).items() for file in files}
+    for size, files in sizes.items() if classes else ():
+        first: dict[bytes, str] = {}
+        for file in _until(end, files if size and len(files) > 1 else []):
+            original = first.setdefault(content_hash(tree, file), file)
+            if label_of[original] != label_of[file]:
+                found.contradictions.append((file, original))
+            elif original != file and not others:
+                found.repeated += 1
     return found
 
 
@@ -237,11 +242,19 @@ def copies_line(found: Copies, name: str) -> str | None:
     if found.pairs:
         shown = "; ".join(f"{printable(image)} is {printable(original)}" for _, image, original in found.pairs[:3])
         more = f" and {len(found.pairs) - 3} more" if len(found.pairs) > 3 else ""
-        count = len(found.pairs)
-        are = "is" if count == 1 else "are"
+        are = f"{_number(len(found.pairs), 'image')} of val or test {'is' if len(found.pairs) == 1 else 'are'}"
+        parts.append(f"{are} also in train, so results will flatter: {shown}{more}")
+    if found.contradictions:
+        shown = "; ".join(f"{printable(one)} is {printable(other)}" for one, other in found.contradictions[:3])
+        more = f" and {len(found.contradictions) - 3} more" if len(found.contradictions) > 3 else ""
+        be = "is" if len(found.contradictions) == 1 else "are"
         parts.append(
-            f"{_number(count, 'image')} of val or test {are} also in train, so results will flatter: {shown}{more}"
+            f"{_number(len(found.contradictions), 'image')} of train {be} there under two labels: {shown}{more}"
         )
+    if found.repeated:
+        be = "is" if found.repeated == 1 else "are"
+        times = f"{_number(found.repeated, 'image')} of train {be} there more than once"
+        parts.append(f"{times}: what is carved from it for validation will flatter")
     if found.unchecked:
         parts.append(f"{_number(found.unchecked, 'image')} of val or test not compared with train in {PATIENCE:g} s")
     return f"{name}: {'; '.join(parts)}" if parts else None

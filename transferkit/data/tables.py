@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transferkit.data.contents import Contents, Source
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Each, New, Samples
-from transferkit.data.sources import Contents, Source
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,12 +93,15 @@ class TableSamples(Samples):
         self.classes = source.classes
         self.labels: NDArray[Any] = source.labels[self.chosen]
         self.rows: Rows = source.rows[self.chosen]
-        self.corruptions = ()
+        self.corruptions, self._corrupted = (), []
+
+    random = False
+    """Nothing is augmented."""
 
     @property
-    def random(self) -> bool:
-        """False: nothing is augmented."""
-        return False
+    def groups(self) -> NDArray[np.int64]:
+        """(n,) zeros: rows are of one group."""
+        return np.zeros(len(self), dtype=np.int64)
 
     def get(self, index: int, epoch: int) -> tuple[Tensor, Any, int]:
         """((1, 1, d) tensor, output, index)."""
@@ -135,16 +138,6 @@ class TableSamples(Samples):
     def picture(self, index: int) -> Image.Image:
         """Raises InputError: a row is no picture."""
         _no_image(index)
-
-    @property
-    def planted(self) -> dict[str, NDArray[np.bool_]]:
-        """{}: corruptions are planted in images."""
-        return {}
-
-    @property
-    def planted_labels(self) -> NDArray[Any]:
-        """The outputs: nothing is planted in a table."""
-        return self.labels
 
     def fingerprint(self) -> str:
         """A hash of the table and the choice of rows."""
@@ -190,13 +183,11 @@ def read(spec: Dataset, split: str) -> TableContents | None:
         raise InputError(f"synthetic.permuted: {options.permuted} columns of {options.features} cannot be permuted")
     rows, outputs = _drawn(options, split)
     mean, sd = _output_scale(options)
-    standard = np.stack(
-        [_shuffled(options, split, j, rows[:, j]) for j in range(options.permuted)]
-        + [rows[:, j] for j in range(options.permuted, options.features)],
-        axis=1,
-    )
+    for column in range(options.permuted):  # each in an order of its own
+        rng = numpy_rng(options.seed, "synthetic", options.task, split, "permuted", column)
+        rows[:, column] = rng.permutation(rows[:, column])
     ids = [f"{options.task}/{split}/{row:06d}" for row in range(len(rows))]
-    return TableContents.of(standard.astype(np.float32), ((outputs - mean) / sd).astype(np.float32), ids)
+    return TableContents.of(rows.astype(np.float32), ((outputs - mean) / sd).astype(np.float32), ids)
 
 
 def columns_of(task: str, features: int) -> range:
@@ -239,10 +230,3 @@ def _output_scale(options: Synthetic) -> tuple[float, float]:
     """Mean and s.d. of the training outputs: the paper's losses (0.027, 0.075) imply standardised outputs."""
     outputs = _drawn(options, "train")[1]
     return float(outputs.mean()), float(outputs.std())
-
-
-def _shuffled(options: Synthetic, split: str, column: int, values: Numbers) -> Numbers:
-    """A column in another order of the rows, each column in its own."""
-    rng = numpy_rng(options.seed, "synthetic", options.task, split, "permuted", column)
-    moved: Numbers = rng.permutation(values)
-    return moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from transferkit.data.images import Size, refuse_pixels
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
-    from transferkit.model import Preprocessing
+    from transferkit.model.preprocessing import Preprocessing
     from transferkit.recipe.schema import Augmentation
 
 
@@ -48,31 +49,24 @@ class Normalise:
         return made
 
 
+@dataclass(eq=False)
 class Pipeline:
     """From an RGB image to a normalised (C, H, W) tensor."""
 
-    def __init__(
-        self,
-        geometric: Compose,
-        mode: str,
-        normalise: Normalise,
-        rest: Sequence[Callable[[Tensor], Tensor]] = (),
-        random: bool = False,
-    ) -> None:
-        self.geometric: Callable[[Image.Image], Image.Image] = geometric
-        """Resize, crop, flip, colour: RGB in, RGB of the input size out."""
-        self.mode = mode
-        """What the pixels are then converted to: RGB or L."""
-        self.normalise = normalise
-        self.rest = rest
-        """What follows normalisation: random erasing."""
-        self.random = random
-        """Whether it draws random numbers (from the global generators, as timm does)."""
-        self._resizes = next((step for step in geometric.transforms if isinstance(step, _BoundedResize)), None)
+    geometric: Compose
+    """Resize, crop, flip, colour: RGB in, RGB of the input size out."""
+    mode: str
+    """What the pixels are then converted to: RGB or L."""
+    normalise: Normalise
+    rest: Sequence[Callable[[Tensor], Tensor]] = ()
+    """What follows normalisation: random erasing."""
+    random: bool = False
+    """Whether it draws random numbers (from the global generators, as timm does)."""
 
     def refuse(self, size: Size, limit: int | None = None) -> None:
         """Raise Unfit for images of a (width, height) that has too many pixels, or gets them here: `refuse_pixels`."""
-        refuse_pixels(size, None if self._resizes is None else self._resizes.resized(size), limit)
+        resizes = next((step for step in self.geometric.transforms if isinstance(step, _BoundedResize)), None)
+        refuse_pixels(size, None if resizes is None else resizes.resized(size), limit)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Both parts in turn."""
@@ -177,17 +171,7 @@ def _steps(preprocessing: Preprocessing, augmentation: Augmentation | None, chan
     if augmentation is None:
         crop = {"crop_pct": preprocessing.crop_pct, "crop_mode": preprocessing.crop_mode}
         return list(create_transform(**common, **crop).transforms)
-    try:
-        parts = create_transform(**common, is_training=True, separate=True, **_training(augmentation))
-    except (AssertionError, KeyError, ValueError) as error:
-        raise InputError(
-            f"auto_augment {augmentation.auto_augment!r}: timm does not know this policy ({error!r})"
-        ) from None
-    return [step for part in parts for step in part.transforms]
-
-
-def _training(augmentation: Augmentation) -> dict[str, Any]:
-    return {
+    training = {
         "scale": augmentation.scale,
         "ratio": augmentation.ratio,
         "hflip": augmentation.hflip,
@@ -196,12 +180,16 @@ def _training(augmentation: Augmentation) -> dict[str, Any]:
         "auto_augment": augmentation.auto_augment,
         "re_prob": augmentation.random_erasing,
     }
+    try:
+        parts = create_transform(**common, is_training=True, separate=True, **training)
+    except (AssertionError, KeyError, ValueError) as error:
+        policy = f"auto_augment {augmentation.auto_augment!r}"
+        raise InputError(f"{policy}: timm does not know this policy ({error!r})") from None
+    return [step for part in parts for step in part.transforms]
 
 
 def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    if len(values) == channels:
-        return tuple(values)
-    return (sum(values) / len(values),) * channels
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
 
 
 def _cut(steps: list[Any]) -> tuple[list[Any], list[Any]]:

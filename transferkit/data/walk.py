@@ -5,11 +5,31 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Container, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from transferkit.data.image_formats import EXTENSIONS
 from transferkit.errors import InputError
+
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+}
+"""{Pillow's name of a format: the endings of its files}. AVIF and JPEG 2000 only where Pillow was built with them.
+
+Every one is decoded by Pillow itself, with the size of its pixels in its header. Others that Pillow knows are left out,
+because they run a program (EPS: Ghostscript, WMF: the system's renderer), are only recognised and not decoded (HDF5,
+GRIB, MPEG), have no signature, so that any bytes could be one (TGA, PCD), or hold pictures of other sizes than they
+say (ICO, ICNS).
+"""
+EXTENSIONS = tuple(ending for endings in FORMATS.values() for ending in endings)
 
 HIDDEN = ("__MACOSX",)  # and whatever starts with a dot
 
@@ -96,18 +116,16 @@ class Disk:
 
     def same(self, path: str) -> Hashable:
         """Device and inode."""
-        try:
+        with suppress(OSError):
             status = os.stat(self.name(path))
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+            return status.st_dev, status.st_ino
+        return None
 
     def size(self, path: str) -> int | None:
         """Bytes of a file; None for a link to nothing."""
-        try:
+        with suppress(OSError):
             return os.stat(self.name(path)).st_size
-        except OSError:
-            return None
+        return None
 
     def read(self, path: str) -> bytes:
         """The bytes of a file. Raises OSError."""

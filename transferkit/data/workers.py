@@ -15,7 +15,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import DupFd
 from multiprocessing.util import Finalize
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from transferkit.errors import TransferkitError
+from transferkit.system.signals import SIGNALS
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
@@ -39,7 +39,6 @@ ORPHAN_POLL = 5.0
 HEADER = 64
 """Bytes before the data in shared memory: three integers of `Progress`, then room to align what follows."""
 
-Picks = Mapping[str, tuple[Any, Any]]
 Place = tuple[int, tuple[int, ...], torch.dtype]
 
 
@@ -102,14 +101,6 @@ class _Room:
         return self.shared.tensor(place)
 
 
-@dataclass
-class _Failure:
-    """What a worker raised, with the worker's own traceback."""
-
-    error: BaseException
-    trace: str
-
-
 class Worker:
     """One process, which fills its pieces of shared memory in turn."""
 
@@ -122,16 +113,13 @@ class Worker:
         # at exit Python ends its children by a signal that these ignore, and waits for them: this comes before
         self.end = Finalize(self, _end, (self.process, self.connection), exitpriority=10)
 
-    def ask(self, piece: int, picks: Picks) -> None:
+    def ask(self, piece: int, picks: Mapping[str, tuple[Any, Any]]) -> None:
         """Have it read {stream: (indices, epochs)}, each (n,), into a piece of its memory."""
         asked = pickle.dumps(picks)
         room = _Room(self.shared[piece])
         room.new((len(asked),), dtype=torch.uint8).copy_(torch.frombuffer(bytearray(asked), dtype=torch.uint8))
-        self._tell(piece, room.places[0])
-
-    def _tell(self, piece: int, place: Place) -> None:
         try:
-            self.connection.send((piece, place))
+            self.connection.send((piece, room.places[0]))
         except OSError:
             self._died()
 
@@ -150,16 +138,22 @@ class Worker:
             if now != seen:
                 seen, since = now, time.monotonic()
             elif time.monotonic() - since > PATIENCE:
-                raise TransferkitError(_stalled(seen, streams))
+                samples = streams[list(streams)[seen[1]]]
+                raise TransferkitError(
+                    f"a data worker process has been reading one image for {PATIENCE / 60:.0f} minutes: "
+                    f'{samples.ids[seen[2]]} of "{samples.name}". Its disk or file server does not answer, or an image '
+                    "library or a plugin hangs"
+                )
         try:
             if self.connection not in ready and not self.connection.poll():
                 self._died()
             answer = self.connection.recv()
         except (EOFError, ConnectionError):
             self._died()
-        if isinstance(answer, _Failure):
-            answer.error.add_note(f"in a data worker process:\n{answer.trace}")
-            raise answer.error
+        if isinstance(answer, tuple):
+            error, trace = answer
+            error.add_note(f"in a data worker process:\n{trace}")
+            raise error
         return {name: [self.shared[piece].tensor(place) for place in places] for name, places in answer.items()}
 
     def _died(self) -> None:
@@ -179,22 +173,13 @@ def _end(process: Any, connection: Connection) -> None:
     process.join(timeout=ORPHAN_POLL)  # one that waits for a dead file server cannot be waited for
 
 
-def _stalled(progress: list[int], streams: Mapping[str, Samples]) -> str:
-    _, stream, index = progress
-    name = list(streams)[stream]
-    return (
-        f"a data worker process has been reading one image for {PATIENCE / 60:.0f} minutes: {streams[name].ids[index]} "
-        f'of "{streams[name].name}". Its disk or file server does not answer, or an image library or a plugin hangs'
-    )
-
-
 # -- in the worker -----------------------------------------------------------------------------------------------
 
 
 def _work(streams: dict[str, Samples], connection: Connection, pieces: list[Shared]) -> None:
     """Signals are for the main process, which saves and ends its workers; often the whole group gets them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     parent = os.getppid()
     while True:
@@ -208,25 +193,28 @@ def _work(streams: dict[str, Samples], connection: Connection, pieces: list[Shar
             return
 
 
-def _filled(streams: dict[str, Samples], shared: Shared, asked: Place) -> dict[str, list[Place]] | _Failure:
+def _filled(
+    streams: dict[str, Samples], shared: Shared, asked: Place
+) -> dict[str, list[Place]] | tuple[BaseException, str]:
+    """Where the images and labels of each stream lie; or what was raised, and its traceback here."""
     try:
-        picks = pickle.loads(shared.tensor(asked).numpy().tobytes())
         room, progress = _Room(shared), shared.progress
+
+        def begin(index: int) -> None:
+            progress[2] = index
+            progress[0] += 1
+
+        picks = pickle.loads(shared.tensor(asked).numpy().tobytes())
         filled = {}
         for name, (indices, epochs) in picks.items():
             progress[1] = list(streams).index(name)
             first = len(room.places)
-            _, labels = streams[name].read(indices, epochs, room.new, lambda index: _begin(progress, index))
+            _, labels = streams[name].read(indices, epochs, room.new, begin)
             room.new(labels.shape, dtype=labels.dtype).copy_(labels)
             filled[name] = room.places[first:]
         return filled
     except BaseException as error:  # a plugin that leaves by SystemExit too: in this process nobody would learn of it
-        return _Failure(_sendable(error), traceback.format_exc())
-
-
-def _begin(progress: Tensor, index: int) -> None:
-    progress[2] = index
-    progress[0] += 1
+        return _sendable(error), traceback.format_exc()
 
 
 def _sendable(error: BaseException) -> BaseException:

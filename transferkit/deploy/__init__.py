@@ -2,5 +2,3 @@
 
 Nothing here imports the trainer, recipes or plugins.
 """
-
-from __future__ import annotations

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
-from transferkit.atomic import sha256
 from transferkit.deploy import parity, portable
-from transferkit.deploy.captured import captured, tail
-from transferkit.deploy.export_folder import Workplace, publish
-from transferkit.deploy.export_record import (
+from transferkit.deploy.export_folder import (
     FILE,
     FOLDER,
     Batch,
@@ -21,14 +24,18 @@ from transferkit.deploy.export_record import (
     check_file,
     check_model,
     model_files,
+    publish,
     read_record,
+    workplace,
 )
-from transferkit.deploy.graph import EXAMPLE, INPUT, Graph, shapes, trace
+from transferkit.deploy.loaded import LoadedModel, load
+from transferkit.deploy.portable import EXAMPLE, INPUT, Graph, trace
 from transferkit.errors import InputError, TransferkitError
-from transferkit.loaded import LoadedModel, load
+from transferkit.system.atomic import sha256
 
 Step = Callable[[str], None]
 MAX_BATCH = 64
+LINES = 40  # of what an exporter said, where it failed
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,6 @@ class Export:
         return self.record.exports[self.form]  # type: ignore[index]
 
 
-def _silent(text: str) -> None:
-    """Say nothing."""
-
-
 def export_model(
     model_dir: Path | str,
     form: str = "onnx",
@@ -57,7 +60,7 @@ def export_model(
     out: Path | str | None = None,
     max_batch: int = MAX_BATCH,
     opset: int | None = None,
-    step: Step = _silent,
+    step: Step = lambda text: None,
 ) -> Export:
     """Write `exports/model.onnx` or `model.pt2` and `export.json` into the model folder, or all of it into `out`.
 
@@ -72,7 +75,7 @@ def export_model(
     loaded = load(folder)
     graph = Graph(loaded).eval()
     record = _record(folder, loaded, graph)
-    with Workplace(target) as work:
+    with workplace(target) as work:
         entry = _write(loaded, graph, record, form, work, max_batch=max_batch, opset=opset, step=step)
         full, removed = publish(work, target, form, record, entry)
     notes = [f"{path} was of another state of the model and was removed" for path in removed]
@@ -80,7 +83,7 @@ def export_model(
 
 
 def verify_export(
-    folder: Path | str, form: str | None = None, *, model_dir: Path | str | None = None, step: Step = _silent
+    folder: Path | str, form: str | None = None, *, model_dir: Path | str | None = None, step: Step = lambda text: None
 ) -> ExportRecord:
     """Check every exported file of a folder, or that of one format, and return the folder's record.
 
@@ -140,6 +143,11 @@ def _check(form: str, target: Path, max_batch: int, opset: int | None) -> None:
 
 def _record(folder: Path, loaded: LoadedModel, graph: Graph) -> ExportRecord:
     found, preprocessing = loaded.interference, loaded.model.preprocessing
+    outputs = [
+        Tensor(name="logits", dtype="float32", shape=["batch", len(loaded.classes)]),
+        Tensor(name="score", dtype="float32", shape=["batch"]),
+        Tensor(name="source_class", dtype="int64", shape=["batch"]),
+    ]
     return ExportRecord(
         architecture=loaded.model.architecture,
         files=model_files(folder, found),
@@ -147,7 +155,7 @@ def _record(folder: Path, loaded: LoadedModel, graph: Graph) -> ExportRecord:
         inputs=[
             Tensor(name=INPUT, dtype="float32", shape=["batch", preprocessing.in_chans, *preprocessing.input_size])
         ],
-        outputs=[Tensor.model_validate(one) for one in shapes(graph, loaded)],
+        outputs=outputs[: len(graph.outputs)],
         preprocessing=preprocessing.to_json(),
         classes=loaded.classes,
         source_classes=loaded.source_classes,
@@ -188,7 +196,11 @@ def _write(
         except (InputError, parity.ParityError):
             raise
         except Exception as error:
-            raise _failed(name, error, tail(log)) from error
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            failed = TransferkitError(f"{name}: {reason}")
+            if said := tail(log):
+                failed.add_note(f"What the exporter said:\n{said}")
+            raise failed from error
     scores = [one.score for one in found if one.score is not None]
     return ExportedFile(
         file=path.name,
@@ -200,16 +212,52 @@ def _write(
             rows=sum(one.batch for one in found),
             logits=max(one.logits for one in found),
             score=max(scores, default=None),
-            batches=[one.to_json() for one in found],
+            batches=[asdict(one) for one in found],
         ),
         reference=parity.reference(graph, preprocessing),
         **extra,
     )
 
 
-def _failed(name: str, error: Exception, log: str) -> TransferkitError:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
-    failed = TransferkitError(f"{name}: {reason}")
-    if log:
-        failed.add_note(f"What the exporter said:\n{log}")
-    return failed
+@contextmanager
+def captured() -> Iterator[io.StringIO]:
+    """What a library says while it works, kept for the case that it fails instead of being shown.
+
+    Everything that is printed, logged to the terminal or warned of inside goes into a text instead. For one thread:
+    what other threads print meanwhile is caught as well.
+    """
+    log = io.StringIO()
+
+    def keep(message: Any, category: type[Warning], filename: str, lineno: int, *more: Any, **options: Any) -> None:
+        log.write(f"{filename}:{lineno}: {category.__name__}: {message}\n")
+
+    terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    with warnings.catch_warnings(), redirect_stdout(log), redirect_stderr(log):
+        warnings.simplefilter("default")
+        warnings.showwarning = keep
+        moved = [(handler, handler.stream) for handler in _handlers() if handler.stream in terminal]
+        for handler, _ in moved:
+            handler.setStream(log)
+        try:
+            yield log
+        finally:
+            for handler, stream in moved:
+                handler.setStream(stream)
+            for handler in _handlers():
+                if handler.stream is log:  # made inside
+                    handler.setStream(terminal[1])
+
+
+def _handlers() -> list[logging.StreamHandler[IO[str]]]:
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    handlers = {id(handler): handler for logger in loggers for handler in logger.handlers}
+    return [
+        handler
+        for handler in handlers.values()
+        if isinstance(handler, logging.StreamHandler) and "stream" in vars(handler)  # others look it up each time
+    ]
+
+
+def tail(log: io.StringIO) -> str:
+    """The last lines."""
+    return "\n".join(log.getvalue().rstrip().splitlines()[-LINES:])

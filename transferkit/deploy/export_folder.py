@@ -1,39 +1,165 @@
-"""Files move into an exports folder when they are complete; until then they lie in a hidden folder beside it."""
+"""An exports folder: its files, which move in when they are complete, and their record `export.json`.
+
+The record says what each file answers to and how closely it was seen to agree; all are of one and the same model.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Literal
 
-from transferkit.atomic import aside, fsync, remove_leftovers, write_text
-from transferkit.deploy import triton
-from transferkit.deploy.export_record import FILE, ExportedFile, ExportRecord, check_file, read_record
+from pydantic import BaseModel, ConfigDict, Field
+
+from transferkit.deploy.interference import FILE as INTERFERENCE
+from transferkit.deploy.interference import OWN, Interference
 from transferkit.errors import InputError
+from transferkit.report import finite, json_text
+from transferkit.surface import __version__
+from transferkit.system.atomic import aside, fsync, remove_leftovers, sha256, write_text
+from transferkit.system.records import SEAL, check_sha256, parse, read_sealed, seal
+
+FILE = "export.json"
+FOLDER = "exports"
+SCHEMA_VERSION = 1
+AGAIN = "export the model again"
+TRITON_FILE = "config.pbtxt"
+TRITON_TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+
+TRITON_HEAD = """\
+# A model of a Triton model repository, whose folder gives it its name:
+#   mkdir -p repository/NAME/1
+#   cp {file} repository/NAME/1/model.onnx
+#   cp config.pbtxt repository/NAME/
+#   tritonserver --model-repository repository
+"""
 
 
-class Workplace:
-    """A hidden folder beside the target, on the same disk; it is gone afterwards."""
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
-    def __init__(self, target: Path) -> None:
-        self.target = target
 
-    def __enter__(self) -> Path:
-        place = self.target.absolute().parent
-        while not place.is_dir():
-            place = place.parent
-        remove_leftovers(place, self.target.name)
-        try:
-            self.work = Path(tempfile.mkdtemp(prefix=f"{aside(self.target).name}-", dir=place))
-        except OSError as error:
-            raise InputError(
-                f"{place} cannot be written ({error.strerror}); choose another folder with --out"
-            ) from error
-        return self.work
+class Tensor(_Part):
+    """An input or output. The first dimension is the batch."""
 
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
+    name: str
+    dtype: Literal["float32", "int64"]
+    shape: list[int | str]
+
+
+class Batch(_Part):
+    """The batch sizes a file is for. An ONNX graph does not enforce the largest; whoever runs it must."""
+
+    min: int
+    max: int
+    enforced: bool
+
+
+class Parity(_Part):
+    """How far the file agreed with the eager model: an entry per batch size (see `parity.Agreement`)."""
+
+    rows: int
+    logits: float
+    score: float | None
+    batches: list[dict[str, Any]]
+
+
+class ExportedFile(_Part):
+    """One exported file."""
+
+    file: str
+    sha256: str
+    bytes: int
+    batch: Batch
+    opset: int | None = None
+    ir_version: int | None = None
+    versions: dict[str, str]
+    parity: Parity
+    reference: dict[str, Any]
+
+
+class ExportRecord(_Part):
+    """The content of export.json. `files`: of the model folder that was exported, with their SHA-256."""
+
+    schema_version: int = SCHEMA_VERSION
+    created_by: str = __version__
+    architecture: str
+    files: dict[str, str]
+    guarded: bool
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    preprocessing: dict[str, Any]
+    classes: list[str]
+    source_classes: list[str]
+    lingering: list[dict[str, Any]]
+    score: dict[str, str] | None
+    detect_p: float | None
+    exports: dict[Literal["onnx", "pt2"], ExportedFile] = Field(default_factory=dict)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in their order."""
+        return [one.name for one in self.outputs]
+
+    def facts(self) -> str:
+        """What also goes into the exported files themselves, as JSON: everything but `exports`."""
+        return json_text(self.model_dump(exclude={"exports", SEAL}))
+
+    def content(self) -> dict[str, Any]:
+        """What the file holds, with the SHA-256 of all the rest of it."""
+        return seal(finite(self.model_dump()))
+
+
+def read_record(folder: Path | str) -> ExportRecord | None:
+    """The record of an exports folder; None without one. Raises InputError for one that cannot be read."""
+    path = Path(folder) / FILE
+    if not os.path.lexists(path):
+        return None
+    return parse(read_sealed(path, SCHEMA_VERSION, AGAIN), ExportRecord, path, AGAIN)
+
+
+def model_files(folder: Path, interference: Interference | None) -> dict[str, str]:
+    """The SHA-256 of every file of the model folder that the exported graph depends on."""
+    names = OWN if interference is None else dict.fromkeys((*OWN, INTERFERENCE, *interference.depends_on))
+    return {name: sha256(folder / name) for name in names}
+
+
+def check_file(folder: Path, entry: ExportedFile) -> Path:
+    """The exported file. Raises InputError when it is missing or not the one that was written."""
+    path = folder / entry.file
+    check_sha256(path, entry.sha256, record=FILE, what="the file that was exported", advice=AGAIN)
+    return path
+
+
+def check_model(record: ExportRecord, model_dir: Path) -> None:
+    """Raise InputError when the files of the model folder are no longer those that were exported."""
+    for name, expected in record.files.items():
+        path = model_dir / name
+        if not path.is_file() or sha256(path) != expected:
+            raise InputError(f"{path}: changed since the model was exported; {AGAIN}")
+    if not record.guarded and (model_dir / INTERFERENCE).exists():
+        raise InputError(f"{model_dir}: has got a detector since the model was exported; {AGAIN}")
+
+
+@contextmanager
+def workplace(target: Path) -> Iterator[Path]:
+    """A hidden folder beside the target, on the same disk; it is gone afterwards. Raises InputError."""
+    place = target.absolute().parent
+    while not place.is_dir():
+        place = place.parent
+    remove_leftovers(place, target.name)
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f"{aside(target).name}-", dir=place))
+    except OSError as error:
+        raise InputError(f"{place} cannot be written ({error.strerror}); choose another folder with --out") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def publish(
@@ -55,8 +181,8 @@ def publish(
         os.replace(path, target / entry.file)
         if form == "onnx":
             inputs, outputs = ([one.model_dump() for one in side] for side in (record.inputs, record.outputs))
-            write_text(target / triton.FILE, triton.config(entry.file, inputs, outputs, entry.batch.max))
-        write_text(target / FILE, full.text())
+            write_text(target / TRITON_FILE, triton_config(entry.file, inputs, outputs, entry.batch.max))
+        write_text(target / FILE, json_text(full.content(), indent=1) + "\n")
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror or error}") from error
     return full, stale
@@ -71,12 +197,37 @@ def _others(target: Path, form: str, record: ExportRecord) -> tuple[dict[str, Ex
     kept: dict[str, ExportedFile] = {}
     stale: list[Path] = []
     for name, entry in (old.exports if old is not None else {}).items():
-        try:
+        with suppress(InputError):
             path = check_file(target, entry)
-        except InputError:
-            continue
-        if old is not None and old.files != record.files:
-            stale += [path] if name != form else []
-        elif name != form:
-            kept[name] = entry
+            if name != form and old is not None and old.files == record.files:
+                kept[name] = entry
+            elif name != form:
+                stale.append(path)
     return kept, stale
+
+
+def triton_config(
+    file: str, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]], max_batch: int
+) -> str:
+    """The text of config.pbtxt, with which NVIDIA's Triton Inference Server takes the exported ONNX file.
+
+    Shapes are those of the record, the first dimension being the batch.
+    """
+    parts = [
+        TRITON_HEAD.format(file=file) + 'backend: "onnxruntime"',
+        f"max_batch_size: {max_batch}",
+        *(f"input [\n{_triton_tensor(one)}\n]" for one in inputs),
+        *(f"output [\n{_triton_tensor(one)}\n]" for one in outputs),
+        "dynamic_batching { }",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _triton_tensor(one: Mapping[str, Any]) -> str:
+    lines = [f'name: "{one["name"]}"', f"data_type: {TRITON_TYPES[one['dtype']]}"]
+    rest = one["shape"][1:]
+    lines.append(f"dims: [ {', '.join(map(str, rest or [1]))} ]")
+    if not rest:
+        lines.append("reshape { shape: [ ] }")  # Triton knows no tensor without a dimension beside the batch
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"  {{\n{body}\n  }}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.errors import InputError
+from transferkit.model.detector import DetectorModule, Verdict
 from transferkit.model.wrapper import SourceHead, TransferModel
 
 REDUCTIONS = ("sum", "max")
@@ -46,9 +47,14 @@ class Guarded(nn.Module):
         self.model = model
         self.reduction = reduction
         self.source = source
-        self.head = None if source is not None else _linear(model, head)
-        self.rescale = None if source is None else _between(model, source)
-        classes = len(source.classes) if self.head is None and source is not None else _rows(self.head)
+        self.head: nn.Linear | None = None
+        self.rescale: _Rescale | None = None
+        if source is None:
+            self.head = _linear(model, head)
+            classes = self.head.out_features
+        else:
+            self.rescale = _between(model, source)
+            classes = len(source.classes)
         if not indices or min(indices) < 0 or max(indices) >= classes or len(set(indices)) < len(indices):
             raise InputError(f"the lingering classes must be different indices below {classes}, at least one of them")
         self.register_buffer("indices", torch.tensor(list(indices), device=model.head.weight.device))
@@ -65,6 +71,10 @@ class Guarded(nn.Module):
         strongest = source_logits.index_select(1, self.indices).argmax(dim=1)
         return GuardedOutput(output.logits, score, self.indices.index_select(0, strongest))
 
+    def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the source class is the largest of: (n, K_s) logits, and which of them are looked at."""
+        return self.source_logits(images, self.model(images).features), self.indices
+
     def source_logits(self, images: Tensor, features: Tensor) -> Tensor:
         """(n, K_s), in single precision where the model computes in half."""
         if self.head is not None:
@@ -73,6 +83,39 @@ class Guarded(nn.Module):
             assert self.source is not None
             logits = self.source(images if self.rescale is None else self.rescale(images)).logits
         return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+
+
+class GuardedByPlugin(nn.Module):
+    """Target logits, and the score and source class of a plugin's detector, in one graph.
+
+    The detector sees the features, the logits and, averaged over positions, the inner layers that it asked for.
+    Raises InputError for a layer that the model lacks.
+    """
+
+    def __init__(self, model: TransferModel, detector: DetectorModule, layers: Sequence[str] = ()) -> None:
+        super().__init__()
+        model.tap(layers)
+        self.model = model
+        self.detector = detector.to(model.head.weight.device)
+        self.readings = {name: model.reading(name) for name in layers}
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> GuardedOutput:
+        """Preprocessed images (n, C, H, W)."""
+        logits, found = self.answer(images)
+        return GuardedOutput(logits, found.score, found.source_class)
+
+    def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the source class is the largest of: scores of the watched classes (n, m), and that all are looked at."""
+        per_class = self.answer(images)[1].per_class
+        return per_class, torch.arange(per_class.shape[1], device=per_class.device)
+
+    def answer(self, images: Tensor) -> tuple[Tensor, Verdict]:
+        """The logits (n, K_t), and all that the detector says."""
+        output = self.model(images)
+        taps = {name: reading.pooled(output.taps[name]).float() for name, reading in self.readings.items()}
+        return output.logits, self.detector(output.features.float(), output.logits.float(), taps)
 
 
 class _Rescale(nn.Module):
@@ -102,11 +145,6 @@ def _linear(model: TransferModel, head: SourceHead | None) -> nn.Linear:
     if head.bias is not None:
         linear.bias = nn.Parameter(head.bias.detach().clone().to(like))
     return linear
-
-
-def _rows(head: nn.Linear | None) -> int:
-    assert head is not None
-    return head.out_features
 
 
 def _between(model: TransferModel, source: TransferModel) -> _Rescale | None:

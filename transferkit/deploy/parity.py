@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,7 @@ from transferkit.errors import TransferkitError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from transferkit.deploy.graph import Graph
-    from transferkit.deploy.portable import Arrays, Runner
+    from transferkit.deploy.portable import Arrays, Graph, Runner
     from transferkit.model.preprocessing import Preprocessing
 
 TOLERANCE = 1e-4
@@ -36,7 +35,7 @@ class ParityError(TransferkitError):
 class Agreement:
     """How far a batch of n images agrees: largest differences, and rows too close to a tie to compare classes on.
 
-    `tolerance` holds for the logits; a score is a probability and has 1e-4.
+    `tolerance` holds for the logits; a score that is a probability has 1e-4, others the same rule.
     """
 
     batch: int
@@ -45,10 +44,6 @@ class Agreement:
     score: float | None = None
     class_ties: int = 0
     source_class_ties: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -131,14 +126,14 @@ def expect(graph: Graph, images: NDArray[np.float32]) -> Expected:
         source_ties = np.zeros(len(images), dtype=bool)
         if graph.guarded:
             whole: Any = graph.whole
-            source_logits = whole.source_logits(given, whole.model(given).features)
-            source_ties = _near_tie(source_logits.numpy(), whole.indices.numpy())
+            candidates, among = whole.candidates(given)
+            source_ties = _near_tie(candidates.numpy(), among.numpy())
     return Expected(outputs, ties, source_ties)
 
 
-def tolerance(logits: NDArray[Any]) -> float:
-    """What logits may differ by: 1e-4 up to magnitudes of 10, and in proportion beyond."""
-    return TOLERANCE * max(1.0, float(np.abs(logits).max(initial=0.0)) / LARGE)
+def tolerance(values: NDArray[Any]) -> float:
+    """What logits and scores may differ by: 1e-4 up to magnitudes of 10, and in proportion beyond."""
+    return TOLERANCE * max(1.0, float(np.abs(values).max(initial=0.0)) / LARGE)
 
 
 def _near_tie(logits: NDArray[Any], among: NDArray[Any] | None = None) -> NDArray[np.bool_]:
@@ -162,14 +157,14 @@ def compare(expected: Expected, found: Mapping[str, NDArray[Any]], what: str) ->
             raise ParityError(f'{what}: "{name}" is {shown} instead of {value.dtype} {list(value.shape)}')
     allowed = tolerance(outputs["logits"])
     difference = _differ(outputs, found, "logits", allowed, what)
-    _same_class(outputs["logits"].argmax(1), found["logits"].argmax(1), expected.class_tie, f"{what}: another class")
+    classes, ties = (outputs["logits"].argmax(1), found["logits"].argmax(1)), expected.class_tie
+    _same_class(*classes, ties, f"{what}: another class")
     if "score" not in outputs:
-        return Agreement(n, allowed, difference, class_ties=int(expected.class_tie.sum()))
-    score = _differ(outputs, found, "score", TOLERANCE, what)
-    source, other_source = outputs["source_class"], found["source_class"]
-    _same_class(source, other_source, expected.source_class_tie, f"{what}: another source class")
-    ties = int(expected.class_tie.sum()), int(expected.source_class_tie.sum())
-    return Agreement(n, allowed, difference, score, *ties)
+        return Agreement(n, allowed, difference, class_ties=int(ties.sum()))
+    score = _differ(outputs, found, "score", tolerance(outputs["score"]), what)
+    source_ties = expected.source_class_tie
+    _same_class(outputs["source_class"], found["source_class"], source_ties, f"{what}: another source class")
+    return Agreement(n, allowed, difference, score, int(ties.sum()), int(source_ties.sum()))
 
 
 def _differ(
@@ -191,18 +186,14 @@ def compare_all(
     graph: Graph, run: Runner, preprocessing: Preprocessing, sizes: Sequence[int], step: Callable[[str], None]
 ) -> list[Agreement]:
     """The agreement of every batch size, each on images of its own. Raises ParityError."""
-    return list(_each(graph, run, preprocessing, sizes, step))
-
-
-def _each(
-    graph: Graph, run: Runner, preprocessing: Preprocessing, sizes: Sequence[int], step: Callable[[str], None]
-) -> Iterator[Agreement]:
+    found: list[Agreement] = []
     first = 0
     for size in sizes:
         step(f"comparing a batch of {size} with the model")
         images = keyed_images(preprocessing, size, first)
-        yield compare(expect(graph, images), run(images), f"in a batch of {size}")
+        found.append(compare(expect(graph, images), run(images), f"in a batch of {size}"))
         first += size
+    return found
 
 
 def reference(graph: Graph, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -227,9 +218,9 @@ def _exact(values: NDArray[Any]) -> Any:
 
 def expected_of(stored: Mapping[str, Any], count: int) -> Expected:
     """The inverse of `reference`, for the first `count` images."""
-    kinds = {"source_class": np.int64}
     outputs = {
-        name: np.array(value, dtype=kinds.get(name, np.float32))[:count] for name, value in stored["outputs"].items()
+        name: np.array(value, dtype=np.int64 if name == "source_class" else np.float32)[:count]
+        for name, value in stored["outputs"].items()
     }
     ties = (np.array(stored[name], dtype=bool)[:count] for name in ("class_tie", "source_class_tie"))
     return Expected(outputs, *ties)

@@ -1,12 +1,14 @@
-"""The two file formats a traced graph is kept in, and how each is run again: ONNX, and torch.export's own (`pt2`).
+"""The model, with its detector where it has one, as one traced graph, and the two file formats that it is kept in.
 
-Written for one file without a second beside it; the same graph gives the same ONNX bytes.
+Its batch is free between 1 and a largest size. Input `images`; outputs `logits`, and of a guarded model `score` and
+`source_class`. These names never change. The formats are ONNX and torch.export's own (`pt2`), each written as one file
+without a second beside it, and run again; the same graph gives the same ONNX bytes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,23 +16,90 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
-from transferkit.deploy.graph import INPUT, batch_range
+from transferkit.deploy.loaded import LoadedModel
 from transferkit.errors import InputError, TransferkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch.export import ExportedProgram
 
 Arrays = dict[str, "NDArray[Any]"]
 Runner = Callable[["NDArray[np.float32]"], Arrays]
 
+INPUT = "images"
+OUTPUTS = ("logits", "score", "source_class")
+EXAMPLE = 2  # a batch of one would be taken for a constant
 FORMATS = ("onnx", "pt2")
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
 LARGEST_ONNX = 2**31 - 2**20  # one protobuf message, less room for the graph
 OWN = "transferkit"  # the key of our own facts inside a file
 OLDEST_OPSET = 18  # of torch's exporter
+
+
+class Graph(nn.Module):
+    """(n, C, H, W) -> a plain tuple of tensors, which every runtime knows: the outputs in the order of OUTPUTS."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        super().__init__()
+        self.whole: nn.Module = loaded.model if loaded.module is None else loaded.module
+        self.guarded = loaded.guarded
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs."""
+        return OUTPUTS if self.guarded else OUTPUTS[:1]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Preprocessed images."""
+        output = self.whole(images)
+        if not self.guarded:
+            return (output.logits,)
+        return output.logits, output.score, output.source_class
+
+
+class Untraceable(TransferkitError):
+    """The model cannot be made into one graph for every batch size."""
+
+
+def trace(graph: Graph, shape: tuple[int, int, int], max_batch: int) -> ExportedProgram:
+    """The graph by `torch.export`, for images of the shape (C, H, W) in batches of 1 to `max_batch`.
+
+    Raises Untraceable when it cannot be traced, or only for fewer batch sizes.
+    """
+    example = torch.zeros(EXAMPLE, *shape)
+    batch = Dim("batch", min=1, max=max_batch)
+    with torch.no_grad():
+        program = torch.export.export(graph, (example,), dynamic_shapes={INPUT: {0: batch}}, strict=False)
+    check_range(program, max_batch)
+    program.example_inputs = None  # what only concerns this machine: example images, paths and lines of source files
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program
+
+
+def batch_range(program: ExportedProgram) -> tuple[int, int]:
+    """The smallest and the largest batch that the program takes; both the same where it was frozen."""
+    (node,) = (node for node in program.graph.nodes if node.op == "placeholder" and node.name == INPUT)
+    first = node.meta["val"].shape[0]
+    if isinstance(first, int):
+        return first, first
+    limits = program.range_constraints[first.node.expr]
+    return int(limits.lower), int(limits.upper)
+
+
+def check_range(program: ExportedProgram, max_batch: int) -> None:
+    """Raise Untraceable unless the program takes exactly the batches from 1 to `max_batch`."""
+    found = batch_range(program)
+    if found != (1, max_batch):
+        raise Untraceable(
+            f"the graph takes batches of {found[0]} to {found[1]} images instead of 1 to {max_batch}: this "
+            "architecture fixes its batch size, so it cannot be exported"
+        )
 
 
 def check_packages(form: str) -> None:
@@ -170,15 +239,3 @@ def open_file(form: str, path: Path, outputs: Sequence[str], max_batch: int) -> 
     if form == "onnx":
         return open_onnx(path, threads=torch.get_num_threads())
     return open_pt2(path, outputs, max_batch)
-
-
-def facts_of(form: str, path: Path) -> str | None:
-    """Our own facts inside an exported file, as JSON text; None where there are none."""
-    if form == "onnx":
-        import onnx
-
-        props: Mapping[str, str] = {one.key: one.value for one in onnx.load(str(path)).metadata_props}
-        return props.get(OWN)
-    extra = {f"{OWN}.json": ""}
-    torch.export.load(str(path), extra_files=extra)
-    return extra[f"{OWN}.json"] or None

@@ -1,20 +1,95 @@
-"""Is the flag rate what was promised, and which source classes rose? Counts against the calibration, in sentences."""
+"""What a detector said about many inputs: counted, from images or a log, and in sentences against the calibration.
+
+Is the flag rate what was promised, and which source classes rose?
+"""
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from scipy.stats import betabinom, binom, hypergeom
-
-from transferkit.analysis.run_folder import wilson
 from transferkit.deploy.interference import Interference
-from transferkit.deploy.tally import Tally
-from transferkit.formats import number, percent
+from transferkit.errors import InputError
+from transferkit.statistics import Estimate, share_of
+from transferkit.words.formats import number, percent
 
 SIGNIFICANT = 0.05
-NAN = float("nan")
+LOGS = (".jsonl", ".ndjson", ".json", ".log")
+
+
+@dataclass
+class Tally:
+    """Counts: inputs, flagged ones, and for each source class (by index) how often it was the strongest.
+
+    `skipped` lines of a log were no answers, `contrary` flags are not what the present threshold says, `unknown`
+    counts names that are no class of the detector.
+    """
+
+    images: int = 0
+    flagged: int = 0
+    named: Counter[int] = field(default_factory=Counter)
+    flagged_named: Counter[int] = field(default_factory=Counter)
+    skipped: int = 0
+    contrary: int = 0
+    unknown: int = 0
+
+    def add(self, flag: bool, source_class: int | None) -> None:
+        """Count one input; None where the source class is not known."""
+        self.images += 1
+        self.flagged += flag
+        if source_class is not None:
+            self.named[source_class] += 1
+            self.flagged_named[source_class] += flag
+
+
+def is_log(path: Path) -> bool:
+    """Whether the path is taken for a log of requests, by its ending."""
+    return path.suffix.lower() in LOGS
+
+
+def add_log(tally: Tally, path: Path, interference: Interference) -> None:
+    """Count a log: one JSON object per line with `score` or `flag` or both, and `source_class` (name or index).
+
+    What `transferkit detect --json` writes is understood too. Raises InputError for a file that cannot be read.
+    """
+    places = {interference.source_classes[index]: index for index in reversed(interference.indices)}
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                text = line.strip().removesuffix(",")
+                if text not in ("", "[", "]"):
+                    _add_line(tally, text, interference, places)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _add_line(tally: Tally, text: str, interference: Interference, places: dict[str, int]) -> None:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    entry: dict[str, Any] = content if isinstance(content, dict) else {}
+    score, flag = entry.get("score"), entry.get("flag")
+    over = None
+    if isinstance(score, int | float) and not isinstance(score, bool):
+        over = not score <= interference.detect_p
+        if not math.isnan(score) and isinstance(flag, bool) and flag != over:
+            tally.contrary += 1
+    if not isinstance(flag, bool):
+        flag = over
+    if flag is None:
+        tally.skipped += 1
+        return
+    said = entry.get("source_class")
+    index = places.get(said) if isinstance(said, str) else said
+    known = isinstance(index, int) and not isinstance(index, bool) and index in interference.indices
+    tally.unknown += said is not None and not known
+    tally.add(flag, index if known else None)
 
 
 @dataclass(frozen=True)
@@ -39,7 +114,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """A flag rate with its 95 % interval (Wilson) against the promise.
+    """A flag rate (with its 95 % interval, Wilson) against the promise.
 
     `p_value`: so many flags or more if each clean image had the probability `alpha` (exact binomial test); NaN without
     a promise. `p_value_calibrated`: the same for exchangeable images and a threshold from just these calibration
@@ -48,8 +123,7 @@ class Summary:
 
     images: int
     flagged: int
-    rate: float
-    interval: tuple[float, float]
+    rate: Estimate
     alpha: float | None
     p_value: float
     p_value_calibrated: float
@@ -64,32 +138,35 @@ class Summary:
 
 def summarise(tally: Tally, interference: Interference) -> Summary:
     """The summary of at least one image."""
-    rate, alpha = tally.flagged / tally.images, interference.guarantee.alpha
-    interval = wilson(rate, tally.images)
-    p_value = NAN if alpha is None else float(binom.sf(tally.flagged - 1, tally.images, alpha))
-    calibrated = _calibrated(tally, interference)
+    from scipy.stats import betabinom, binom
+
+    rate, alpha = share_of(tally.flagged, tally.images), interference.guarantee.alpha
+    p_value = math.nan if alpha is None else float(binom.sf(tally.flagged - 1, tally.images, alpha))
+    size = interference.guarantee.calibration_size
+    rank, calibrated = interference.calibration.rank(interference.detect_p, size), math.nan
+    if 0 < rank <= size:  # the rate of a threshold at rank k of n clean scores is Beta(n + 1 - k, k)
+        calibrated = float(betabinom.sf(tally.flagged - 1, tally.images, size + 1 - rank, rank))
     classes = _classes(tally, interference)
+    doubts = (
+        (tally.contrary, "flags of the log are not what this model's threshold says: another version answered."),
+        (tally.unknown, "entries of the log name classes that this detector does not watch."),
+        (tally.skipped, "lines of the log have neither a score nor a flag and were left out."),
+    )
+    verb = "image was" if tally.images == 1 else "images were"
     sentences = [
-        f"{_images(tally.flagged, tally.images)} flagged: {percent(rate)} "
-        f"(95 % interval {percent(interval[0])} to {percent(interval[1])}).",
+        f"{tally.flagged} of {tally.images} {verb} flagged: {percent(rate.value)} "
+        f"(95 % interval {percent(rate.low)} to {percent(rate.high)}).",
         _promise(interference, p_value, calibrated),
         *_risen(classes, tally, interference),
-        *_doubts(tally),
+        *(f"{count} {text}" for count, text in doubts if count),
     ]
-    return Summary(tally.images, tally.flagged, rate, interval, alpha, p_value, calibrated, classes, sentences)
-
-
-def _calibrated(tally: Tally, interference: Interference) -> float:
-    """P(at least so many flags): the rate of a threshold at rank k of n clean scores is Beta(n + 1 - k, k)."""
-    size = interference.guarantee.calibration_size
-    rank = interference.calibration.rank(interference.detect_p, size)
-    if not 0 < rank <= size:
-        return NAN
-    return float(betabinom.sf(tally.flagged - 1, tally.images, size + 1 - rank, rank))
+    return Summary(tally.images, tally.flagged, rate, alpha, p_value, calibrated, classes, sentences)
 
 
 def _classes(tally: Tally, interference: Interference) -> list[ClassCount]:
     """The classes that fired, most flags first."""
+    from scipy.stats import hypergeom
+
     clean = interference.calibration.named
     size = 0 if clean is None else sum(clean.values())
     found = []
@@ -97,7 +174,7 @@ def _classes(tally: Tally, interference: Interference) -> list[ClassCount]:
         if not flagged:
             continue
         images, before = tally.named[index], None if clean is None else clean.get(index, 0)
-        p_value = NAN
+        p_value = math.nan
         if before is not None and size:
             total = sum(tally.named.values())
             chance = float(hypergeom.sf(images - 1, total + size, images + before, total))
@@ -114,13 +191,13 @@ def _promise(interference: Interference, p_value: float, calibrated: float) -> s
         clean = f"; of clean images {percent(above / len(scores))} have such scores" if scores else ""
         return f"The threshold was given and not calibrated, so no rate of false alarms was promised{clean}."
     promised = f"the promised {percent(alpha, 0 if alpha >= 0.01 else 2)} of false alarms"
-    test = f"one-sided exact binomial test: p = {_p(p_value)}"
+    test = f"one-sided exact binomial test: p = {number(p_value, 2)}"
     if p_value > SIGNIFICANT:
         return f"That is no more than chance makes of {promised} ({test})."
     if not math.isnan(calibrated) and calibrated > SIGNIFICANT:
         return (
             f"That is more than {promised} ({test}), but the threshold rests on {size} clean images only, and the luck "
-            f"of that draw can explain it (p = {_p(calibrated)} with it taken into account)."
+            f"of that draw can explain it (p = {number(calibrated, 2)} with it taken into account)."
         )
     return f"That is more than {promised} ({test}): these images are not like the clean ones of the calibration."
 
@@ -136,27 +213,6 @@ def _risen(classes: Sequence[ClassCount], tally: Tally, interference: Interferen
     size, total = sum(interference.calibration.named.values()), sum(tally.named.values())
     return [
         f"{one.name} rose: the strongest source class of {one.images} of {total} images, and of {one.calibration} of "
-        f"{size} clean ones (p = {_p(one.p_value)}); {one.flagged} of them flagged."
+        f"{size} clean ones (p = {number(one.p_value, 2)}); {one.flagged} of them flagged."
         for one in risen
     ]
-
-
-def _doubts(tally: Tally) -> list[str]:
-    said = []
-    if tally.contrary:
-        said.append(
-            f"{tally.contrary} flags of the log are not what this model's threshold says: another version answered."
-        )
-    if tally.unknown:
-        said.append(f"{tally.unknown} entries of the log name classes that this detector does not watch.")
-    if tally.skipped:
-        said.append(f"{tally.skipped} lines of the log have neither a score nor a flag and were left out.")
-    return said
-
-
-def _images(count: int, total: int) -> str:
-    return f"{count} of {total} {'image was' if total == 1 else 'images were'}"
-
-
-def _p(value: float) -> str:
-    return number(value, 2)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
+import transferkit.model.nets  # noqa: F401, timm knows these architectures from here on
 from transferkit.errors import InputError, Problem
 from transferkit.model import taps as tapping
+from transferkit.model.modes import evaluating
 
 if TYPE_CHECKING:
     from transferkit.model.wrapper import TransferModel
@@ -76,9 +79,11 @@ def check_taps(model: TransferModel, added: Mapping[str, tapping.Tap], store: di
     Raises InputError for a layer that the backbone's forward pass does not call.
     """
     versions: dict[str, int] = {}
-    watchers = [
-        tapping.find_layer(model.net, name).register_forward_hook(_version_watcher(name, versions)) for name in added
-    ]
+
+    def watch(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        versions[name] = tapping.first_tensor(output)._version
+
+    watchers = [tapping.find_layer(model.net, name).register_forward_hook(partial(watch, name)) for name in added]
     net: Any = model.net
     store.clear()
     try:
@@ -100,25 +105,3 @@ def probe_batch(model: TransferModel, size: int) -> Tensor:
     shape = (size, model.preprocessing.in_chans, *model.preprocessing.input_size)
     values = torch.arange(torch.Size(shape).numel(), device=like.device, dtype=torch.float64)
     return torch.sin(values * 0.37).reshape(shape).to(like.dtype)
-
-
-class evaluating:
-    """Evaluation mode inside the `with`; afterwards every module has the mode it had."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __enter__(self) -> None:
-        self.modes = [(part, part.training) for part in self.module.modules()]
-        self.module.eval()
-
-    def __exit__(self, *error: object) -> None:
-        for part, training in self.modes:
-            part.training = training
-
-
-def _version_watcher(name: str, versions: dict[str, int]) -> Any:
-    def watch(module: nn.Module, inputs: Any, output: Any) -> None:
-        versions[name] = tapping.first_tensor(output)._version
-
-    return watch

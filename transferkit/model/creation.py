@@ -1,33 +1,41 @@
-"""From the recipe's `model:` section to a checked TransferModel: names, options, weights, sizes, heads."""
+"""From the recipe's `model:` section to a checked TransferModel: names, options, weights, sizes, heads.
+
+`create_net` is the only door to `timm.create_model`.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import timm
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from transferkit.errors import InputError, Problem, TransferkitError
 from transferkit.model import preprocessing as prep
 from transferkit.model.compatibility import check_forward, require_one_head
-from transferkit.model.factory import create_net
-from transferkit.model.filling import fill_from_file
-from transferkit.model.hub import pretrained_file
-from transferkit.model.origin import Origin, locate
+from transferkit.model.folder_config import timm_fields
+from transferkit.model.kept_adapters import adapt_again
+from transferkit.model.options import permitted
+from transferkit.model.origin import Origin, locate, pretrained_file
+from transferkit.model.registered import is_known, unknown
+from transferkit.model.weights import fill_from_file
 from transferkit.model.wrapper import SourceHead, TransferModel
-from transferkit.model_options import permitted
-from transferkit.safetensors_header import count_numbers
-from transferkit.suggest import closest
+from transferkit.system.safetensors_header import count_numbers
+from transferkit.words.suggest import closest
 
 if TYPE_CHECKING:
     from transferkit.recipe import schema
 
 Start = Literal["pretrained", "scratch"] | Path
 OPTIONS = "model.options"
+SLACK = 4  # a model may have more than its file: another head, positions for larger images
 COMMON = ["in_chans", "img_size", "drop_rate", "drop_path_rate", "global_pool", "output_stride", "pad_type"]
 
 
@@ -49,32 +57,50 @@ def build(
     and models whose logits are not one linear layer over their pooled features.
     """
     chosen = permitted(spec.options, OPTIONS)
-    origin = _located(spec.name)
+    with _downloading(spec.name):
+        origin = locate(spec.name)
     options = {**origin.args, **chosen}
     net, options = _create(origin, spec, options, weights, source_classes)
     path = weights if isinstance(weights, Path) else origin.weights if weights == "pretrained" else None
-    source_count = None if path is None else fill_from_file(net, path, origin.label, say)
-    require_one_head(net, origin.label)
     model = TransferModel(
         net,
-        classes=_source_names(net, source_count, source_classes, origin.label),
+        classes=[],
         preprocessing=prep.complete(net, options, spec.preprocessing),
         architecture=net.pretrained_cfg["architecture"],
         options=options,
     )
-    source = _swap(model, classes)
+    if path is not None and path == origin.weights:
+        adapt_again(model, origin.adapters, origin.label)
+    source_count = None if path is None else fill_from_file(net, path, origin.label, say)
+    require_one_head(net, origin.label)
+    model.classes = _source_names(net, source_count, source_classes, origin.label)
+    if isinstance(net.get_classifier(), nn.Linear):
+        source = model.swap_head(classes)
+    else:  # a headless source gives an empty head
+        source = SourceHead(torch.zeros(0, model.num_features), None, [])
+        if classes is not None:
+            net.reset_classifier(len(classes))
+            model.classes = list(classes)
     check_forward(model, origin.label)
     net.pretrained_cfg = {**net.pretrained_cfg, **model.preprocessing.to_timm(), "num_classes": len(model.classes)}
     return model, source
 
 
-def _located(name: str) -> Origin:
+@contextmanager
+def _downloading(label: str) -> Iterator[None]:
+    """What goes wrong with the network inside becomes an InputError."""
     try:
-        return locate(name)
+        yield
+    except TransferkitError:
+        raise
     except Exception as error:
-        if isinstance(error, TransferkitError) or not _is_network(error):
+        if not _is_network(error):
             raise
-        raise _not_downloaded(name, error) from error
+        raise InputError(
+            f"the pretrained weights of {label} could not be downloaded and are not in the local cache "
+            f"({type(error).__name__}); check the name and the connection, or work offline with "
+            "model.weights=FILE.safetensors"
+        ) from error
 
 
 def _create(
@@ -87,7 +113,8 @@ def _create(
     """The timm model with the source's classes, and the options it was really built with."""
     arguments: dict[str, Any] = {"pretrained_cfg": origin.config}
     if weights == "pretrained" and origin.weights is None:
-        arguments["download"] = _downloaded(origin)
+        with _downloading(origin.label):
+            arguments["download"] = pretrained_file(origin.label, origin.pretrained_cfg)
     if origin.weights is not None and (weights == "pretrained" or os.path.lexists(origin.weights)):
         arguments["file_numbers"] = count_numbers(origin.weights)
     if weights == "scratch" and source_classes:
@@ -96,48 +123,28 @@ def _create(
     if sized != options:
         try:
             return _call_timm(origin, sized, arguments), sized
-        except _UnknownOption as error:
-            if error.option != "img_size":
+        except InputError as error:
+            if error.__cause__ is None or error.problems[0].where != f"{OPTIONS}.img_size":
                 raise
     return _call_timm(origin, options, arguments), options
-
-
-def _downloaded(origin: Origin) -> Path:
-    try:
-        return pretrained_file(origin.label, origin.pretrained_cfg)
-    except Exception as error:
-        if isinstance(error, TransferkitError) or not _is_network(error):
-            raise
-        raise _not_downloaded(origin.label, error) from error
-
-
-class _UnknownOption(InputError):
-    """timm's constructor does not take an option."""
-
-    def __init__(self, label: str, option: str) -> None:
-        hint = closest(option, COMMON)
-        super().__init__(
-            Problem(
-                f"model.options.{option}",
-                f'{label} takes no option "{option}"',
-                f'did you mean "{hint}"?' if hint else None,
-            )
-        )
-        self.option = option
 
 
 def _call_timm(origin: Origin, options: dict[str, Any], arguments: dict[str, Any]) -> Any:
     try:
         net: Any = create_net(origin.architecture, options, where=OPTIONS, **arguments)
-    except TypeError as error:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if unknown and unknown[1] in options:
-            raise _UnknownOption(origin.label, unknown[1]) from error
-        raise _refused_options(origin, options, error) from error
     except (TransferkitError, OSError):
         raise
     except Exception as error:
-        raise _refused_options(origin, options, error) from error
+        name = str(error).partition("unexpected keyword argument '")[2].partition("'")[0]
+        if isinstance(error, TypeError) and name in options:
+            hint = closest(name, COMMON)
+            suggestion = f'did you mean "{hint}"?' if hint else None
+            problem = Problem(f"{OPTIONS}.{name}", f'{origin.label} takes no option "{name}"', suggestion)
+        else:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "its defaults"
+            problem = Problem(OPTIONS, f"timm cannot create {origin.label} with {given}: {reason}")
+        raise InputError(problem) from error
     net.pretrained_cfg.pop("file", None)  # where a download lies is no part of the model
     return net
 
@@ -153,25 +160,11 @@ def _is_network(error: BaseException | None) -> bool:
     return False
 
 
-def _not_downloaded(label: str, error: BaseException) -> InputError:
-    return InputError(
-        f"the pretrained weights of {label} could not be downloaded and are not in the local cache "
-        f"({type(error).__name__}); check the name and the connection, or work offline with "
-        "model.weights=FILE.safetensors"
-    )
-
-
-def _refused_options(origin: Origin, options: dict[str, Any], error: BaseException) -> InputError:
-    reason = str(error).strip().split("\n")[0] or type(error).__name__
-    given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "its defaults"
-    return InputError(Problem("model.options", f"timm cannot create {origin.label} with {given}: {reason}"))
-
-
 def _with_image_size(origin: Origin, spec: schema.Model, options: dict[str, Any]) -> dict[str, Any]:
     """Options with `img_size` for a family of fixed size when the recipe wants another size."""
-    wanted = prep.wanted_size(spec.preprocessing)
-    if wanted is None:
+    if spec.preprocessing.input_size is None:
         return options
+    wanted = prep.as_size(spec.preprocessing.input_size)
     if "img_size" in options:
         if prep.as_size(options["img_size"]) != wanted and "img_size" in spec.options:
             raise InputError(
@@ -181,16 +174,11 @@ def _with_image_size(origin: Origin, spec: schema.Model, options: dict[str, Any]
                     "give one of them",
                 )
             )
-        return {**options, "img_size": _plain(wanted)}
-    config = origin.pretrained_cfg
-    default = tuple(config.get("input_size") or ())[1:]
-    if config.get("fixed_input_size") and default != wanted:
-        return {**options, "img_size": _plain(wanted)}
-    return options
-
-
-def _plain(size: prep.Size) -> int | list[int]:
-    return size[0] if size[0] == size[1] else list(size)
+    else:
+        config = origin.pretrained_cfg
+        if not config.get("fixed_input_size") or tuple(config.get("input_size") or ())[1:] == wanted:
+            return options
+    return {**options, "img_size": wanted[0] if wanted[0] == wanted[1] else list(wanted)}
 
 
 def _source_names(net: Any, in_file: int | None, given: Sequence[str] | None, label: str) -> list[str]:
@@ -203,11 +191,55 @@ def _source_names(net: Any, in_file: int | None, given: Sequence[str] | None, la
     return [str(name) for name in names] if len(names) == count else [str(index) for index in range(count)]
 
 
-def _swap(model: TransferModel, classes: list[str] | None) -> SourceHead:
-    """The source's head, after the target's has taken its place. A headless source gives an empty one."""
-    if isinstance(model.net.get_classifier(), nn.Linear):  # type: ignore[operator]
-        return model.swap_head(classes)
-    if classes is not None:
-        model.net.reset_classifier(len(classes))  # type: ignore[operator]
-        model.classes = list(classes)
-    return SourceHead(torch.zeros(0, model.num_features), None, [])
+def create_net(
+    architecture: str,
+    options: Mapping[str, Any],
+    *,
+    where: str,
+    pretrained_cfg: Mapping[str, Any] | None = None,
+    num_classes: int | None = None,
+    download: Path | None = None,
+    file_numbers: int | None = None,
+) -> nn.Module:
+    """timm's model of that architecture, which is a registered name and nothing that timm would look up elsewhere.
+
+    `where` names the door in the InputError for options that may not pass. `download` is a safetensors file that
+    timm loads in its own way. `file_numbers`, how many numbers the weights file holds, bounds the size of the model:
+    what is much larger is refused while it is built. Whatever else timm raises passes through.
+    """
+    if not is_known(architecture):
+        raise InputError(f"{where}: {unknown(architecture)}")
+    arguments: dict[str, Any] = permitted(options, where)
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    if pretrained_cfg is not None:
+        arguments["pretrained_cfg"] = {**timm_fields(dict(pretrained_cfg)), "custom_load": False}
+    if download is not None:
+        arguments["pretrained_cfg_overlay"] = {"file": str(download), "custom_load": False}
+    with _bounded(file_numbers, architecture, where):
+        net: nn.Module = timm.create_model(architecture, pretrained=download is not None, **arguments)
+    return net
+
+
+@contextmanager
+def _bounded(file_numbers: int | None, architecture: str, where: str) -> Iterator[None]:
+    """Inside, building stops when the parameters outgrow the file by far: before their memory is first touched."""
+    if file_numbers is None:
+        yield
+        return
+    most, thread, count = SLACK * file_numbers + 2**24, threading.get_ident(), 0
+
+    def watch(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += parameter.numel() if parameter is not None and threading.get_ident() == thread else 0
+        if count > most:
+            raise InputError(
+                f"{where}: describes a {architecture} of more than {count:,} parameters, and its weights file holds "
+                f"{file_numbers:,} numbers"
+            )
+
+    handle = register_module_parameter_registration_hook(watch)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any
 
 import torch
@@ -23,8 +23,7 @@ def backbone_digest(model: TransferModel) -> str:
 
 def head_digest(head: SourceHead) -> str:
     """A hash of a classifier's weight and bias."""
-    bias = [] if head.bias is None else [("bias", head.bias)]
-    return _hash("head", [("weight", head.weight), *bias])
+    return _hash("head", head.tensors().items())
 
 
 def model_digest(model: TransferModel) -> str:
@@ -32,14 +31,19 @@ def model_digest(model: TransferModel) -> str:
     return _hash(backbone_digest(model), model.head.state_dict().items())
 
 
-def _hash(start: str, tensors: Iterable[tuple[str, Any]]) -> str:
-    digest = blake2b(start.encode(), digest_size=16)
+def weights_sha256(model: TransferModel) -> str:
+    """The SHA-256 of all weights and buffers in the order of their names, where no file's can be given."""
+    return tensors_digest(sorted(model.net.state_dict().items()), sha256())
+
+
+def tensors_digest(tensors: Iterable[tuple[str, Tensor]], digest: Any) -> str:
+    """What `digest`, one of hashlib's, comes to with names, shapes, dtypes and bytes of the tensors, in hexadecimal."""
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    found: str = digest.hexdigest()
+    return found
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+def _hash(start: str, tensors: Iterable[tuple[str, Any]]) -> str:
+    return tensors_digest(tensors, blake2b(start.encode(), digest_size=16))

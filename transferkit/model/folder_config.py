@@ -7,13 +7,14 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import timm
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from transferkit.atomic import read_json
+import transferkit.model.nets  # noqa: F401, timm knows these architectures from here on
 from transferkit.errors import InputError, Problem
-from transferkit.model_options import RESERVED, SOURCES, permitted
-from transferkit.records import check_seal, check_sha256, check_version, parse, require_file
+from transferkit.model.options import RESERVED, SOURCES, permitted
+from transferkit.model.registered import is_known, unknown
+from transferkit.system.atomic import read_json
+from transferkit.system.records import check_seal, check_sha256, check_version, parse, require_file
 
 CONFIG = "config.json"
 KEY = "transferkit"
@@ -95,6 +96,23 @@ class PreprocessingFields(_Part):
         return self
 
 
+class AdapterFields(_Part):
+    """An adapter whose layers are in the model as they are: a plugin by name, with options that it validates itself."""
+
+    plugin: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+    distribution: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+    version: Annotated[str, Field(pattern=r"^[^\s\"]+$", max_length=200)]
+    options: dict[str, Any] = {}
+    layers: Annotated[list[str], Field(min_length=1)]
+
+
+class ArchitectureFields(_Part):
+    """What must be installed where timm does not have the architecture: for a sentence, and for nothing else."""
+
+    distribution: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+!_?-]*$", max_length=100)] = ""
+
+
 class OwnFields(_Part):
     """The key `transferkit`; what else a run wrote there is for people."""
 
@@ -104,6 +122,8 @@ class OwnFields(_Part):
     source_classes: list[str] | None = None
     preprocessing: PreprocessingFields | None = None
     files: dict[str, Sum] = {}
+    adapters: list[AdapterFields] = []
+    architecture_of: ArchitectureFields | None = None
 
 
 class _Arguments(BaseModel):
@@ -130,14 +150,14 @@ class FolderConfig:
     architecture: str
     model_args: dict[str, Any]
     pretrained_cfg: dict[str, Any]
-    own: OwnFields | None
+    own: OwnFields
     info: dict[str, Any]
     sealed: bool
     """Whether the file carries a checksum of itself, which agrees."""
 
     def verify(self, folder: Path) -> None:
         """Raise InputError for the first file of the folder that is not the one that was saved with config.json."""
-        for name, expected in (self.own.files if self.own is not None else {}).items():
+        for name, expected in self.own.files.items():
             if Path(name).name == name:  # beside it, and nothing else
                 check_sha256(folder / name, expected, record=CONFIG, what="the file that was saved", advice=ADVICE)
 
@@ -157,14 +177,20 @@ def read_config_file(path: Path) -> FolderConfig:
     sealed = check_seal(raw, path, EDITED, KEY)
     if "pretrained_cfg" not in raw:  # timm's first form had one mapping for all
         raw = {**raw, "pretrained_cfg": raw, "label_names": raw.get("label_names", raw.get("labels"))}
-    _refuse_sources(raw["pretrained_cfg"], path)
+    fields = raw["pretrained_cfg"] if isinstance(raw["pretrained_cfg"], dict) else {}
+    where = f"{path}: pretrained_cfg"
+    problems = [Problem(f"{where}.{key}", "not an option here", RESERVED[key]) for key in SOURCES if fields.get(key)]
+    if problems:
+        raise InputError(problems)
     content = parse(raw, _Content, path, ADVICE)
-    if not timm.is_model(content.architecture):
-        raise InputError(f'{path}: this timm ({timm.__version__}) has no model "{content.architecture}"')
+    if not is_known(content.architecture):
+        told = content.transferkit.architecture_of if content.transferkit else None
+        said = None if told is None else told.model_dump()
+        raise InputError(f"{path}: {unknown(content.architecture, said)}")
     arguments = content.model_args.model_dump(exclude_none=True) if content.model_args else {}
     pretrained = _pretrained(content, arguments.pop("num_classes", None))
     options = permitted(arguments, f"{path}: model_args")
-    own, known = content.transferkit, info if isinstance(info, dict) else {}
+    own, known = content.transferkit or OwnFields(), info if isinstance(info, dict) else {}
     return FolderConfig(content.architecture, options, pretrained, own, known, sealed)
 
 
@@ -180,11 +206,3 @@ def _pretrained(content: _Content, classes: int | None) -> dict[str, Any]:
     fields |= {key: value for key, value in outer.items() if value is not None}
     fields |= {"architecture": content.architecture, "custom_load": False}  # weights are read here, never by a loader
     return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-
-
-def _refuse_sources(pretrained: Any, path: Path) -> None:
-    named = [key for key in SOURCES if isinstance(pretrained, dict) and pretrained.get(key)]
-    if named:
-        raise InputError(
-            [Problem(f"{path}: pretrained_cfg.{key}", "not an option here", RESERVED[key]) for key in named]
-        )

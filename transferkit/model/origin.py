@@ -1,29 +1,40 @@
-"""Where a model comes from: timm's registry, a folder in timm's `local-dir:` format, or the hub."""
+"""Where a model comes from: timm's registry, a folder in timm's `local-dir:` format, or the hub.
+
+Of the hub's files only safetensors are read; its local cache does where it is out of reach.
+"""
 
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 
 from transferkit.errors import InputError, Problem
 from transferkit.model.compatibility import TWO_HEADS, refused
-from transferkit.model.folder_config import CONFIG, read_config, read_config_file
-from transferkit.model.hub import fetch
-from transferkit.suggest import closest, did_you_mean
+from transferkit.model.folder_config import CONFIG, AdapterFields, read_config, read_config_file
+from transferkit.model.registered import is_known, registered_names
+from transferkit.words.suggest import closest, did_you_mean
 
 LOCAL = "local-dir:"
 HUB = ("hf-hub:", "hf_hub:")
+PICKLED = "pytorch_model.bin"  # what timm asks for where nothing else is said
+SAFE = {PICKLED: "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 
 
 @dataclass
 class Origin:
     """Where a model comes from: what timm is asked for, with which arguments, and its weights file if local.
 
-    `config` is None where timm's registry has it; `repository` is the hub's, where the model is named by it.
+    `config` is None where timm's registry has it; `repository` is the hub's, where the model is named by it. `adapters`
+    are those whose layers are in the weights file as they are.
     """
 
     label: str
@@ -32,6 +43,7 @@ class Origin:
     config: dict[str, Any] | None = None
     weights: Path | None = None
     repository: str | None = None
+    adapters: list[AdapterFields] = field(default_factory=list)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
@@ -50,19 +62,29 @@ def locate(name: str) -> Origin:
         folder = Path(name[len(LOCAL) :])
         config = read_config(folder)
         config.verify(folder)
-        return Origin(name, config.architecture, config.model_args, config.pretrained_cfg, weights_in(folder))
+        found = Origin(name, config.architecture, config.model_args, config.pretrained_cfg, weights_in(folder))
+        found.adapters = config.own.adapters
+        return found
     if name.startswith(HUB):
         repository = name.partition(":")[2]
         config = read_config_file(fetch(repository, CONFIG))
+        if config.own.adapters:
+            text = (
+                f"{name} has layers of the adapter {config.own.adapters[0].plugin}, which timm's download cannot fill"
+            )
+            raise InputError(Problem("model.name", text, "download the folder and give local-dir:FOLDER"))
         return Origin(name, config.architecture, config.model_args, config.pretrained_cfg, repository=repository)
-    if not timm.is_model(name):
-        base = name.split(".")[0]
-        hint = closest(base, timm.list_models())
+    base, _, tag = name.partition(".")
+    if not is_known(base) or not timm.is_model(name):
+        hint = closest(base, [*timm.list_models(), *registered_names()])
         listed = ", ".join(timm.list_models(f"*{base}*")[:8])
-        help_ = f'did you mean "{hint}"?' if hint else None
-        help_ = help_ or (f"timm has: {listed}" if listed else "timm.list_models() lists every name")
+        others = f"timm has: {listed}" if listed else "timm.list_models() lists every name"
+        help_ = f'did you mean "{hint}"?' if hint else others
         raise InputError(Problem("model.name", f'timm has no model called "{name}"', help_))
-    _known_tag(name)
+    known = [full.partition(".")[2] for full in timm.list_pretrained(f"{base}.*")] if tag else []
+    if tag and tag not in known:
+        hint = did_you_mean(tag, known) or "it has no pretrained weights at all"
+        raise InputError(Problem("model.name", f'{base} has no weights called "{tag}"', hint))
     if isinstance(getattr(timm.get_pretrained_cfg(name), "classifier", None), tuple | list):
         raise refused(name, TWO_HEADS)  # said before anything is downloaded
     return Origin(name, name)
@@ -75,10 +97,56 @@ def weights_in(folder: Path) -> Path:
     return pickled if os.path.lexists(pickled) and not os.path.lexists(weights) else weights
 
 
-def _known_tag(name: str) -> None:
-    base, _, tag = name.partition(".")
-    if tag:
-        known = [full.partition(".")[2] for full in timm.list_pretrained(f"{base}.*")]
-        if tag not in known:
-            hint = did_you_mean(tag, known) or "it has no pretrained weights at all"
-            raise InputError(Problem("model.name", f'{base} has no weights called "{tag}"', hint))
+def pretrained_file(label: str, config: Mapping[str, Any]) -> Path:
+    """The safetensors file with the weights that timm's configuration of a model names, downloaded or cached.
+
+    timm itself falls back to a pickle where a repository has none. Raises InputError for that and for a model
+    without pretrained weights; what the hub raises passes through.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    repository, named = config.get("hf_hub_id"), config.get("hf_hub_filename") or PICKLED
+    if not repository and not config.get("url"):
+        raise InputError(
+            Problem(
+                "model.name",
+                f"timm has no pretrained weights for {label}",
+                "give a file with model.weights=FILE.safetensors, or start: scratch",
+            )
+        )
+    names = filter(None, (SAFE.get(named), str(Path(named).with_suffix(".safetensors"))))
+    for name in dict.fromkeys(names) if repository else ():
+        try:
+            return fetch(str(repository), name)
+        except LocalEntryNotFoundError:
+            raise  # not in the cache, which says nothing about the hub
+        except EntryNotFoundError:
+            continue
+    raise InputError(
+        Problem(
+            "model.name",
+            f"the pretrained weights of {label} exist only as a pickle ({config.get('url') or repository}), which is "
+            "never opened, because it can run code",
+            "convert it where you trust it and give model.weights=FILE.safetensors",
+        )
+    )
+
+
+def fetch(repository: str, name: str) -> Path:
+    """One file of a repository (`owner/name` or `owner/name@revision`) in the local cache."""
+    from huggingface_hub import hf_hub_download
+
+    owner, _, revision = repository.partition("@")
+    # an offline start would otherwise wait for most of a minute before it says so
+    offline = not _resolvable()
+    return Path(hf_hub_download(owner, name, revision=revision or None, library_name="timm", local_files_only=offline))
+
+
+def _resolvable() -> bool:
+    """False only when there is no proxy and the hub's host name has no address."""
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    if getproxies().keys() & {address.scheme or "https", "all"}:
+        return True
+    with suppress(OSError):
+        return bool(socket.getaddrinfo(address.hostname, address.port or 443))
+    return False

@@ -110,11 +110,6 @@ def complete(net: nn.Module, options: Mapping[str, Any], wanted: schema.Preproce
     )
 
 
-def wanted_size(wanted: schema.Preprocessing) -> Size | None:
-    """The recipe's input size as (height, width), if it gives one."""
-    return as_size(wanted.input_size) if wanted.input_size is not None else None
-
-
 def as_size(value: int | Sequence[int]) -> Size:
     """One number for both sides, or [height, width]."""
     if isinstance(value, int):

@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from transferkit.errors import InputError
-from transferkit.suggest import did_you_mean
+from transferkit.words.suggest import did_you_mean
 
 DEFAULT_TAPS = 4
+
+
+class Store(dict[str, Tensor]):
+    """Outputs by layer, shared by a model and its taps. torch.export puts copies in place of a plain dict's."""
 
 
 class Tap:

@@ -13,7 +13,9 @@ from torch.nn import Parameter
 
 from transferkit.errors import InputError
 from transferkit.model import taps as tapping
+from transferkit.model.adapted import Adapted
 from transferkit.model.compatibility import check_taps
+from transferkit.model.layout import Reading, reading_of
 from transferkit.model.preprocessing import Preprocessing
 
 TARGET = "target"
@@ -34,6 +36,10 @@ class SourceHead:
     weight: Tensor
     bias: Tensor | None
     classes: list[str]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """`weight`, and `bias` where there is one."""
+        return {"weight": self.weight} | ({} if self.bias is None else {"bias": self.bias})
 
     def logits(self, features: Tensor) -> Tensor:
         """(b, d) -> (b, K)."""
@@ -62,15 +68,17 @@ class TransferModel(nn.Module):
         super().__init__()
         self.net = net
         self.heads = nn.ModuleDict()
+        self.own = nn.ModuleDict()  # of plugins: trained with the model, and never part of what is saved
         self.classes = list(classes)
         self.preprocessing = preprocessing
         self.architecture = architecture
         self.options = dict(options or {})
         self.stream_batchnorm: Literal["joint", "separate"] = "joint"
         self.joint_heads = False
-        self.between: Callable[[Tensor], Tensor] | None = None
+        self.feature_transform: Callable[[Tensor], Tensor] | None = None
         self.frozen = False
-        self._store: dict[str, Tensor] = {}
+        self.adapters: list[Adapted] = []
+        self._store = tapping.Store()
         self._taps: dict[str, tapping.Tap] = {}
 
     @overload
@@ -105,7 +113,7 @@ class TransferModel(nn.Module):
         return outputs if self.joint_heads else self._tie_idle_heads(outputs)
 
     def _stream_logits(self, stream: str, features: Tensor) -> Tensor:
-        given = features if self.between is None else self.between(features)
+        given = features if self.feature_transform is None else self.feature_transform(features)
         if not self.joint_heads:
             return self.head_of(stream)(given)  # type: ignore[no-any-return]
         return torch.cat([self.head_of(name)(given) for name in (TARGET, *self.heads)], dim=1)
@@ -177,13 +185,17 @@ class TransferModel(nn.Module):
         check_taps(self, added, self._store)
         self._taps.update(added)
 
+    def untap(self) -> None:
+        """Collect nothing any more."""
+        self._taps = {}
+
     def default_taps(self) -> list[str]:
         """Up to four layers: the last stages of timm's `feature_info`, or evenly spread blocks."""
         return tapping.default_taps(self.net)
 
-    def tap_channels(self, name: str) -> int | None:
-        """The number of channels of a stage's output, where timm knows it."""
-        return tapping.tap_channels(self.net, name)
+    def reading(self, name: str) -> Reading:
+        """Where the outputs of this layer hold channels and positions: what pools them, and names their axes."""
+        return reading_of(self.net, self.preprocessing.input_size, tapping.tap_channels(self.net, name))
 
     def add_head(self, name: str, num_classes: int, initial: SourceHead | None = None) -> None:
         """A linear classifier for a further stream, random or filled. Raises InputError for a name that is taken."""
@@ -194,6 +206,25 @@ class TransferModel(nn.Module):
         if initial is not None:
             _fill(head, initial, name)
         self.heads[name] = head
+
+    def add_own(self, name: str, module: nn.Module) -> None:
+        """Let a module of a plugin's own train with the model. Raises InputError where it shares parameters with it."""
+        every = set(map(id, self.parameters()))
+        if any(id(parameter) in every for parameter in module.parameters()):
+            raise InputError(f"the module of {name} has parameters of the model in it: give copies of them")
+        try:
+            self.own[name.replace(".", ":")] = module.to(self.head.weight.device)  # a dot would end the name
+        except KeyError as error:
+            raise InputError(f'a plugin with parameters cannot be called "{name}": give it another name') from error
+
+    def own_of(self, name: str) -> nn.Module | None:
+        """The module of the plugin of that name, where it has one."""
+        key = name.replace(".", ":")
+        return self.own[key] if key in self.own else None  # noqa: SIM401 - ModuleDict has no get
+
+    def named_weights(self) -> dict[str, Parameter]:
+        """{name: parameter}: timm's names, and `heads.` and `own.` before those of further heads and of plugins."""
+        return {name.removeprefix("net."): parameter for name, parameter in self.named_parameters()}
 
     def swap_head(self, classes: Sequence[str] | None) -> SourceHead:
         """Give the model a new head for these classes (None keeps the head); return the old one as a copy.
@@ -233,9 +264,18 @@ class TransferModel(nn.Module):
         return ((name, p) for name, p in self.net.named_parameters() if id(p) in own)
 
     def named_backbone_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Everything but the head, by timm's names."""
-        head = {id(parameter) for parameter in self.head.parameters()}
-        return ((name, p) for name, p in self.net.named_parameters() if id(p) not in head)
+        """Everything but the head and what adapters added, by timm's names: what the model it started from has too."""
+        head, added = {id(parameter) for parameter in self.head.parameters()}, self._added
+        return ((name, p) for name, p in self.net.named_parameters() if id(p) not in head and name not in added)
+
+    def named_adapter_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """What the layers of adapters have and the plain ones had not, by its names in the timm model."""
+        added = self._added
+        return ((name, p) for name, p in self.net.named_parameters() if name in added)
+
+    @property
+    def _added(self) -> set[str]:
+        return {name for adapter in self.adapters for name in adapter.own}
 
     def train(self, mode: bool = True) -> TransferModel:
         """Switch between training and evaluation. A reference stays in evaluation mode whatever is asked."""
@@ -256,10 +296,10 @@ def _fill(head: nn.Linear, initial: SourceHead, name: str) -> None:
 def reference_of(model: TransferModel, source_head: SourceHead) -> TransferModel:
     """A frozen copy of the model with the source's head: no gradients, evaluation mode for ever.
 
-    It has taps of its own on the same layers. Further heads are left out.
+    It has taps of its own on the same layers. Further heads and modules of plugins are left out.
     """
     reference = copy.deepcopy(model)
-    reference.heads = nn.ModuleDict()
+    reference.heads, reference.own = nn.ModuleDict(), nn.ModuleDict()
     reference.set_head(source_head)
     reference.requires_grad_(False)
     reference.frozen = True

@@ -1,24 +1,36 @@
-"""What a recipe says against itself: names that do not exist, stages out of order, plugins in the wrong place."""
+"""What a recipe says against itself: names that do not exist, stages out of order, plugins in the wrong place, options
+that contradict each other or the device.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
-from transferkit.contained import contained, told
-from transferkit.hooks import RunPlugins
+from transferkit.errors import InputError
 from transferkit.hookspecs import REFERENCE
+from transferkit.plugins.contained import contained, told
+from transferkit.plugins.hooks import Plugin, RunPlugins
+from transferkit.plugins.registry import reference_options
 from transferkit.recipe import schema
 from transferkit.recipe.draft import Draft, StageDraft
-from transferkit.recipe.findings import Findings
+from transferkit.recipe.lineage import lineage, resolved
 from transferkit.recipe.paths import STARTS, looks_like_path
 from transferkit.recipe.plugin_use import Use, requested
-from transferkit.recipe.schema import SPLITS
-from transferkit.recipe.stage_checks import check_stage
-from transferkit.recipe.table_checks import check_tables
-from transferkit.recipe.tree import Node, Steps
-from transferkit.registry import reference_options
-from transferkit.suggest import did_you_mean
+from transferkit.recipe.selection import OWN, selection
+from transferkit.recipe.still import Found, without_training
+from transferkit.recipe.tree import Problems, Steps
+from transferkit.system.signals import TO_STOP
+from transferkit.words.formats import listing
+from transferkit.words.suggest import did_you_mean
+
+SCHEDULES = ("constant", "cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "none")
+GPU_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu", "/dev/nvmap")
+CHANGES = ("gradients", "project")
 
 
 def check_recipe(draft: Draft) -> None:
@@ -27,18 +39,32 @@ def check_recipe(draft: Draft) -> None:
     _check_datasets(draft)
     _check_analyses(draft)
     for use in draft.uses:
-        _check_names(draft, use)
-    check_tables(draft)
+        for name, what in reference_options(use.component).items() if use.component is not None else ():
+            _known(draft, (*use.path, name), what)
+    _check_tables(draft)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
         _check_references(draft, stage, index)
-        _check_carry_on(draft, stage, index)
-        check_stage(stage, device, draft.findings)
-        _check_plugins(stage, draft.findings)
-        check_instance_names(stage.uses, draft.findings)
+        if stage.stage is not None:
+            _add(draft.problems, stage.path, _carry_on_contradictions(draft, stage.stage, index))
+            _add(draft.problems, stage.path, _stage_contradictions(stage.stage, device))
+            _add(draft.problems, stage.path, _adapter_contradictions(stage.stage, stage.uses))
+            _check_selection(draft.problems, stage, stage.stage)
+            _add(draft.problems, stage.path, without_training(draft, stage.stage, index))
+        for use in stage.uses:
+            _check_weight(use, draft.problems)
+            if use.plugin is not None and stage.stage is not None:
+                _add(draft.problems, use.path, _plugin_contradictions(use, use.plugin, stage.stage))
+                _ask_plugin(use.plugin, (*use.path, "use"), stage.stage, draft.problems)
+        check_instance_names(stage.uses, draft.problems)
 
 
-def check_instance_names(uses: Iterable[Use], findings: Findings) -> None:
+def _add(problems: Problems, path: Steps, found: Iterable[Found]) -> None:
+    for below, message, hint in found:
+        problems.add((*path, *below), message, hint)
+
+
+def check_instance_names(uses: Iterable[Use], problems: Problems) -> None:
     """Logs, state and overrides know a plugin by its name, so there can be only one of each."""
     seen: set[str] = set()
     for use in uses:
@@ -47,202 +73,345 @@ def check_instance_names(uses: Iterable[Use], findings: Findings) -> None:
         name = use.core.instance_name
         if name in seen:
             hint = "give one of them a name: of its own"
-            findings.add((*use.path, "name" if use.core.name else "use"), f'a second plugin is called "{name}"', hint)
+            problems.add((*use.path, "name" if use.core.name else "use"), f'a second plugin is called "{name}"', hint)
         seen.add(name)
 
 
 def _check_stage_names(draft: Draft) -> None:
     seen: set[str] = set()
     for stage in draft.stages:
+        path = (*stage.path, "name")
         if stage.name in seen:
-            draft.findings.add((*stage.path, "name"), f'a second stage is called "{stage.name}"')
+            draft.problems.add(path, f'a second stage is called "{stage.name}"')
         if stage.name in STARTS:
-            draft.findings.add(
-                (*stage.path, "name"), f'"{stage.name}" is a kind of start, so no stage can be called so'
-            )
+            draft.problems.add(path, f'"{stage.name}" is a kind of start, so no stage can be called so')
         seen.add(stage.name or "")
 
 
 def _check_references(draft: Draft, stage: StageDraft, index: int) -> None:
-    _known(draft, (*stage.path, "dataset"), stage.node.child("dataset"), draft.datasets, "data set")
+    problems, path = draft.problems, (*stage.path, "start")
+    _known(draft, (*stage.path, "dataset"), "data set")
     evaluate = stage.node.child("evaluate")
-    if evaluate is not None and isinstance(evaluate.value, list):
-        for position, item in enumerate(evaluate.value):
-            if item.value in SPLITS:  # in the metrics, these names are the stage's own splits
-                message = f'a data set called "{item.value}" cannot be evaluated beside the split of that name'
-                draft.findings.add((*stage.path, "evaluate", position), message, "give the data set another name")
-            _known(draft, (*stage.path, "evaluate", position), item, draft.datasets, "data set")
-    start = stage.node.text("start")
-    if start is None or start in STARTS or (looks_like_path(start) and not _is_stage(draft, start)):
-        return
+    for position, item in enumerate(evaluate.value if evaluate and isinstance(evaluate.value, list) else ()):
+        if item.value in schema.SPLITS:  # in the metrics, these names are the stage's own splits
+            message = f'a data set called "{item.value}" cannot be evaluated beside the split of that name'
+            problems.add((*stage.path, "evaluate", position), message, "give the data set another name")
+    _known(draft, (*stage.path, "evaluate"), "data set")
+    start, names = stage.node.text("start"), draft.stage_names()
     earlier = [other.name for other in draft.stages[:index] if other.name]
-    if start in earlier:
+    if start is None or start in (*STARTS, *earlier) or (looks_like_path(start) and start not in names):
         return
-    path: Steps = (*stage.path, "start")
     if start == stage.name:
-        draft.findings.add(path, "a stage cannot start from itself", did_you_mean("", [*STARTS, *earlier]))
-    elif _is_stage(draft, start):
+        problems.add(path, "a stage cannot start from itself", did_you_mean("", [*STARTS, *earlier]))
+    elif start in names:
         hint = "stages run in the order of the list: put that one first"
-        draft.findings.add(path, f'the stage "{start}" comes later', hint)
+        problems.add(path, f'the stage "{start}" comes later', hint)
     else:
         message = f'there is no stage called "{start}", and no such folder'
-        draft.findings.add(path, message, did_you_mean(start, [*STARTS, *earlier]))
+        problems.add(path, message, did_you_mean(start, [*STARTS, *earlier]))
 
 
-def _check_carry_on(draft: Draft, stage: StageDraft, index: int) -> None:
+def _carry_on_contradictions(draft: Draft, this: schema.Stage, index: int) -> Iterator[Found]:
     """What goes on must be there: the last state of an earlier stage, of the same optimizer."""
-    this = stage.stage
-    if this is None or not this.carry_on or this.start in STARTS:
+    if not this.carry_on or this.start in STARTS:
         return
     earlier = next((other.stage for other in draft.stages[:index] if other.name == this.start), None)
-    path: Steps = (*stage.path, "carry_on")
+    at, state = ("carry_on",), "optimizer" in this.carry_on
     if earlier is None:
         message = f'needs a stage of this recipe to go on from, and "{this.start}" is none'
-        draft.findings.add(path, message, "leave it out, or run both stages in one recipe")
+        yield at, message, "leave it out, or run both stages in one recipe"
     elif earlier.keep != "last":
         message = f'goes on from the end of "{this.start}", but that stage keeps its best epoch'
-        draft.findings.add(path, message, f"give the stage {this.start} keep: last")
-    elif "optimizer" in this.carry_on and earlier.optimizer.name.lower() != this.optimizer.name.lower():
+        yield at, message, f"give the stage {this.start} keep: last"
+    elif state and earlier.optimizer.name.lower() != this.optimizer.name.lower():
         message = f'"{this.start}" has the optimizer {earlier.optimizer.name}, this stage {this.optimizer.name}'
-        draft.findings.add(path, message, "use the same optimizer, or leave optimizer out of carry_on")
-    elif "optimizer" in this.carry_on and (earlier.optimizer.layer_decay is None) != (
-        this.optimizer.layer_decay is None
-    ):  # the parameters come in another order then: each would go on with another one's momentum
+        yield at, message, "use the same optimizer, or leave optimizer out of carry_on"
+    elif state and (earlier.optimizer.layer_decay is None) != (this.optimizer.layer_decay is None):
+        # the parameters come in another order then: each would go on with another one's momentum
         message = f'one of "{this.start}" and this stage has optimizer.layer_decay, the other has not'
-        draft.findings.add(path, message, "give both one, or leave optimizer out of carry_on")
+        yield at, message, "give both one, or leave optimizer out of carry_on"
 
 
-def _is_stage(draft: Draft, name: str) -> bool:
-    return name in draft.stage_names()
-
-
-def _known(draft: Draft, path: Steps, node: Node | None, names: Iterable[str], what: str) -> None:
-    names = list(names)
-    if node is not None and isinstance(node.value, str) and node.value not in names and names:
-        message = f'there is no {what} called "{node.value}"'
-        draft.findings.add(path, message, did_you_mean(node.value, names))
-
-
-def _check_names(draft: Draft, use: Use) -> None:
-    """Options that name stages or data sets of the recipe."""
-    if use.component is None:
+def _known(draft: Draft, path: Steps, what: str) -> None:
+    """Whether the name at a path, or each of a list of names there, is one of a stage or a data set of the recipe."""
+    node = draft.root.find(path)
+    if node is not None and isinstance(node.value, list):
+        for position in range(len(node.value)):
+            _known(draft, (*path, position), what)
         return
-    known = {"stage": draft.stage_names(), "data set": list(draft.datasets)}
-    for name, what in reference_options(use.component).items():
-        path = (*use.path, name)
-        node = draft.root.find(path)
-        if node is not None and isinstance(node.value, list):
-            for position, item in enumerate(node.value):
-                _known(draft, (*path, position), item, known[what], what)
-        else:
-            _known(draft, path, node, known[what], what)
+    names = draft.stage_names() if what == "stage" else list(draft.datasets)
+    if node is not None and isinstance(node.value, str) and node.value not in names and names:
+        draft.problems.add(path, f'there is no {what} called "{node.value}"', did_you_mean(node.value, names))
 
 
 def _check_datasets(draft: Draft) -> None:
-    datasets = draft.root.child("datasets")
     circles: set[frozenset[str]] = set()
     for name in draft.datasets:
-        node = datasets.child(name) if datasets is not None else None
-        base = node.child("from") if node is not None else None
-        _known(draft, ("datasets", name, "from"), base, draft.datasets, "data set")
-        circle = _circle(draft, name)
-        if circle and frozenset(circle) not in circles:
+        _known(draft, ("datasets", name, "from"), "data set")
+        circle = lineage(name, draft.datasets)
+        if circle[-1] == name and len(circle) > 1 and frozenset(circle) not in circles:
             circles.add(frozenset(circle))
-            draft.findings.add(("datasets", name, "from"), f"goes round in a circle: {' -> '.join(circle)}")
-        check_instance_names(draft.corruptions.get(name, []), draft.findings)
-
-
-def _circle(draft: Draft, name: str) -> list[str]:
-    """The chain of `from` that leads from a data set back to itself."""
-    chain = [name]
-    while (dataset := draft.datasets.get(chain[-1])) is not None and dataset.from_ is not None:
-        chain.append(dataset.from_)
-        if dataset.from_ == name:
-            return chain
-        if dataset.from_ in chain[:-1]:
-            return []
-    return []
+            draft.problems.add(("datasets", name, "from"), f"goes round in a circle: {' -> '.join(circle)}")
+        check_instance_names(draft.planted.get(name, []), draft.problems)
 
 
 def _check_analyses(draft: Draft) -> None:
-    check_instance_names(draft.analyses, draft.findings)
+    check_instance_names(draft.analyses, draft.problems)
     for use in draft.analyses:
-        node = draft.root.find(use.path)
-        if node is None:
-            continue
-        _known(draft, (*use.path, "dataset"), node.child("dataset"), draft.datasets, "data set")
+        _known(draft, (*use.path, "dataset"), "data set")
         for key in ("stage", "source", "baseline"):
-            _known(draft, (*use.path, key), node.child(key), draft.stage_names(), "stage")
+            _known(draft, (*use.path, key), "stage")
 
 
-def _check_plugins(draft: StageDraft, findings: Findings) -> None:
-    for use in draft.uses:
-        if use.plugin is None:
+def _check_selection(problems: Problems, drafted: StageDraft, stage: schema.Stage) -> None:
+    """What chooses the best epoch must be a number that a metric of the stage declares, and one for all."""
+    stopping, metrics, unread = stage.early_stopping, {}, False
+    for use in drafted.uses:
+        if use.kind != "metric":
             continue
-        _check_weight(use, findings)
-        if draft.stage is not None:
-            _check_conflicts(use, draft.stage, findings)
-            _check_needs(use, draft.stage, findings)
-            _ask_plugin(use, draft.stage, findings)
+        unread |= use.component is None or use.core is None
+        if use.component is not None and use.core is not None:
+            metrics[use.core.instance_name] = use.component
+            if use.core.instance_name in OWN:
+                message = f'a metric cannot be called "{use.core.instance_name}", which every evaluation has'
+                problems.add((*use.path, "name" if use.core.name else "use"), message, "give it a name: of its own")
+    watched = None if stopping is None else stopping.metric
+    if watched is not None and watched != stage.select:
+        message = f"is {watched}, but select is {stage.select}: what is watched is what is selected"
+        problems.add((*drafted.path, "early_stopping", "metric"), message, "leave one of them out")
+    try:
+        selection(stage.select, metrics)
+    except InputError as error:
+        if not unread:
+            at = ("select",) if "select" in drafted.node.value else ("early_stopping", "metric")
+            problems.refused((*drafted.path, *at), error)
 
 
-def _check_conflicts(use: Use, stage: schema.Stage, findings: Findings) -> None:
-    conflicts: frozenset[str] = getattr(use.component.cls, "conflicts", frozenset()) if use.component else frozenset()
-    decay = stage.optimizer.weight_decay
-    if "weight_decay" in conflicts and decay > 0 and "weight_decay" not in stage.accept:
-        findings.add(
-            (*use.path, "use"),
-            f"pulls the weights as the optimizer's weight_decay ({decay:g}) does: they would be pulled twice",
-            "set optimizer.weight_decay: 0, or say that it is meant with accept: [weight_decay]",
-        )
-
-
-def _check_weight(use: Use, findings: Findings) -> None:
+def _check_weight(use: Use, problems: Problems) -> None:
     """Penalties and anchors are multiplied by a weight; nothing else is."""
-    if not isinstance(use.core, schema.RegularizerUse) or use.component is None:
+    if not isinstance(use.core, schema.RegularizerUse) or use.component is None or use.plugin is None:
         return
     weighs = bool({"penalty", "anchors"} & set(use.component.hooks))
-    given = findings.root.find((*use.path, "weight"))
+    given = problems.root.find((*use.path, "weight"))
     if weighs and (given is None or given.value is None):
-        findings.add((*use.path, "weight"), "is missing", at_key=True)
-    elif not weighs and "transform_features" in use.component.hooks and use.core.weight is not None:
+        problems.add((*use.path, "weight"), "is missing", at_key=True)
+    elif not weighs and use.core.weight is not None and {"transform_features", *CHANGES} & set(use.component.hooks):
         message = f"{use.core.use} adds nothing to the loss, so it has no weight"
-        findings.add((*use.path, "weight"), message, "leave it out")
+        problems.add((*use.path, "weight"), message, "leave it out")
 
 
-def _check_needs(use: Use, stage: schema.Stage, findings: Findings) -> None:
-    if use.plugin is None:
-        return
-    wanted = requested(use.plugin)
-    at = (*use.path, "use")
-    if stage.start == "scratch" and wanted & REFERENCE:
-        findings.add(
-            at, "needs the model that the stage starts from, but start is scratch", "leave it out of this stage"
-        )
-    calls = {name for call in RunPlugins([use.plugin]).calls("penalty") for name in call.requests}
-    moved_by_head = {"logits", "head", "model"}
-    if stage.fixed_features and calls & {"features", "taps"} and not calls & moved_by_head:
-        findings.add(at, "acts on the features, which fixed_features keeps as they are", "leave out one of the two")
-    if (
-        isinstance(use.core, schema.RegularizerUse)
-        and stage.curriculum is None
-        and use.core.on not in ("target", "all")
-    ):
-        message = f'there is no stream "{use.core.on}": without a curriculum the only one is target'
-        findings.add((*use.path, "on"), message)
+def _plugin_contradictions(use: Use, plugin: Plugin, stage: schema.Stage) -> Iterator[Found]:
+    at, decay = ("use",), stage.optimizer.weight_decay
+    if "weight_decay" in plugin.component.declared.conflicts and decay > 0 and "weight_decay" not in stage.accept:
+        message = f"pulls the weights as the optimizer's weight_decay ({decay:g}) does: they would be pulled twice"
+        yield at, message, "set optimizer.weight_decay: 0, or say that it is meant with accept: [weight_decay]"
+    if stage.start == "scratch" and requested(plugin) & REFERENCE:
+        message = "needs the model that the stage starts from, but start is scratch"
+        yield at, message, "leave it out of this stage"
+    calls = {name for call in RunPlugins([plugin]).calls("penalty") for name in call.requests}
+    if stage.fixed_features and calls & {"features", "taps"} and not calls & {"logits", "head", "model"}:
+        yield at, "acts on the features, which fixed_features keeps as they are", "leave out one of the two"
+    stream = use.core.on if isinstance(use.core, schema.RegularizerUse) else "all"
+    if stage.curriculum is None and stream not in ("target", "all"):
+        yield ("on",), f'there is no stream "{stream}": without a curriculum the only one is target', None
 
 
-def _ask_plugin(use: Use, stage: schema.Stage, findings: Findings) -> None:
+def _ask_plugin(plugin: Plugin, at: Steps, stage: schema.Stage, problems: Problems) -> None:
     """The plugin's own `check(stage)`."""
-    if use.plugin is None:
-        return
     try:
         with contained():
-            for call in RunPlugins([use.plugin]).calls("check"):
+            for call in RunPlugins([plugin]).calls("check"):
                 sentences = call(SimpleNamespace(stage=stage)) or ()
                 for text in [sentences] if isinstance(sentences, str) else sentences:
-                    findings.add((*use.path, "use"), text)
-    except KeyboardInterrupt:
+                    problems.add(at, text)
+    except TO_STOP:
         raise
     except BaseException as error:  # a plugin's check that fails is reported like everything else
-        findings.add((*use.path, "use"), f"its check failed with {told(error)}", str(use.plugin.component.owner))
+        problems.add(at, f"its check failed with {told(error)}", str(plugin.component.owner))
+
+
+# -- options of one stage that contradict each other or the device ----------------------------------------------------
+
+
+def has_gpu() -> bool:
+    """Whether an accelerator that can compute in fp16 seems to be there; asked without torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    return sys.platform != "linux" or any(Path(name).exists() for name in GPU_FILES)
+
+
+def _stage_contradictions(stage: schema.Stage, device: str) -> Iterator[Found]:
+    yield from _schedule_contradictions(stage, stage.schedule)
+    if stage.precision == "fp16" and (device == "cpu" or (device == "auto" and not has_gpu())):
+        why = "" if device == "cpu" else ", and this machine shows no GPU"
+        yield ("precision",), f"fp16 on a CPU is not possible{why}", "use bf16 or no"
+    if stage.fixed_features:
+        message = "contradicts fixed_features, which keeps the whole backbone as it is"
+        if stage.unfreeze is not None:
+            yield ("unfreeze",), message, "leave out one of the two"
+        if stage.optimizer.layer_decay is not None:
+            yield ("optimizer", "layer_decay"), message, "leave out one of the two"
+        if stage.start == "scratch":
+            yield ("fixed_features",), "with start: scratch would train a head on random features", None
+    if stage.unfreeze is not None and stage.epochs is not None and stage.unfreeze.every >= stage.epochs:
+        message = f"never opens a group: the training ends after {stage.epochs} epochs"
+        yield ("unfreeze",), message, "lower unfreeze.every, or use fixed_features"
+    options, default = stage.augmentation, schema.Augmentation()
+    keys = [key for key in type(options).model_fields if key != "none"]
+    others = [key for key in keys if getattr(options, key) != getattr(default, key)]
+    if options.none and others:
+        message = f"contradicts {', '.join(others)}: none trains on the evaluation transform"
+        yield ("augmentation", "none"), message, None
+    if options.scale is not None and options.scale[0] > options.scale[1]:
+        yield ("augmentation", "scale"), "the first share must not be above the second", None
+    if isinstance(stage.loss, schema.PluginUse) and stage.balance in ("loss", "logit_adjustment"):
+        message = f"{stage.balance} changes the usual loss, and {stage.loss.use} takes its place"
+        yield ("balance",), message, "use balance: sampling, or leave it out"
+    if stage.mixup is not None and not (stage.mixup.mixup or stage.mixup.cutmix):
+        yield ("mixup",), "does nothing: give mixup or cutmix above 0", "or leave it out"
+    if stage.start == "scratch" and stage.head_init in ("source", "ridge"):
+        what = "the head of" if stage.head_init == "source" else "features of"
+        yield ("head_init",), f"{stage.head_init} needs {what} a source model, but start is scratch", None
+    if stage.evaluate_images is not None and not stage.evaluate_at:
+        yield ("evaluate_images",), "does nothing without evaluate_at", "evaluate_at: [0, 10, 30, 100]"
+    if stage.evaluate_at != sorted(set(stage.evaluate_at)):
+        yield ("evaluate_at",), "must be in increasing order, each step once", None
+    if stage.carry_on and stage.start in STARTS:
+        message = f"needs an earlier stage to go on from, but start is {stage.start}"
+        yield ("carry_on",), message, "start: NAME of a stage"
+
+
+def _adapter_contradictions(stage: schema.Stage, uses: Iterable[Use]) -> Iterator[Found]:
+    """What adapters say of themselves against what the stage says about freezing and saving."""
+    for use in uses:
+        if use.kind != "adapter" or use.core is None or use.component is None:
+            continue
+        name, declared = use.core.instance_name, use.component.declared
+        if stage.fixed_features:
+            message = f"keeps the whole backbone as it is, the layers of {name} too: they would change nothing"
+            yield ("fixed_features",), message, "leave out one of the two"
+        if stage.freeze == "bitfit" and declared.freezes:
+            message = f"bitfit trains the backbone's biases, and {name} keeps all that is not its own as it is"
+            yield ("freeze",), message, "leave out one of the two"
+        if not declared.merges and not stage.keep_adapted:
+            message = f"the layers of {name} cannot be merged into plain ones, so plain timm could not open the model"
+            hint = f"keep_adapted: true saves them as they are; only transferkit with {use.component.owner} opens that"
+            yield (*use.path[-2:], "use"), message, hint
+    if stage.keep_adapted and not stage.adapters:
+        yield ("keep_adapted",), "does nothing without adapters", "leave it out"
+    if stage.fixed_features and stage.freeze == "bitfit":
+        yield ("freeze",), "bitfit trains the backbone's biases, which fixed_features keeps as they are", None
+
+
+def _schedule_contradictions(stage: schema.Stage, schedule: schema.Schedule) -> Iterator[Found]:
+    name = ("schedule", "name")
+    if schedule.name == "plateau":
+        message = "plateau is not offered: its steps depend on evaluations, so a run could not be planned or resumed"
+        yield name, message, "use cosine, or step with early_stopping"
+    elif schedule.name not in SCHEDULES:
+        yield name, f'there is no schedule called "{schedule.name}"', did_you_mean(schedule.name, SCHEDULES)
+    if schedule.name == "step" and schedule.every is None:
+        yield name, "the schedule step needs every: how often to decay", "every: 10"
+    if schedule.name == "multistep" and not schedule.milestones:
+        yield name, "the schedule multistep needs milestones: when to decay", "milestones: [10, 20]"
+    if schedule.milestones != sorted(schedule.milestones):
+        yield ("schedule", "milestones"), "must be in increasing order", None
+    length = stage.epochs if schedule.unit == "epochs" else stage.steps
+    if length is not None and schedule.warmup >= length:
+        message = f"the warm-up ({schedule.warmup:g} {schedule.unit}) must be shorter than the training ({length})"
+        yield ("schedule", "warmup"), message, None
+    for key in ("min_lr", "warmup_lr"):
+        if getattr(schedule, key) > stage.optimizer.lr:
+            yield ("schedule", key), f"must not be above the optimizer's lr ({stage.optimizer.lr:g})", None
+
+
+# -- what is said about images and classes where the data are a table of numbers, and the other way round -------------
+
+
+def _check_tables(draft: Draft) -> None:
+    """Losses, options, evaluations, corruptions and analyses that do not suit what the data set holds."""
+    for name, spec in draft.datasets.items():
+        if spec is not None and is_table(draft, name):
+            _check_table(draft, name, spec)
+    for stage in draft.stages:
+        if stage.stage is not None and resolved(stage.stage.dataset, draft.datasets) is not None:
+            _check_stage_data(draft, stage, stage.stage)
+    _check_table_analyses(draft)
+
+
+def is_table(draft: Draft, name: str) -> bool:
+    """Whether a data set, or the one it is made from, is a table."""
+    found = resolved(name, draft.datasets)
+    return found is not None and found.synthetic is not None
+
+
+def _check_table(draft: Draft, name: str, spec: schema.Dataset) -> None:
+    at: Steps = ("datasets", name)
+    table = spec.synthetic
+    if table is not None and table.permuted > table.features:
+        message = f"{table.permuted} columns cannot be permuted: there are {table.features}"
+        draft.problems.add((*at, "synthetic", "permuted"), message)
+    if any(use.kind == "corruption" for use in draft.planted.get(name, [])):
+        message = "are planted in images, and this is a table"
+        draft.problems.add((*at, "corruptions"), message, "synthetic: {…, permuted: N} permutes leading columns")
+    for key in ("classes", "labels"):
+        if getattr(spec, key) is not None:
+            draft.problems.add((*at, key), "a table has no classes", "leave it out")
+
+
+def _check_stage_data(draft: Draft, drafted: StageDraft, stage: schema.Stage) -> None:
+    problems, path, table = draft.problems, drafted.path, is_table(draft, stage.dataset)
+    if table and isinstance(stage.loss, schema.Loss) and stage.loss.name != "mse":
+        message = f'{stage.loss.name} needs classes, but the data set "{stage.dataset}" is a table of numbers'
+        problems.add((*path, "loss", "name"), message, "loss: {name: mse}")
+    if not table and stage.own_loss.name == "mse":
+        message = f'mse needs numbers to learn, but the data set "{stage.dataset}" has classes'
+        problems.add((*path, "loss", "name"), message, "use cross_entropy or bce, or a table")
+    stopping = stage.early_stopping
+    unsuited = {
+        ("loss", "label_smoothing"): stage.own_loss.label_smoothing > 0,
+        ("balance",): stage.balance != "none",
+        ("mixup",): stage.mixup is not None,
+        ("head_init",): stage.head_init == "ridge",
+        ("early_stopping", "metric"): stopping is not None
+        and stopping.metric == "top1"
+        and "metric" in stopping.model_fields_set,
+    }
+    for steps in [steps for steps, given in unsuited.items() if table and given]:
+        message = f'needs classes, but the data set "{stage.dataset}" is a table of numbers'
+        problems.add((*path, *steps), message, "leave it out")
+    for use in drafted.uses if table else ():
+        if use.kind == "augmentation":
+            problems.add((*use.path, "use"), "is for images; the rows of a table stay as they are", "leave it out")
+        elif use.kind == "metric" and use.component is not None and not use.component.declared.takes_tables:
+            message = f'looks at classes, but the data set "{stage.dataset}" is a table of numbers'
+            problems.add((*use.path, "use"), message, "leave it out")
+    if table and stage.augmentation not in (schema.Augmentation(), schema.Augmentation(none=True)):
+        problems.add((*path, "augmentation"), "is for images; the rows of a table stay as they are")
+    for position, name in enumerate(stage.evaluate):
+        if resolved(name, draft.datasets) is not None and is_table(draft, name) != table:
+            kinds = ("holds images", "is a table") if table else ("is a table", "holds images")
+            message = f'"{name}" {kinds[0]}, but "{stage.dataset}", which the stage learns, {kinds[1]}'
+            problems.add((*path, "evaluate", position), message)
+
+
+def _check_table_analyses(draft: Draft) -> None:
+    """Analyzers look at classes unless they declare that they take tables."""
+    stages = {stage.name: stage.stage for stage in draft.stages if stage.stage is not None}
+    last = draft.stages[-1].stage if draft.stages else None
+    for use in draft.analyses:
+        core = use.core
+        if not isinstance(core, schema.AnalyzerUse) or use.component is None:
+            continue
+        target = stages.get(core.stage) if core.stage is not None else last
+        names = [name for name in (target.dataset if target else None, core.dataset) if name is not None]
+        tables = [name for name in names if is_table(draft, name)]
+        if tables and not use.component.declared.takes_tables:
+            message = f'looks at images and their classes, but "{tables[0]}" is a table of numbers'
+            others = []
+            for name in draft.registry.names("analyzer"):
+                with suppress(InputError):  # one that cannot be used is no help
+                    if draft.registry.get("analyzer", name).declared.takes_tables:
+                        others.append(name)
+            hint = f"{listing(others)} look{'s' if len(others) == 1 else ''} at tables" if others else None
+            draft.problems.add((*use.path, "use"), message, hint)

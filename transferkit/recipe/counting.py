@@ -1,16 +1,21 @@
-"""How many images a stage has, counted without opening one: for checks before anything starts, and for plans."""
+"""How many images and steps a stage has, counted without opening one: for checks before anything starts, and plans."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.data import folders
 from transferkit.data.archives import open_archive
+from transferkit.data.naming import kept_classes
+from transferkit.data.shares import held_out, rounded_share
 from transferkit.data.survey import Copies, Survey, copies, copies_line, left_out_line, survey, warnings
-from transferkit.recipe.schema import Dataset, World
+from transferkit.recipe.lineage import resolved
+from transferkit.recipe.schema import Dataset, Recipe, Stage
 
 Counts = dict[str, dict[str, int]]
 
@@ -29,15 +34,25 @@ def every_class(name: str, datasets: Mapping[str, Dataset | None]) -> Counts | N
     dataset = resolved(name, datasets)
     if dataset is None:
         return None
-    found = surveyed(dataset)
-    if found is not None:
-        return {split: {name: len(files) for name, files in classes.items()} for split, classes in found.splits.items()}
+    if (there := surveyed(dataset)) is not None:
+        return {split: {name: len(files) for name, files in found.items()} for split, found in there.splits.items()}
     if dataset.npz is not None:
-        return _npz_counts(dataset)
+        from transferkit.data.file_sources import npz_labels
+
+        classes, labels = npz_labels(dataset)
+        counted = {split: Counter(one.tolist()) for split, one in labels.items()}
+        return {split: {classes[label]: n for label, n in sorted(found.items())} for split, found in counted.items()}
     if dataset.world is not None:
-        return _world_counts(dataset.world)
+        from transferkit.data.world_classes import CLASSES
+
+        kinds, world = CLASSES[dataset.world.kind], dataset.world
+        return {"train": dict.fromkeys(kinds, world.train), "val": dict.fromkeys(kinds, world.val)}
     if dataset.synthetic is not None:
         return {"train": {"y": dataset.synthetic.train}, "val": {"y": dataset.synthetic.val}}
+    if dataset.reader is not None:
+        from transferkit.data.readers import counts
+
+        return counts(dataset)
     return None
 
 
@@ -46,34 +61,13 @@ def kept_counts(counts: Counts, name: str, datasets: Mapping[str, Dataset | None
     dataset = resolved(name, datasets)
     if dataset is None or dataset.classes is None or dataset.synthetic is not None:
         return counts
-    from transferkit.data.chosen_classes import kept_classes
-
     names = list(counts.get("train") or next(iter(counts.values()), {}))
     if dataset.npz is not None:  # whose class list may name classes without images
         from transferkit.data.file_sources import npz_labels
 
         names = npz_labels(dataset)[0]
-    rows = folders.read_labels(Path(dataset.labels)) if dataset.labels is not None else []
-    kept = kept_classes(dataset.classes, names, rows, f"datasets.{name}")
+    kept = kept_classes(dataset.classes, names, folders.rows_of(dataset.labels), f"datasets.{name}")
     return {split: {label: found[label] for label in kept if label in found} for split, found in counts.items()}
-
-
-def resolved(name: str, datasets: Mapping[str, Dataset | None]) -> Dataset | None:
-    """The data set with its chain of `from` followed: what it says itself wins over what it is made from.
-
-    None where the chain has no end, which the checks say elsewhere.
-    """
-    chain: list[Dataset] = []
-    dataset = datasets.get(name)
-    while dataset is not None and dataset.from_ is not None and len(chain) <= len(datasets):
-        chain.append(dataset)
-        dataset = datasets.get(dataset.from_)
-    if dataset is None or dataset.from_ is not None:
-        return None
-    said: dict[str, object] = {}
-    for one in reversed(chain):
-        said |= {key: getattr(one, key) for key in one.model_fields_set - {"from_", "corruptions"}}
-    return dataset.model_copy(update=said) if said else dataset
 
 
 def surveyed(dataset: Dataset) -> Survey | None:
@@ -106,7 +100,7 @@ def _key(dataset: Dataset) -> tuple[str, str, tuple[tuple[str, str], ...]]:
 @functools.lru_cache(maxsize=32)
 def _copies(source: str, place: str, splits: tuple[tuple[str, str], ...]) -> Copies:
     found = _survey(source, place, splits)
-    return copies(found.tree, found.images())
+    return copies(found.tree, found.images(), classes=found.splits.get("train"))
 
 
 @functools.lru_cache(maxsize=32)
@@ -115,16 +109,67 @@ def _survey(source: str, place: str, splits: tuple[tuple[str, str], ...]) -> Sur
     return survey(folders.on_disk(path) if source == "folder" else open_archive(path), dict(splits))
 
 
-def _npz_counts(dataset: Dataset) -> Counts:
-    from transferkit.data.file_sources import npz_labels
-
-    classes, splits = npz_labels(dataset)
-    counted = {split: Counter(labels.tolist()) for split, labels in splits.items()}
-    return {split: {classes[label]: n for label, n in sorted(found.items())} for split, found in counted.items()}
+# -- the steps of a stage ----------------------------------------------------------------------------------------
 
 
-def _world_counts(world: World) -> Counts:
-    from transferkit.data.world_classes import CLASSES
+@dataclass(frozen=True)
+class StepPlan:
+    """What a stage will do, in numbers; None where they are known only once the data are opened."""
 
-    classes = CLASSES[world.kind]
-    return {"train": dict.fromkeys(classes, world.train), "val": dict.fromkeys(classes, world.val)}
+    stage: str
+    train: Mapping[str, int] | None
+    validation: Mapping[str, int] | None
+    carved: bool
+    test: Mapping[str, int] | None
+    effective_batch: int
+    batches_per_epoch: int | None
+    steps_per_epoch: int | None
+    total_steps: int | None
+    epochs: float | None
+    evaluations: int | None
+    checkpoints: int | None
+
+
+def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
+    """The plan of a stage in one process. Raises InputError when its data cannot be read."""
+    counts = class_counts(stage.dataset, recipe.datasets) or {}
+    train = {label: number for label, number in counts.get("train", {}).items() if number}
+    carved = bool(train) and "val" not in counts and stage.validation > 0
+    left = after_carving(train, stage.validation if carved else 0)
+    validation = {label: train[label] - left[label] for label in train} if carved else counts.get("val")
+    used = {label: rounded_share(stage.fraction, number) for label, number in left.items()}
+    images = sum(used.values())
+    batches = batches_per_epoch(images, stage.batch_size, mixed=stage.curriculum is not None) if images else None
+    steps = math.ceil(batches / stage.accumulate) if batches else None
+    total = stage.steps if stage.steps is not None else (stage.epochs or 0) * steps if steps else None
+    epochs = float(stage.epochs) if stage.epochs is not None else total / steps if steps and total else None
+    return StepPlan(
+        stage=stage.name,
+        train=used or None,
+        validation=validation or None,
+        carved=carved,
+        test=counts.get("test"),
+        effective_batch=stage.batch_size * stage.accumulate,
+        batches_per_epoch=batches,
+        steps_per_epoch=steps,
+        total_steps=total,
+        epochs=epochs,
+        evaluations=_times(epochs, stage.evaluate_every),
+        checkpoints=_times(epochs, stage.checkpoints.every),
+    )
+
+
+def batches_per_epoch(images: int, batch_size: int, *, mixed: bool = False) -> int:
+    """Forward passes per epoch: a last batch of a single image joins the one before it, unless streams are mixed."""
+    batches = math.ceil(images / batch_size)
+    return batches - 1 if batches > 1 and not mixed and 0 < images % batch_size < 2 else batches
+
+
+def after_carving(counts: Mapping[str, int], share: float) -> dict[str, int]:
+    """Training images per class when a share is held out: at least one on either side where there are two."""
+    return {label: number - held_out(share, number) for label, number in counts.items()}
+
+
+def _times(epochs: float | None, every: int) -> int | None:
+    """How often something happens that is due every so many epochs and at the end."""
+    return None if epochs is None else math.ceil(math.ceil(epochs) / every)

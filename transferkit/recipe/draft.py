@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError, create_model
 
+from transferkit.plugins.registry import Registry
 from transferkit.recipe import schema
-from transferkit.recipe.findings import Findings
 from transferkit.recipe.plugin_use import Use, UseReader
-from transferkit.recipe.sections import validate
-from transferkit.recipe.sentences import keys_of, sentence, unknown_key
-from transferkit.recipe.tree import Node, Steps
-from transferkit.registry import Kind, Registry
-from transferkit.suggest import closest
+from transferkit.recipe.sections import keys_of, sentence, unknown_key, validate
+from transferkit.recipe.tree import Node, Problems, Steps
+from transferkit.words.suggest import closest
 
 SECTIONS = ("model", "datasets", "stages", "analyses")
+S = TypeVar("S", bound=schema.Section)
 _NAME: TypeAdapter[str] = TypeAdapter(schema.Name)
 _HEADER_FIELDS: dict[str, Any] = {
     name: (info.annotation, info) for name, info in schema.Recipe.model_fields.items() if name not in SECTIONS
@@ -40,11 +40,13 @@ class Draft:
     """Everything that could be read of a recipe; None where it could not."""
 
     root: Node
-    findings: Findings
+    problems: Problems
+    registry: Registry
     header: Any = None
     model: schema.Model | None = None
     datasets: dict[str, schema.Dataset | None] = field(default_factory=dict)
-    corruptions: dict[str, list[Use]] = field(default_factory=dict)
+    planted: dict[str, list[Use]] = field(default_factory=dict)
+    """The plugins of each data set: its reader and its corruptions."""
     stages: list[StageDraft] = field(default_factory=list)
     analyses: list[Use] = field(default_factory=list)
 
@@ -52,7 +54,7 @@ class Draft:
     def uses(self) -> list[Use]:
         """Every plugin entry of the recipe."""
         stage_uses = [use for stage in self.stages for use in stage.uses]
-        planted = [use for uses in self.corruptions.values() for use in uses]
+        planted = [use for uses in self.planted.values() for use in uses]
         return [*planted, *stage_uses, *self.analyses]
 
     def stage_names(self) -> list[str]:
@@ -60,17 +62,16 @@ class Draft:
         return [stage.name for stage in self.stages if stage.name]
 
 
-def read_draft(root: Node, registry: Registry, findings: Findings) -> Draft:
-    """Validate every section of the tree; what is wrong goes to `findings`."""
-    reader = _Reader(root, findings, UseReader(registry, findings))
-    return reader.read()
+def read_draft(root: Node, registry: Registry, problems: Problems) -> Draft:
+    """Validate every section of the tree; what is wrong goes to `problems`."""
+    return _Reader(root, problems, UseReader(registry, problems)).read()
 
 
-def adopt_misspelt_keys(root: Node, findings: Findings) -> None:
+def adopt_misspelt_keys(root: Node, problems: Problems) -> None:
     """Report unknown keys at the top, and read on as if they were spelt as they were probably meant."""
     known = keys_of(schema.Recipe)
     for name in [name for name in root.value if name not in known]:
-        findings.add((name,), "there is no such key", unknown_key(name, schema.Recipe), at_key=True)
+        problems.add((name,), "there is no such key", unknown_key(name, schema.Recipe), at_key=True)
         node, match = root.value.pop(name), closest(name, known)
         if match and match not in root.value:
             root.value[match] = node
@@ -79,95 +80,115 @@ def adopt_misspelt_keys(root: Node, findings: Findings) -> None:
 @dataclass
 class _Reader:
     root: Node
-    findings: Findings
+    problems: Problems
     uses: UseReader
 
     def read(self) -> Draft:
-        draft = Draft(self.root, self.findings)
-        sections = self._sections()
-        self._check_version()
+        draft = Draft(self.root, self.problems, self.uses.registry)
+        for name in ("model", "datasets", "stages"):
+            if name not in self.root.value:
+                self.problems.add((name,), "is missing", at_key=True)
+        version = self.root.child("recipe_version")
+        if version is not None and isinstance(version.value, int) and version.value > schema.RECIPE_VERSION:
+            message = f"{version.value} is newer than what this transferkit reads ({schema.RECIPE_VERSION})"
+            self.problems.add(("recipe_version",), message, "upgrade transferkit")
+            version.value = schema.RECIPE_VERSION
         header = {name: node for name, node in self.root.value.items() if name in _HEADER.model_fields}
-        draft.header = validate(_HEADER, Node(header, self.root.mark), (), self.findings)
-        if "model" in sections:
-            draft.model = validate(schema.Model, sections["model"], ("model",), self.findings)
-        for name, node in self._mapping(sections, "datasets"):
+        draft.header = validate(_HEADER, Node(header, self.root.mark), (), self.problems)
+        model = self.root.child("model")
+        if model is not None:
+            draft.model = validate(schema.Model, model, ("model",), self.problems)
+        for name, node in self._datasets():
             path: Steps = ("datasets", name)
-            self._check_name(path, name)
-            draft.datasets[name] = validate(schema.Dataset, node, path, self.findings, without=("corruptions",))
-            draft.corruptions[name] = self._uses(node, path, "corruptions", "corruption", schema.CorruptionUse)
-        for index, node in self._items(sections, "stages"):
+            try:
+                _NAME.validate_python(name)
+            except ValidationError as error:
+                self.problems.add(path, sentence(error.errors()[0]), at_key=True)
+            uses = self._uses(schema.Dataset, node, path)
+            draft.datasets[name] = self._dataset(node, path, uses)
+            draft.planted[name] = uses
+        for index, node in self._items("stages"):
             draft.stages.append(self._stage(("stages", index), node))
-        for index, node in self._items(sections, "analyses"):
+        for index, node in self._items("analyses"):
             draft.analyses.append(self.uses.read("analyzer", schema.AnalyzerUse, ("analyses", index), node))
         return draft
 
-    def _check_version(self) -> None:
-        node = self.root.child("recipe_version")
-        if node is not None and isinstance(node.value, int) and node.value > schema.RECIPE_VERSION:
-            message = f"{node.value} is newer than what this transferkit reads ({schema.RECIPE_VERSION})"
-            self.findings.add(("recipe_version",), message, "upgrade transferkit")
-            node.value = schema.RECIPE_VERSION
+    def _dataset(self, node: Node, path: Steps, uses: list[Use]) -> schema.Dataset | None:
+        """The data set; None as well where its reader cannot be made, about which enough is said."""
+        taken = self._taken(schema.Dataset, node)
+        reader = node.child("reader")
+        if reader is not None and reader.value is not None:  # it is the source, so that it cannot be left out
+            taken = tuple(key for key in taken if key != "reader")
+            stand_in = Node({"use": Node("reader", reader.mark)}, reader.mark, reader.key)
+            node = Node({**node.value, "reader": stand_in}, node.mark, node.key)
+        dataset = validate(schema.Dataset, node, path, self.problems, without=taken)
+        if dataset is None or any(use.kind == "reader" and use.plugin is None for use in uses):
+            return None
+        return _with_cores(dataset, uses)
 
-    def _sections(self) -> dict[str, Node]:
-        """The sections that are there; one that is missing altogether is reported."""
-        for name in ("model", "datasets", "stages"):
-            if name not in self.root.value:
-                self.findings.add((name,), "is missing", at_key=True)
-        return {name: node for name, node in self.root.value.items() if name in SECTIONS}
+    def _datasets(self) -> Iterable[tuple[str, Node]]:
+        node = self.root.child("datasets")
+        if node is None or (isinstance(node.value, dict) and node.value):
+            return node.value.items() if node is not None else ()
+        self.problems.add(("datasets",), "a mapping of names is needed, with at least one data set", node=node)
+        return ()
 
-    def _mapping(self, sections: dict[str, Node], key: str) -> list[tuple[str, Node]]:
-        node = sections.get(key)
-        if node is None:
-            return []
-        if not isinstance(node.value, dict) or not node.value:
-            self.findings.add((key,), "a mapping of names is needed, with at least one data set", node=node)
-            return []
-        return list(node.value.items())
-
-    def _items(self, sections: dict[str, Node], key: str) -> list[tuple[int, Node]]:
-        node = sections.get(key)
+    def _items(self, key: str) -> Iterable[tuple[int, Node]]:
+        node = self.root.child(key)
         if node is None or (key == "analyses" and node.value == []):
-            return []
-        if not isinstance(node.value, list) or not node.value:
-            hint = f"{key}:\n      - name: …" if key == "stages" else None
-            self.findings.add((key,), "a list is needed (each item begins with a dash)", hint, node=node)
-            return []
-        return list(enumerate(node.value))
-
-    def _check_name(self, path: Steps, name: str) -> None:
-        try:
-            _NAME.validate_python(name)
-        except ValidationError as error:
-            self.findings.add(path, sentence(error.errors()[0]), at_key=True)
+            return ()
+        if isinstance(node.value, list) and node.value:
+            return enumerate(node.value)
+        hint = f"{key}:\n      - name: …" if key == "stages" else None
+        self.problems.add((key,), "a list is needed (each item begins with a dash)", hint, node=node)
+        return ()
 
     def _stage(self, path: Steps, node: Node) -> StageDraft:
-        lists = ("regularizers", "curriculum", "observers")
-        stage = validate(schema.Stage, node, path, self.findings, without=lists)
-        uses = self._uses(node, path, "regularizers", "regularizer", schema.RegularizerUse)
-        curriculum = node.child("curriculum")
-        if curriculum is not None and curriculum.value is not None:
-            place = (*path, "curriculum")
-            uses.append(self.uses.read("curriculum", schema.PluginUse, place, curriculum))
-        uses += self._uses(node, path, "observers", "observer", schema.PluginUse)
-        if stage is not None:
-            stage = stage.model_copy(update=_cores(uses))
-        return StageDraft(path, node, node.text("name"), stage, uses)
+        stage = validate(schema.Stage, node, path, self.problems, without=self._taken(schema.Stage, node))
+        uses = self._uses(schema.Stage, node, path)
+        return StageDraft(path, node, node.text("name"), stage and _with_cores(stage, uses), uses)
 
-    def _uses(self, node: Node, path: Steps, key: str, kind: Kind, model: type[schema.PluginUse]) -> list[Use]:
-        entries = node.child(key)
-        if entries is None:
-            return []
-        if not isinstance(entries.value, list):
-            self.findings.add((*path, key), "a list is needed: [{use: NAME, …}]")
-            return []
-        return [self.uses.read(kind, model, (*path, key, index), item) for index, item in enumerate(entries.value)]
+    def _taken(self, section: type[schema.Section], node: Node) -> tuple[str, ...]:
+        """The keys of the section whose values are read as plugins."""
+        return tuple(place.key for place in schema.places_in(section) if _names_plugins(place, node.child(place.key)))
+
+    def _uses(self, section: type[schema.Section], node: Node, path: Steps) -> list[Use]:
+        """Every plugin that the section names, in call order."""
+        found: list[Use] = []
+        for place in schema.places_in(section):
+            entry = node.child(place.key)
+            if entry is None or not _names_plugins(place, entry):
+                continue
+            if place.single:
+                found += [self.uses.read(place.kind, place.use, (*path, place.key), entry)] if entry.value else []
+            elif isinstance(entry.value, list):
+                for index, item in enumerate(entry.value):
+                    found.append(self.uses.read(place.kind, place.use, (*path, place.key, index), item))
+            else:
+                self.problems.add((*path, place.key), "a list is needed: [{use: NAME, …}]")
+        return found
 
 
-def _cores(uses: list[Use]) -> dict[str, Any]:
-    """The plugin entries of a stage that are valid, for plugins that look at the stage in `check`."""
-    of_kind: dict[Kind, list[Any]] = {"regularizer": [], "curriculum": [], "observer": []}
-    for use in uses:
-        if use.core is not None:
-            of_kind[use.kind].append(use.core.model_copy(update=use.options) if use.options else use.core)
-    curriculum = of_kind["curriculum"][0] if of_kind["curriculum"] else None
-    return {"regularizers": of_kind["regularizer"], "curriculum": curriculum, "observers": of_kind["observer"]}
+def _names_plugins(place: schema.Place, entry: Node | None) -> bool:
+    """Whether it is read as a plugin: a stage's loss is one only where it says `use`."""
+    return place.key != "loss" or (entry is not None and isinstance(entry.value, dict) and "use" in entry.value)
+
+
+def _with_cores(section: S, uses: list[Use]) -> S:
+    """The section with those of its plugin entries that are valid, for plugins that look at it in `check`."""
+    update: dict[str, Any] = {}
+    for place in schema.places_in(type(section)):
+        cores = [
+            _meant(use.core.model_copy(update=use.options) if use.options else use.core, use)
+            for use in uses
+            if use.kind == place.kind and use.core is not None
+        ]
+        if not place.single:
+            update[place.key] = cores
+        elif cores:
+            update[place.key] = cores[0]
+    return section.model_copy(update=update)
+
+
+def _meant(core: schema.PluginUse, use: Use) -> schema.PluginUse:
+    return core.meaning(use.component) if use.kind == "reader" and use.component is not None else core

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from transferkit.data.folders import EXPECTED, read_labels
 from transferkit.data.survey import Survey, left_out_line
 from transferkit.errors import InputError
-from transferkit.model_options import refusals
+from transferkit.model.options import refusals
 from transferkit.recipe.counting import Counts, every_class, forget, kept_counts, surveyed
 from transferkit.recipe.draft import Draft
-from transferkit.recipe.findings import Findings
+from transferkit.recipe.lineage import lineage
 from transferkit.recipe.paths import LOCAL, STARTS
 from transferkit.recipe.schema import Dataset, Model
-from transferkit.recipe.stage_images import check_stage_images, is_are, listed, source_name
-from transferkit.recipe.tree import Steps, shown
-from transferkit.safetensors_header import read_header
-from transferkit.suggest import closest
+from transferkit.recipe.stage_images import check_stage_images, listed
+from transferkit.recipe.tree import Problems, Steps, shown
+from transferkit.system.safetensors_header import read_header
+from transferkit.words.suggest import closest
 
 MAX_CHECKED_FILES = 20_000
 
 
 def check_files(draft: Draft) -> None:
     """Missing, empty and wrong files; classes and counts that the stages cannot work with."""
-    findings = draft.findings
+    problems = draft.problems
     forget()
     if draft.model is not None:
-        _check_model(draft.model, ("model",), findings)
+        _check_model(draft.model, ("model",), problems)
     readable: dict[str, Counts | None] = {}
     for name, dataset in draft.datasets.items():
         if dataset is not None and dataset.from_ is None:
@@ -38,9 +38,9 @@ def check_files(draft: Draft) -> None:
         if stage.stage is None:
             continue
         if stage.stage.model is not None:
-            _check_model(stage.stage.model, (*stage.path, "model"), findings)
+            _check_model(stage.stage.model, (*stage.path, "model"), problems)
         if os.path.isabs(stage.stage.start) and stage.stage.start not in STARTS:
-            _check_start(Path(stage.stage.start), (*stage.path, "start"), findings)
+            _check_start(Path(stage.stage.start), (*stage.path, "start"), problems)
         check_stage_images(draft, stage, stage.stage, readable)
 
 
@@ -51,43 +51,51 @@ def _plain(error: InputError) -> tuple[str, str | None]:
     return problem.message.replace(here, ""), problem.hint and problem.hint.replace(here, "")
 
 
-def _check_model(model: Model, path: Steps, findings: Findings) -> None:
+def _check_model(model: Model, path: Steps, problems: Problems) -> None:
     if model.weights is not None:
-        _check_weights(Path(model.weights), (*path, "weights"), findings)
+        _check_file(Path(model.weights), (*path, "weights"), read_header, problems)
     for keys, what, why in refusals(model.options):
-        findings.add((*path, "options", *keys), what, why)
+        problems.add((*path, "options", *keys), what, why)
     if model.name.startswith(LOCAL):
         folder = Path(model.name.removeprefix(LOCAL))
         if not os.path.isdir(folder):
-            findings.add((*path, "name"), f"there is no folder {shown(folder)}")
+            problems.add((*path, "name"), f"there is no folder {shown(folder)}")
         elif not os.path.isfile(folder / "config.json"):
-            findings.add((*path, "name"), f"the folder {shown(folder)} has no config.json, so it is not a saved model")
+            problems.add((*path, "name"), f"the folder {shown(folder)} has no config.json, so it is not a saved model")
 
 
-def _check_weights(file: Path, path: Steps, findings: Findings) -> None:
-    if not os.path.isfile(file) and not os.path.isdir(file):  # a pipe would never end
-        findings.add(path, f"there is no file {shown(file)}", _near(file))
-        return
+def _check_file(file: Path, path: Steps, read: Callable[[Path], object], problems: Problems) -> bool:
+    """Whether a file is there and can be read; a pipe would never end, and `read` says what a folder is not."""
+    if not os.path.isfile(file) and not (os.path.isdir(file) and read is read_header):
+        if os.path.exists(file):  # a pipe, a device
+            problems.add(path, f"{shown(file)} is no regular file")
+        else:
+            problems.add(path, f"there is no file {shown(file)}", _near(file))
+        return False
     try:
-        read_header(file)
+        read(file)
     except InputError as error:
-        findings.add(path, *_plain(error))
+        problems.add(path, *_plain(error))
+        return False
+    return True
 
 
-def _check_start(folder: Path, path: Steps, findings: Findings) -> None:
+def _check_start(folder: Path, path: Steps, problems: Problems) -> None:
     if not os.path.isdir(folder):
         what = "is a file, not a model folder" if os.path.exists(folder) else "does not exist"
-        findings.add(path, f"the folder {shown(folder)} {what}", "give a folder such as runs/…/stages/NAME/model")
+        problems.add(path, f"the folder {shown(folder)} {what}", "give a folder such as runs/…/stages/NAME/model")
         return
     missing = [name for name in ("config.json", "model.safetensors") if not os.path.isfile(folder / name)]
     if missing:
-        findings.add(path, f"the folder {shown(folder)} has no {' and no '.join(missing)}, so it is not a saved model")
+        problems.add(path, f"the folder {shown(folder)} has no {' and no '.join(missing)}, so it is not a saved model")
     else:
-        _check_weights(folder / "model.safetensors", path, findings)
+        _check_file(folder / "model.safetensors", path, read_header, problems)
 
 
 def _near(path: Path) -> str | None:
-    """A hint when something beside it has almost that name, or when even its folder does not exist."""
+    """A hint: a link to nothing, something beside it with almost that name, or that even its folder is not there."""
+    if os.path.islink(path):
+        return f"it is a link to {shown(Path(os.readlink(path)))}, where nothing is"
     missing, parent = path, path.parent
     while not os.path.isdir(parent):
         missing, parent = parent, parent.parent
@@ -98,23 +106,26 @@ def _near(path: Path) -> str | None:
 
 
 def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str, Counts | None]) -> None:
-    findings, path = draft.findings, ("datasets", name)
-    labels_fine = dataset.labels is None or _check_labels(Path(dataset.labels), (*path, "labels"), findings)
+    problems, path = draft.problems, ("datasets", name)
+    labels_fine = dataset.labels is None or _check_file(Path(dataset.labels), (*path, "labels"), read_labels, problems)
     for key in ("folder", "npz", "tar"):
         given = getattr(dataset, key)
         there = os.path.exists if key == "folder" else os.path.isfile  # a pipe would never end
-        if given is not None and not there(given):
+        if given is not None and not there(given) and not (key == "tar" and os.path.isdir(given)):
             what = "folder" if key == "folder" else "file"
-            findings.add((*path, key), f"there is no {what} {shown(Path(given))}", _near(Path(given)))
+            if os.path.exists(given):
+                problems.add((*path, key), f"{shown(Path(given))} is no regular file")
+            else:
+                problems.add((*path, key), f"there is no {what} {shown(Path(given))}", _near(Path(given)))
             return
     try:
         counts = every_class(name, draft.datasets)
     except InputError as error:
-        findings.add((*path, dataset.source), *_plain(error))
+        problems.add((*path, dataset.source), *_plain(error))
         return
     except OSError as error:
         place = shown(Path(os.fsdecode(error.filename or ".")))
-        findings.add((*path, dataset.source), f"{place} cannot be read: {error.strerror}")
+        problems.add((*path, dataset.source), f"{place} cannot be read: {error.strerror}")
         return
     if labels_fine:
         readable[name] = counts
@@ -123,17 +134,19 @@ def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str
         return
     for split, classes in counts.items():
         if not any(classes.values()):
-            findings.add((*path, dataset.source), f"the split {split} has no images at all", _why_none(found, split))
+            here = any(one.folder.startswith(found.folders[split]) for one in found.left_out)
+            why = f"{EXPECTED}; {left_out_line(found)}" if here else EXPECTED
+            problems.add((*path, dataset.source), f"the split {split} has no images at all", why)
             readable.pop(name, None)
     if dataset.on_bad_image == "error":
-        _check_empty_files(found, (*path, dataset.source), findings)
+        _check_empty_files(found, (*path, dataset.source), problems)
 
 
 def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Counts | None]:
     """Counts of every data set whose files can be read, and of those made from them, without what `classes` drops."""
     found: dict[str, Counts | None] = {}
     for name, dataset in draft.datasets.items():
-        counts = readable.get(source_name(name, draft.datasets))
+        counts = readable.get(lineage(name, draft.datasets)[-1])
         if dataset is not None and dataset.from_ is not None and counts is not None:
             counts = _made_from(name, dataset, draft)
         if dataset is None or counts is None:
@@ -143,7 +156,7 @@ def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Coun
         except InputError as error:
             if dataset.classes is not None:  # what is made from it repeats the mistake
                 message, hint = _plain(error)
-                draft.findings.add(("datasets", name, "classes"), message.removeprefix("classes: "), hint)
+                draft.problems.add(("datasets", name, "classes"), message.removeprefix("classes: "), hint)
     return found
 
 
@@ -151,39 +164,22 @@ def _made_from(name: str, dataset: Dataset, draft: Draft) -> Counts | None:
     """The counts of a data set made from a readable one, which may have splits and a class list of its own."""
     said, path = dataset.model_fields_set, ("datasets", name)
     own = Path(dataset.labels) if "labels" in said and dataset.labels is not None else None
-    if own is not None and not _check_labels(own, (*path, "labels"), draft.findings):
+    if own is not None and not _check_file(own, (*path, "labels"), read_labels, draft.problems):
         return None
     try:
         return every_class(name, draft.datasets)
     except InputError as error:
         if "splits" in said:  # what is made from it repeats the mistake
-            draft.findings.add((*path, "splits"), *_plain(error))
+            draft.problems.add((*path, "splits"), *_plain(error))
         return None
 
 
-def _check_labels(file: Path, path: Steps, findings: Findings) -> bool:
-    if not os.path.isfile(file):
-        findings.add(path, f"there is no file {shown(file)}", _near(file))
-        return False
-    try:
-        read_labels(file)
-    except InputError as error:
-        findings.add(path, *_plain(error))
-        return False
-    return True
-
-
-def _why_none(found: Survey, split: str) -> str:
-    """What a split holds instead of images, or how it should look."""
-    here = any(one.folder.startswith(found.folders[split]) for one in found.left_out)
-    return f"{EXPECTED}; {left_out_line(found)}" if here else EXPECTED
-
-
-def _check_empty_files(found: Survey, path: Steps, findings: Findings) -> None:
+def _check_empty_files(found: Survey, path: Steps, problems: Problems) -> None:
     files = [file for images in found.images().values() for file in images]
     sizes = {file: found.tree.size(file) for file in files[:MAX_CHECKED_FILES]}
     for bad, what in ((0, "empty (0 bytes)"), (None, "not readable")):
         names = [shown(Path(found.tree.name(file))) for file, size in sizes.items() if size == bad]
         if names:
             hint = "delete them, or leave them out with on_bad_image: skip"
-            findings.add(path, f"{listed(names, 'image file', 'image files')} {is_are(names)} {what}", hint)
+            be = "is" if len(names) == 1 else "are"
+            problems.add(path, f"{listed(names, 'image file', 'image files')} {be} {what}", hint)

@@ -8,25 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from transferkit.plugins.kinds import Kind
+from transferkit.plugins.registry import Registry
 from transferkit.recipe import schema
-from transferkit.registry import KINDS, Kind, Registry
 
 Json = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-CORE: dict[Kind, type[schema.PluginUse]] = {
-    "regularizer": schema.RegularizerUse,
-    "curriculum": schema.PluginUse,
-    "corruption": schema.CorruptionUse,
-    "analyzer": schema.AnalyzerUse,
-    "observer": schema.PluginUse,
-}
-PLACES: dict[tuple[str, str], Kind] = {
-    ("Stage", "regularizers"): "regularizer",
-    ("Stage", "curriculum"): "curriculum",
-    ("Stage", "observers"): "observer",
-    ("Dataset", "corruptions"): "corruption",
-    ("Recipe", "analyses"): "analyzer",
-}
 _REF = "#/$defs/"
 # pydantic leaves these as they are where a validator of ours comes first
 _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
@@ -37,10 +24,17 @@ def recipe_schema(registry: Registry) -> Json:
     recipe = schema.Recipe.model_json_schema(ref_template=f"{_REF}{{model}}")
     defs: Json = recipe.pop("$defs")
     defs["Recipe"] = recipe
-    for kind in KINDS:
-        defs |= _plugin_definitions(kind, registry)
-    for (owner, key), kind in PLACES.items():
-        _point_to(defs[owner]["properties"], key, f"plugin.{kind}")
+    for place in schema.PLACES:
+        defs |= _plugin_definitions(place.kind, place.use, registry)
+        entry, reference = defs[place.section.__name__]["properties"][place.key], {"$ref": f"{_REF}plugin.{place.kind}"}
+        if not place.single:
+            entry["items"] = reference
+        elif place.key == "loss":
+            own = {"$ref": f"{_REF}Loss"}
+            entry.clear()
+            entry |= {"if": {"type": "object", "required": ["use"]}, "then": reference, "else": own}
+        else:
+            entry["anyOf"] = [reference, {"type": "null"}]
     for unused in ("PluginUse", "RegularizerUse", "CorruptionUse", "AnalyzerUse"):
         defs.pop(unused, None)
     defs = _tidy(defs)
@@ -57,17 +51,9 @@ def recipe_schema(registry: Registry) -> Json:
     }
 
 
-def _point_to(properties: Json, key: str, name: str) -> None:
-    reference = {"$ref": f"{_REF}{name}"}
-    if properties[key].get("type") == "array":
-        properties[key]["items"] = reference
-    else:
-        properties[key] = {**properties[key], "anyOf": [reference, {"type": "null"}]}
-
-
-def _plugin_definitions(kind: Kind, registry: Registry) -> Json:
+def _plugin_definitions(kind: Kind, use: type[schema.PluginUse], registry: Registry) -> Json:
     """`plugin.KIND` chooses by `use`; `plugin.KIND.NAME` has the options of one plugin."""
-    core = CORE[kind].model_json_schema(ref_template=f"{_REF}{{model}}")
+    core = use.model_json_schema(ref_template=f"{_REF}{{model}}")
     defs: Json = core.pop("$defs", {})
     branches, names = [], []
     for name in registry.names(kind):
@@ -79,26 +65,21 @@ def _plugin_definitions(kind: Kind, registry: Registry) -> Json:
         except Exception:  # a plugin that is broken has no options to offer; using it is an error of its own
             continue
         defs |= {f"{place}.{model}": part for model, part in options.pop("$defs", {}).items()}
-        defs[place] = _closed(core, options, name, summary)
+        chosen = {"const": name, "description": summary}
+        defs[place] = {
+            "type": "object",
+            "description": summary,
+            "properties": {**core["properties"], **options.get("properties", {}), "use": chosen},
+            "required": list(dict.fromkeys([*core.get("required", []), *options.get("required", [])])),
+            "additionalProperties": False,
+        }
         condition = {"properties": {"use": {"const": name}}, "required": ["use"]}
         branches.append({"if": condition, "then": {"$ref": f"{_REF}{place}"}})
         names.append(name)
-    use = {"description": core["properties"]["use"].get("description", ""), "enum": names}
-    chooser: Json = {"type": "object", "properties": {"use": use}, "required": ["use"]}
+    any_use = {"description": core["properties"]["use"].get("description", ""), "enum": names}
+    chooser: Json = {"type": "object", "properties": {"use": any_use}, "required": ["use"]}
     defs[f"plugin.{kind}"] = chooser | ({"allOf": branches} if branches else {})
     return defs
-
-
-def _closed(core: Json, options: Json, name: str, summary: str) -> Json:
-    use = {"const": name, "description": summary}
-    required = dict.fromkeys([*core.get("required", []), *options.get("required", [])])
-    return {
-        "type": "object",
-        "description": summary,
-        "properties": {**core["properties"], **options.get("properties", {}), "use": use},
-        "required": list(required),
-        "additionalProperties": False,
-    }
 
 
 def _tidy(value: Any, named: bool = False) -> Any:
@@ -120,11 +101,13 @@ def _partial_definitions(defs: Json) -> Json:
     core = [name for name in defs if not name.startswith("plugin.")]
     partial: Json = {f"partial.{name}": _relaxed(defs[name], core) for name in core}
     change: Json = {"type": "object", "description": "changes to the plugin of that name"}
-    for (owner, key), _ in PLACES.items():
-        if key != "curriculum":
-            _also_by_name(partial[f"partial.{owner}"]["properties"], key, defs[owner]["properties"][key], change)
+    for place in schema.PLACES:
+        owner, key = place.section.__name__, place.key
+        properties = partial[f"partial.{owner}"]["properties"]
+        if place.single:
+            properties[key] = {"type": ["object", "null"]}
         else:
-            partial[f"partial.{owner}"]["properties"][key] = {"type": ["object", "null"]}
+            _also_by_name(properties, key, defs[owner]["properties"][key], change)
     stages = defs["Recipe"]["properties"]["stages"]
     recipe = partial["partial.Recipe"]["properties"]
     _also_by_name(recipe, "stages", stages, {"$ref": f"{_REF}partial.Stage"})

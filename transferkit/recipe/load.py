@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
-from transferkit.hooks import Plugin, RunPlugins
+from transferkit.plugins.files import PluginFile, reading, with_files
+from transferkit.plugins.hooks import Plugin, RunPlugins
+from transferkit.plugins.registry import Registry, installed
 from transferkit.recipe import yaml
 from transferkit.recipe.checks import check_recipe
 from transferkit.recipe.draft import Draft, adopt_misspelt_keys, read_draft
 from transferkit.recipe.files import check_files
-from transferkit.recipe.findings import Findings, refusal
 from transferkit.recipe.merge import merge, read_extended
-from transferkit.recipe.overrides import apply_overrides
+from transferkit.recipe.overrides import apply_overrides, apply_preset
 from transferkit.recipe.paths import resolve_paths
+from transferkit.recipe.plugin_files import plugin_files
 from transferkit.recipe.plugin_use import make
-from transferkit.recipe.presets import apply_preset
-from transferkit.recipe.schema import Dataset, Recipe, Stage
-from transferkit.recipe.tree import Node, Steps, item_label, shown
-from transferkit.registry import Registry, installed
+from transferkit.recipe.schema import Dataset, Recipe, Stage, places_in
+from transferkit.recipe.tree import Node, Problems, Steps, item_label, refusal, shown
 
 HEADER = "# Resolved by transferkit: every value is explicit. It runs again to the same result."
 
@@ -35,31 +35,27 @@ class Loaded:
     path: Path
     origins: Mapping[str, str] = field(repr=False)
     registry: Registry = field(repr=False)
+    files: Sequence[PluginFile] = ()
+    """The plugin files that it names."""
 
     def origin(self, path: str) -> str:
         """Where `stages.target.epochs` was given, say: a place in a file, `command line: …`, or `default`."""
         return self.origins.get(path, "default")
 
     def plugins(self, stage: Stage | str) -> RunPlugins:
-        """New instances of a stage's plugins: regularizers, then the curriculum, then observers."""
+        """New instances of a stage's plugins, in call order: see `schema.PLACES`."""
         stage = self.recipe.stage(stage) if isinstance(stage, str) else stage
-        curricula = [stage.curriculum] if stage.curriculum else []
-        return RunPlugins(
-            [
-                *make(list(stage.regularizers), "regularizer", self.registry),
-                *make(curricula, "curriculum", self.registry),
-                *make(list(stage.observers), "observer", self.registry),
-            ]
-        )
+        places = places_in(Stage)
+        return RunPlugins([one for place in places for one in make(place.uses(stage), place.kind, self.registry)])
 
     def corruptions(self, dataset: Dataset | str) -> RunPlugins:
         """New instances of a data set's own corruptions, in recipe order."""
         dataset = self.recipe.datasets[dataset] if isinstance(dataset, str) else dataset
-        return RunPlugins(make(list(dataset.corruptions), "corruption", self.registry))
+        return RunPlugins(make(dataset.corruptions, "corruption", self.registry))
 
     def analyses(self) -> list[Plugin]:
         """New instances of the analyzers, one per entry of `recipe.analyses`."""
-        return make(list(self.recipe.analyses), "analyzer", self.registry)
+        return make(self.recipe.analyses, "analyzer", self.registry)
 
     def dump(self) -> str:
         """The resolved recipe as YAML: every value explicit, absolute paths, nothing extended."""
@@ -76,28 +72,60 @@ class Loaded:
         return data
 
 
-def load_recipe(path: str | Path, overrides: Iterable[str] = (), registry: Registry | None = None) -> Loaded:
-    """Read, extend, override and validate a recipe. Raises InputError with every problem at once."""
+def load_recipe(
+    path: str | Path, overrides: Iterable[str] = (), registry: Registry | None = None, *, allow_plugins: bool = False
+) -> Loaded:
+    """Read, extend, override and validate a recipe. Raises InputError with every problem at once.
+
+    `allow_plugins`: code in plugin files that it names may run.
+    """
     path = Path(os.path.expanduser(path))
-    registry = registry if registry is not None else installed()
     try:
         root = read_extended(path)
     except InputError as error:
         raise refusal(error.problems) from None
-    root, overrides, problems = apply_preset(root, overrides)
-    findings = Findings(root, shown(path))
-    findings.elsewhere += problems
-    findings.elsewhere += apply_overrides(root, overrides)
-    adopt_misspelt_keys(root, findings)
+    return load_tree(root, path, overrides, registry, allow_plugins=allow_plugins)
+
+
+def load_tree(
+    root: Node,
+    path: Path,
+    overrides: Iterable[str] = (),
+    registry: Registry | None = None,
+    *,
+    allow_plugins: bool = False,
+) -> Loaded:
+    """The same for a recipe that is a tree already; `path` is what it is called. Raises InputError."""
+    registry = registry if registry is not None else installed()
+    root, overrides, refused = apply_preset(root, overrides)
+    problems = Problems(root, shown(path))
+    problems.elsewhere += refused
+    problems.elsewhere += apply_overrides(root, overrides)
+    adopt_misspelt_keys(root, problems)
     _complete_models(root)
     resolve_paths(root)
-    draft = read_draft(root, registry, findings)
-    check_recipe(draft)
-    check_files(draft)
-    findings.raise_if_any()
-    recipe = Recipe.model_validate(_data(draft))
-    loaded = Loaded(recipe, path, {}, registry)
+    files = plugin_files(root, problems, allow_plugins)
+    if files:
+        registry = with_files(registry, files)
+    with reading(registry):
+        draft = read_draft(root, registry, problems)
+        check_recipe(draft)
+        check_files(draft)
+    problems.raise_if_any()
+    recipe = _with_readers(Recipe.model_validate(_data(draft)), registry)
+    loaded = Loaded(recipe, path, {}, registry, files)
     return replace(loaded, origins=_origins(root, loaded.data()))
+
+
+def _with_readers(recipe: Recipe, registry: Registry) -> Recipe:
+    """The recipe, whose readers know what their names stand for in this registry."""
+    datasets = {
+        name: one
+        if one.reader is None
+        else one.model_copy(update={"reader": one.reader.meaning(registry.get("reader", one.reader.use))})
+        for name, one in recipe.datasets.items()
+    }
+    return recipe.model_copy(update={"datasets": datasets})
 
 
 def _complete_models(root: Node) -> None:

@@ -1,44 +1,94 @@
 """`extends:` and the one merge rule: mappings merge, everything else replaces.
 
-A mapping given where the base has a list of named items (stages, plugins) changes those items by name.
+A mapping given where the base has a list of named items (stages, plugins) changes those items by name. An empty mapping
+empties what it is laid over, and null in place of a section, a list or a named item removes it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
-from transferkit.names import plain_name
 from transferkit.recipe import yaml
 from transferkit.recipe.tree import Node, item_label, item_name, shown
-from transferkit.suggest import did_you_mean
+from transferkit.words.names import plain_name
+from transferkit.words.suggest import did_you_mean
 
 MAX_EXTENDS = 3
 
 
-def read_extended(path: Path) -> Node:
-    """The tree of a recipe file with everything it extends merged in. Raises InputError."""
-    return _read(path, ())
+def read_extended(path: Path, chain: tuple[Path, ...] = ()) -> Node:
+    """The tree of a recipe file with everything it extends merged in; `chain` are those that extend it.
+
+    Raises InputError.
+    """
+    top = yaml.read(path)
+    extends = top.value.pop("extends", None)
+    if extends is None:
+        return top
+    entries = extends.value if isinstance(extends.value, list) else [extends]
+    for entry in entries:
+        if not isinstance(entry.value, str):
+            raise InputError(Problem(str(entry.mark), "extends: a file name is needed, or a list of file names"))
+    problems: list[Problem] = []
+    parents = [_parent(path, entry, (*chain, path)) for entry in entries]
+    changes = [top] if top.value else []  # a file that only extends changes nothing
+    merged = reduce(lambda base, over: merge(base, over, problems), [*parents, *changes])
+    if problems:
+        raise InputError(problems)
+    return merged
+
+
+def with_extended(path: Path) -> list[Path]:
+    """A recipe that can be read, and every file that it extends."""
+    extends = yaml.read(path).value.get("extends")
+    entries = [] if extends is None else extends.value if isinstance(extends.value, list) else [extends]
+    parents = [(path.parent / str(entry.value)).resolve() for entry in entries]
+    return list(dict.fromkeys([path, *(file for parent in parents for file in with_extended(parent))]))
 
 
 def merge(base: Node, top: Node, problems: list[Problem]) -> Node:
     """`top` over `base`. Names that the base does not have are added to `problems`."""
     if not isinstance(top.value, dict):
         return top
-    if isinstance(base.value, list) and _named_items(base):
-        return Node(_merge_items(base.value, top, problems), base.mark, top.key)
+    if not top.value and isinstance(base.value, dict | list):
+        return replace(top, value=type(base.value)())
+    if isinstance(base.value, list) and all(item_name(item) is not None for item in base.value):
+        items = list(base.value)
+        for name, node in top.value.items():
+            index = _index_of(base.value, name, node, problems)
+            if index is not None:
+                items[index] = merge(items[index], node, problems)
+        return Node([item for item in items if item.value is not None], base.mark, top.key)
     if not isinstance(base.value, dict) or _is_another_thing(base, top):
         return top
     merged = dict(base.value)
     for name, node in top.value.items():
-        merged[name] = merge(merged[name], node, problems) if name in merged else node
+        if name in merged and removes(merged[name], node):
+            del merged[name]
+        else:
+            merged[name] = merge(merged[name], node, problems) if name in merged else node
     return Node(merged, top.mark, top.key)
+
+
+def removes(base: Node, top: Node) -> bool:
+    """Whether `top` is a null that takes a section or a list away; over a single value it is a value."""
+    return top.value is None and isinstance(base.value, dict | list)
 
 
 def find_item(items: list[Node], name: str) -> int:
     """The index of the list item with that `name` or `use`. Raises KeyError, or LookupError when two have it."""
-    for known in (lambda item: item.text("name"), lambda item: item.text("use"), _plain_use):
+    ways: list[Callable[[Node], str | None]] = [
+        lambda item: item.text("name"),
+        _nameless_use,
+        lambda item: item.text("use"),
+        _plain_use,
+    ]
+    for known in ways:
         found = [index for index, item in enumerate(items) if known(item) == name]
         if len(found) > 1:
             raise LookupError(name)
@@ -47,12 +97,13 @@ def find_item(items: list[Node], name: str) -> int:
     raise KeyError(name)
 
 
+def _nameless_use(item: Node) -> str | None:
+    """What it is called without a name of its own."""
+    return None if item.text("name") else item.text("use")
+
+
 def _plain_use(item: Node) -> str | None:
     return plain_name(use) if (use := item.text("use")) is not None else None
-
-
-def _named_items(node: Node) -> bool:
-    return all(item_name(item) is not None for item in node.value)
 
 
 def _is_another_thing(base: Node, top: Node) -> bool:
@@ -60,15 +111,6 @@ def _is_another_thing(base: Node, top: Node) -> bool:
     if top.text("use") and top.text("use") != base.text("use"):
         return True
     return ("from" in top.value and "to" in top.value) != ("from" in base.value and "to" in base.value)
-
-
-def _merge_items(items: list[Node], top: Node, problems: list[Problem]) -> list[Node]:
-    merged = list(items)
-    for name, node in top.value.items():
-        index = _index_of(items, name, node, problems)
-        if index is not None:
-            merged[index] = merge(items[index], node, problems)
-    return merged
 
 
 def _index_of(items: list[Node], name: str, node: Node, problems: list[Problem]) -> int | None:
@@ -83,30 +125,6 @@ def _index_of(items: list[Node], name: str, node: Node, problems: list[Problem])
     return None
 
 
-def _read(path: Path, chain: tuple[Path, ...]) -> Node:
-    top = yaml.read(path)
-    extends = top.value.pop("extends", None)
-    if extends is None:
-        return top
-    problems: list[Problem] = []
-    base: Node | None = None
-    for entry in _entries(extends):
-        parent = _parent(path, entry, (*chain, path))
-        base = parent if base is None else merge(base, parent, problems)
-    merged = top if base is None else merge(base, top, problems)
-    if problems:
-        raise InputError(problems)
-    return merged
-
-
-def _entries(extends: Node) -> list[Node]:
-    entries = extends.value if isinstance(extends.value, list) else [extends]
-    for entry in entries:
-        if not isinstance(entry.value, str):
-            raise InputError(Problem(str(entry.mark), "extends: a file name is needed, or a list of file names"))
-    return list(entries)
-
-
 def _parent(path: Path, entry: Node, chain: tuple[Path, ...]) -> Node:
     target = path.parent / os.path.expanduser(entry.value)
     seen = [os.path.realpath(known) for known in chain]
@@ -118,7 +136,7 @@ def _parent(path: Path, entry: Node, chain: tuple[Path, ...]) -> Node:
         raise InputError(Problem(str(entry.mark), f"extends is more than {MAX_EXTENDS} deep: {names}"))
     if not os.path.isfile(target):
         raise InputError(Problem(str(entry.mark), f'extends: there is no file "{shown(target)}"', _near(target)))
-    return _read(target, chain)
+    return read_extended(target, chain)
 
 
 def _near(target: Path) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from transferkit.recipe.tree import Node
@@ -20,8 +19,23 @@ def absolute(text: str, folder: Path) -> str:
 
 def resolve_paths(root: Node) -> None:
     """Make every path of the core's own keys absolute, in place."""
-    for node in _paths(root):
-        resolve(node)
+    stages = _items(root.child("stages"))
+    for owner in (root, *stages):
+        model = owner.child("model")
+        if model is not None:
+            resolve(model.child("weights"))
+            if (model.text("name") or "").startswith(LOCAL):
+                resolve(model.child("name"))
+    names = {stage.text("name") for stage in stages}
+    for start in [stage.child("start") for stage in stages]:
+        if start is None or not isinstance(start.value, str) or start.value in {*names, *STARTS}:
+            continue
+        if looks_like_path(start.value) or os.path.isdir(absolute(start.value, start.mark.folder)):
+            resolve(start)
+    for dataset in _items(root.child("datasets")):
+        for key in DATASET_PATHS:
+            resolve(dataset.child(key))
+    resolve(root.child("plugins"))
 
 
 def resolve(node: Node | None) -> None:
@@ -38,24 +52,6 @@ def resolve(node: Node | None) -> None:
 def looks_like_path(text: str) -> bool:
     """Whether a stage's `start` is a path rather than the name of a stage."""
     return "/" in text or "\\" in text or text.startswith((".", "~"))
-
-
-def _paths(root: Node) -> Iterator[Node | None]:
-    stages = _items(root.child("stages"))
-    for owner in (root, *stages):
-        model = owner.child("model")
-        if model is not None:
-            yield model.child("weights")
-            if (model.text("name") or "").startswith(LOCAL):
-                yield model.child("name")
-    names = {stage.text("name") for stage in stages}
-    for stage in stages:
-        start = stage.child("start")
-        if start is not None and isinstance(start.value, str) and start.value not in {*names, *STARTS}:
-            is_folder = os.path.isdir(absolute(start.value, start.mark.folder))
-            yield start if is_folder or looks_like_path(start.value) else None
-    for dataset in _items(root.child("datasets")):
-        yield from (dataset.child(key) for key in DATASET_PATHS)
 
 
 def _items(node: Node | None) -> list[Node]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from transferkit.contained import contained, said
 from transferkit.errors import InputError
-from transferkit.hooks import Plugin, RunPlugins, refuse_broken
-from transferkit.recipe.findings import Findings
+from transferkit.plugins.contained import contained, said
+from transferkit.plugins.hooks import Plugin, RunPlugins, refuse_broken
+from transferkit.plugins.kinds import Kind
+from transferkit.plugins.registry import Component, Registry, path_options
 from transferkit.recipe.paths import resolve
 from transferkit.recipe.schema import PluginUse
-from transferkit.recipe.sections import described, not_a_mapping, validate
-from transferkit.recipe.sentences import hint, joined, keys_of, one_per_place
-from transferkit.recipe.tree import Node, Steps
-from transferkit.registry import Component, Kind, Registry, path_options
-from transferkit.suggest import SYNONYMS, closest, did_you_mean
+from transferkit.recipe.sections import described, hint, joined, keys_of, not_a_mapping, one_per_place, validate
+from transferkit.recipe.tree import Node, Problems, Steps
+from transferkit.words.suggest import SYNONYMS, closest, did_you_mean
 
 
 @dataclass
@@ -36,47 +36,42 @@ class Use:
 
 @dataclass(frozen=True)
 class UseReader:
-    """Reads plugin entries with one registry, into one list of findings."""
+    """Reads plugin entries with one registry, into one list of problems."""
 
     registry: Registry
-    findings: Findings
+    problems: Problems
 
     def read(self, kind: Kind, model: type[PluginUse], path: Steps, node: Node) -> Use:
         """One entry of a list of plugins."""
         use = Use(path, kind)
         if not isinstance(node.value, dict):
             example = f"use: {node.value}, …" if isinstance(node.value, str) else "use: NAME, …"
-            self.findings.add(path, *not_a_mapping(node.value, example))
+            self.problems.add(path, *not_a_mapping(node.value, example))
             return use
         own = set(keys_of(model))
         name = node.text("use")
         use.component = self._component(kind, name, path) if name else None
         options = {key: child for key, child in node.value.items() if key not in own}
-        use.core = validate(model, node, path, self.findings, without=tuple(options))
+        use.core = validate(model, node, path, self.problems, without=tuple(options))
         if use.component is not None:
             self._options(use, use.component, model, Node(options, node.mark))
         return use
 
     def _component(self, kind: Kind, name: str, path: Steps) -> Component | None:
         """The component, if its class can be loaded and its hooks are well formed."""
-        at = (*path, "use")
         try:
             component = self.registry.get(kind, name)
             refuse_broken(component)
         except InputError as error:
-            self._refused(at, error)
+            self.problems.refused((*path, "use"), error)
             return None
         return component
-
-    def _refused(self, path: Steps, error: InputError) -> None:
-        for problem in error.problems:
-            self.findings.add(path, problem.message, problem.hint)
 
     def _options(self, use: Use, component: Component, model: type[PluginUse], node: Node) -> None:
         clash = sorted(set(component.options.model_fields) & set(keys_of(model)))
         if clash:
             message = f"{component.owner}: {component.name} has an option called {clash[0]}, which every {use.kind} has"
-            self.findings.add((*use.path, "use"), message, "the plugin must rename it")
+            self.problems.add((*use.path, "use"), message, "the plugin must rename it")
             return
         for name in path_options(component):
             resolve(node.child(name))
@@ -85,13 +80,15 @@ class UseReader:
             return
         at = (*use.path, "use")
         try:
-            use.options = plain_options(component, valid)
+            with contained(f"{component} has an option that no recipe could say; give it field(init=False)"):
+                plain = valid.model_dump(mode="json", warnings=False)
+            use.options = {name: plain[name] for name in type(valid).model_fields}
             instance = component.create(node.plain())
         except ValueError as error:  # a plugin's own __post_init__ may refuse a combination
-            self.findings.add(at, f"{component.name}: {said(error) or type(error).__name__}")
+            self.problems.add(at, f"{component.name}: {said(error) or type(error).__name__}")
             return
         except InputError as error:
-            self._refused(at, error)
+            self.problems.refused(at, error)
             return
         name = use.core.instance_name if use.core else component.name
         use.plugin = Plugin(use.kind, name, instance, component)
@@ -103,59 +100,48 @@ class UseReader:
         except ValidationError as error:
             errors = [*error.errors(include_url=False), *errors]
         except InputError as error:
-            self._refused((*use.path, "use"), error)
+            self.problems.refused((*use.path, "use"), error)
             return None
         for below, group in one_per_place(errors, node):
             path, first = (*use.path, *below), group[0]
             if first["type"] == "extra_forbidden":
                 self._unknown_option(use, component, model, below)
             elif first["type"] == "missing":
-                self.findings.add(path, f"is missing: {component.name} needs it", at_key=True)
+                self.problems.add(path, f"is missing: {component.name} needs it", at_key=True)
             else:
                 text = hint(first) or described(component.options, below, first)
-                self.findings.add(path, joined(group), text)
+                self.problems.add(path, joined(group), text)
         return None if errors else valid
 
     def _unknown_option(self, use: Use, component: Component, model: type[PluginUse], below: Steps) -> None:
-        key = str(below[-1])
-        known = [*component.options.model_fields, *(name for name in keys_of(model) if name != "use")]
-        path = (*use.path, *below)
+        path, key = (*use.path, *below), str(below[-1])
         if len(below) > 1:
-            self.findings.add(path, "there is no such key", at_key=True)
+            self.problems.add(path, "there is no such key", at_key=True)
             return
-        message = f"{component.name} has no such option"
-        self.findings.add(path, message, self._option_hint(use.kind, key, known), at_key=True)
-
-    def _option_hint(self, kind: Kind, key: str, known: list[str]) -> str | None:
+        known = [*component.options.model_fields, *(name for name in keys_of(model) if name != "use")]
+        owners = [name for name in self.registry.names(use.kind) if key in self._options_of(use.kind, name)]
         match = closest(key, known)
         if match and SYNONYMS.get(key.lower()) != match:
-            return f'did you mean "{match}"?'
-        owners = [name for name in self.registry.names(kind) if key in self._options_of(kind, name)]
-        if owners:
-            return f'"{key}" belongs to {", ".join(owners)}'
-        return did_you_mean(key, known)
+            text: str | None = f'did you mean "{match}"?'
+        elif owners:
+            text = f'"{key}" belongs to {", ".join(owners)}'
+        else:
+            text = did_you_mean(key, known)
+        self.problems.add(path, f"{component.name} has no such option", text, at_key=True)
 
     def _options_of(self, kind: Kind, name: str) -> list[str]:
-        try:
+        with suppress(InputError):  # another plugin that is broken has nothing to suggest
             return list(self.registry.get(kind, name).options.model_fields)
-        except InputError:  # another plugin that is broken has nothing to suggest
-            return []
+        return []
 
 
-def plain_options(component: Component, valid: BaseModel) -> dict[str, Any]:
-    """Every option with its value as plain data, defaults included. Raises InputError for what is none."""
-    with contained(f"{component} has an option that no recipe could say; give it field(init=False)"):
-        plain = valid.model_dump(mode="json", warnings=False)
-    return {name: plain[name] for name in type(valid).model_fields}
-
-
-def make(uses: list[PluginUse], kind: Kind, registry: Registry) -> list[Plugin]:
+def make(uses: Sequence[PluginUse], kind: Kind, registry: Registry) -> list[Plugin]:
     """New instances of plugins whose options are known to be valid."""
-    plugins = []
-    for use in uses:
-        component = registry.get(kind, use.use)
-        plugins.append(Plugin(kind, use.instance_name, component.create(use.options), component))
-    return plugins
+    components = [registry.get(kind, use.use) for use in uses]
+    return [
+        Plugin(kind, use.instance_name, component.create(use.options), component)
+        for use, component in zip(uses, components, strict=True)
+    ]
 
 
 def requested(plugin: Plugin) -> set[str]:

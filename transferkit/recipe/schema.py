@@ -1,20 +1,32 @@
 """What a recipe may say: one pydantic model per section, unknown keys forbidden.
 
-Plugin options are not here: a plugin's own dataclass fields are its options (see `transferkit.registry`).
+Plugin options are not here: a plugin's own dataclass fields are its options (see `transferkit.plugins.registry`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
-from transferkit.names import plain_name
+from transferkit.plugins.kinds import Kind
+from transferkit.words.names import plain_name
 
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
-DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "from_")
+DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_")
 
 
 def _whole(value: object) -> object:
@@ -29,7 +41,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_whole), Field(allow_inf_nan=False)]
 Positive = Annotated[Whole, Field(ge=1)]
+Count = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+SomeShare = Annotated[Number, Field(gt=0, le=1)]
+PartShare = Annotated[Number, Field(ge=0, lt=1)]
+AboveZero = Annotated[Number, Field(gt=0)]
+Weight = Annotated[Number, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -44,7 +61,7 @@ class Preprocessing(Section):
     input_size: Positive | tuple[Positive, Positive] | None = Field(None, description="pixels, or [height, width]")
     mean: list[Number] | None = None
     std: list[Number] | None = None
-    crop_pct: Annotated[Number, Field(gt=0, le=1)] | None = None
+    crop_pct: SomeShare | None = None
     crop_mode: Literal["center", "squash", "border"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
 
@@ -65,6 +82,18 @@ class PluginUse(Section):
 
     use: str = Field(description="the plugin's registered name, or distribution:name where several offer it")
     name: Name | None = Field(None, description="the name in logs and state; needed for a second instance")
+    _component: Any = PrivateAttr(None)  # a Component: sections know nothing of registries
+
+    @property
+    def component(self) -> Any:
+        """The Component that the name stands for where the recipe was read, if that was noted; else None."""
+        return self._component
+
+    def meaning(self, component: Any) -> PluginUse:
+        """The same, with what it stands for noted: for a data set's reader, which is asked wherever it is opened."""
+        noted = self.model_copy()
+        noted._component = component
+        return noted
 
     @property
     def instance_name(self) -> str:
@@ -80,13 +109,10 @@ class PluginUse(Section):
 class WeightSchedule(Section):
     """A weight that moves from one value to another over the first epochs."""
 
-    from_: Annotated[Number, Field(ge=0)] = Field(alias="from")
-    to: Annotated[Number, Field(ge=0)]
-    over: Annotated[Number, Field(gt=0)] = Field(description="epochs")
+    from_: Weight = Field(alias="from")
+    to: Weight
+    over: AboveZero = Field(description="epochs")
     shape: Literal["linear", "cosine"] = "linear"
-
-
-Weight = Annotated[Number, Field(ge=0)]
 
 
 def _weight_form(value: object) -> str:
@@ -147,8 +173,8 @@ class Synthetic(Section):
     features: Annotated[Whole, Field(ge=5, le=1000)] = Field(50, description="columns")
     train: Positive = Field(8000, description="rows")
     val: Positive = Field(2000, description="rows")
-    seed: Annotated[Whole, Field(ge=0)] = Field(0, description="of the columns' means and variances")
-    permuted: Annotated[Whole, Field(ge=0)] = Field(0, description="leading columns that are permuted over the rows")
+    seed: Count = Field(0, description="of the columns' means and variances")
+    permuted: Count = Field(0, description="leading columns that are permuted over the rows")
 
 
 class Dataset(Section):
@@ -161,6 +187,7 @@ class Dataset(Section):
     tar: str | None = Field(None, description="a tar file, or a folder of tar files")
     world: World | None = None
     synthetic: Synthetic | None = None
+    reader: PluginUse | None = Field(None, description="a plugin that reads the data set")
     from_: str | None = Field(None, alias="from", description="another data set, to be corrupted")
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
@@ -177,8 +204,7 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:
-        given = [key for key in DATASET_SOURCES if getattr(self, key) is not None]
-        if len(given) != 1:
+        if sum(getattr(self, key) is not None for key in DATASET_SOURCES) != 1:
             names = ", ".join(key.rstrip("_") for key in DATASET_SOURCES)
             raise ValueError(f"give exactly one of {names}")
         return self
@@ -193,11 +219,11 @@ class Optimizer(Section):
     """Any timm optimizer by name."""
 
     name: str = "sgd"
-    lr: Annotated[Number, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    head_lr_multiplier: Annotated[Number, Field(gt=0)] = 1.0
-    layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = None
+    lr: AboveZero = 1e-3
+    weight_decay: Weight = 0.0
+    momentum: PartShare = 0.9
+    head_lr_multiplier: AboveZero = 1.0
+    layer_decay: SomeShare | None = None
     options: dict[str, Any] = Field({}, description="further arguments of the optimizer, e.g. betas")
 
 
@@ -206,21 +232,21 @@ class Schedule(Section):
 
     name: str = "constant"
     unit: Literal["epochs", "steps"] = "epochs"
-    every: Annotated[Number, Field(gt=0)] | None = Field(None, description="step: how often to decay")
-    milestones: list[Annotated[Number, Field(gt=0)]] = Field([], description="multistep: when to decay")
-    gamma: Annotated[Number, Field(gt=0, le=1)] = Field(0.1, description="step, multistep: the decay factor")
-    warmup: Annotated[Number, Field(ge=0)] = 0.0
-    warmup_lr: Annotated[Number, Field(ge=0)] = Field(0.0, description="where the warm-up starts")
-    min_lr: Annotated[Number, Field(ge=0)] = 0.0
+    every: AboveZero | None = Field(None, description="step: how often to decay")
+    milestones: list[AboveZero] = Field([], description="multistep: when to decay")
+    gamma: SomeShare = Field(0.1, description="step, multistep: the decay factor")
+    warmup: Weight = 0.0
+    warmup_lr: Weight = Field(0.0, description="where the warm-up starts")
+    min_lr: Weight = 0.0
     options: dict[str, Any] = Field({}, description="further arguments of timm's create_scheduler_v2")
 
 
 class Clip(Section):
     """Gradient clipping, by exactly one rule."""
 
-    norm: Annotated[Number, Field(gt=0)] | None = None
-    value: Annotated[Number, Field(gt=0)] | None = None
-    agc: Annotated[Number, Field(gt=0)] | None = Field(None, description="adaptive gradient clipping")
+    norm: AboveZero | None = None
+    value: AboveZero | None = None
+    agc: AboveZero | None = Field(None, description="adaptive gradient clipping")
 
     @model_validator(mode="after")
     def _one_rule(self) -> Clip:
@@ -237,7 +263,7 @@ class Augmentation(Section):
     ratio: tuple[Number, Number] | None = None
     hflip: Share = 0.5
     vflip: Share = 0.0
-    color_jitter: Annotated[Number, Field(ge=0)] = 0.0
+    color_jitter: Weight = 0.0
     auto_augment: str | None = Field(None, description="e.g. rand-m9-mstd0.5")
     random_erasing: Share = 0.0
 
@@ -245,8 +271,8 @@ class Augmentation(Section):
 class Mixup(Section):
     """Mixup and CutMix, by timm."""
 
-    mixup: Annotated[Number, Field(ge=0)] = Field(0.0, description="alpha of mixup; 0 turns it off")
-    cutmix: Annotated[Number, Field(ge=0)] = Field(0.0, description="alpha of CutMix; 0 turns it off")
+    mixup: Weight = Field(0.0, description="alpha of mixup; 0 turns it off")
+    cutmix: Weight = Field(0.0, description="alpha of CutMix; 0 turns it off")
     probability: Share = 1.0
     switch_probability: Share = 0.5
     mode: Literal["batch", "pair", "elem"] = "batch"
@@ -256,13 +282,19 @@ class Loss(Section):
     """The task loss."""
 
     name: Literal["cross_entropy", "bce", "mse"] = "cross_entropy"
-    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: PartShare = 0.0
+
+
+def _loss_form(value: object) -> str:
+    """Whether a loss is a plugin's, so that a mistake is judged by that form alone."""
+    named = isinstance(value, PluginUse) or (isinstance(value, dict) and "use" in value)
+    return "plugin" if named else "own"
 
 
 class Unfreeze(Section):
     """Gradual unfreezing: start with the head, then open one more layer group from the top at a time."""
 
-    every: Annotated[Number, Field(gt=0)] = Field(1, description="epochs between two groups")
+    every: AboveZero = Field(1, description="epochs between two groups")
     groups: Positive = Field(1, description="layer groups opened at a time")
 
 
@@ -277,28 +309,21 @@ class EarlyStopping(Section):
     """Stop when the validation split has not improved for so many evaluations."""
 
     patience: Positive
-    metric: Literal["top1", "loss"] = "top1"
+    metric: str | None = Field(None, description="default: what select says; they cannot differ")
 
 
 class Checkpoints(Section):
     """What is kept on disk while training."""
 
     every: Positive = Field(1, description="epochs")
-    every_minutes: Annotated[Number, Field(gt=0)] | None = Field(
+    every_minutes: AboveZero | None = Field(
         10, description="also within an epoch, after so many minutes without one; null: not"
     )
     keep: Positive = Field(2, description="newest ones kept besides the best")
 
 
-class Prune(Section):
-    """Magnitude pruning at the stage's start: the smallest weights of the backbone become zero and stay zero."""
-
-    amount: Annotated[Number, Field(gt=0, lt=1)] = Field(description="share of the weights")
-    scope: Literal["global", "layer"] = Field("global", description="smallest of all layers together, or of each")
-
-
 class Stage(Section):
-    """One training run."""
+    """One training run; with `edits` and neither epochs nor steps, a change of a finished model without training."""
 
     name: Name
     start: str = Field("pretrained", description="pretrained, scratch, a stage's name, or a model folder")
@@ -306,9 +331,7 @@ class Stage(Section):
     model: Model | None = Field(None, description="where this stage differs from the recipe's model")
     evaluate: list[str] = Field([], description="further data sets to evaluate on")
     evaluate_every: Positive = Field(1, description="epochs")
-    evaluate_at: list[Annotated[Whole, Field(ge=0)]] = Field(
-        [], description="also after these optimizer steps; 0 is the start"
-    )
+    evaluate_at: list[Count] = Field([], description="also after these optimizer steps; 0 is the start")
     evaluate_images: Positive | None = Field(
         None, description="evaluate_at: so many images of each data set, the same ones every time; default: all"
     )
@@ -316,8 +339,8 @@ class Stage(Section):
     carry_on: list[Literal["optimizer", "schedule"]] = Field(
         [], description="what goes on from the stage it starts from instead of starting anew"
     )
-    fraction: Annotated[Number, Field(gt=0, le=1)] = Field(1.0, description="share of the training images, per class")
-    validation: Annotated[Number, Field(ge=0, lt=1)] = Field(
+    fraction: SomeShare = Field(1.0, description="share of the training images, per class")
+    validation: PartShare = Field(
         0.1, description="share carved from train, per class, where the data set has no val split"
     )
     epochs: Positive | None = None
@@ -328,16 +351,22 @@ class Stage(Section):
     schedule: Schedule = Schedule()
     precision: Literal["no", "bf16", "fp16"] = "no"
     clip: Clip | None = None
-    loss: Loss = Loss()
-    balance: Literal["none", "sampling", "loss", "logit_adjustment"] = Field(
-        "none", description="what to do about classes of unequal size"
+    loss: Annotated[Annotated[Loss, Tag("own")] | Annotated[PluginUse, Tag("plugin")], Discriminator(_loss_form)] = (
+        Loss()
+    )
+    balance: Literal["none", "sampling", "groups", "loss", "logit_adjustment"] = Field(
+        "none", description="what to do about classes, or groups of a class and what is planted, of unequal size"
     )
     augmentation: Augmentation = Augmentation()
+    augment: list[PluginUse] = Field([], description="plugins that change training images further, in this order")
     mixup: Mixup | None = None
     head_init: Literal["default", "ridge", "zero", "source"] = Field(
         "default", description="source keeps the rows of the source head for these classes"
     )
-    freeze: list[str] = Field([], description="glob patterns of parameter names that stay as they are")
+    freeze: Annotated[
+        Annotated[list[str], Tag("patterns")] | Annotated[Literal["bitfit"], Tag("preset")],
+        Discriminator(lambda value: "preset" if isinstance(value, str) else "patterns"),
+    ] = Field([], description="glob patterns of parameter names that stay as they are; bitfit: all but biases and head")
     fixed_features: Flag = Field(False, description="train the head only, with the backbone in eval mode")
     unfreeze: Unfreeze | None = None
     batchnorm: Literal["train", "eval"] = Field("train", description="eval keeps the source's running statistics")
@@ -347,21 +376,44 @@ class Stage(Section):
     ema: Ema | None = None
     channels_last: Flag = False
     compile: Flag = False
-    prune: Prune | None = None
     early_stopping: EarlyStopping | None = None
     checkpoints: Checkpoints = Checkpoints()
-    workers: Annotated[Whole, Field(ge=0)] | None = Field(None, description="data workers; default: by core count")
+    workers: Count | None = Field(None, description="data workers; default: by core count")
+    adapters: list[PluginUse] = Field([], description="plugins whose layers take the place of the model's own")
+    keep_adapted: Flag = Field(False, description="save the layers of adapters as they are where they cannot be merged")
     regularizers: list[RegularizerUse] = []
     curriculum: PluginUse | None = None
+    metrics: list[PluginUse] = Field([], description="plugins that add numbers to every evaluation")
+    select: str = Field("top1", description="what the best epoch has most of: top1, loss (least), or a metric's name")
     observers: list[PluginUse] = []
+    edits: list[PluginUse] = Field([], description="plugins that change the finished model's weights, in this order")
     accept: list[Literal["weight_decay"]] = Field([], description="contradictions that are meant")
 
+    @property
+    def own_loss(self) -> Loss:
+        """The loss of `loss`; where a plugin gives it, the usual one, which streams beside the target's have."""
+        return self.loss if isinstance(self.loss, Loss) else Loss()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rule(cls, data: Any) -> Any:
+        """What early stopping watches is what the best epoch is chosen by, so that either key says both."""
+        stopping = data.get("early_stopping") if isinstance(data, dict) else None
+        metric = stopping.get("metric") if isinstance(stopping, dict) else getattr(stopping, "metric", None)
+        return {**data, "select": metric} if metric is not None and "select" not in data else data
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has epochs or steps; without, its edits are all that happens to the model it starts from."""
+        return self.epochs is not None or self.steps is not None
+
     @model_validator(mode="after")
-    def _one_length(self) -> Stage:
-        if self.epochs is not None and self.steps is not None:
-            raise ValueError("give epochs or steps, not both")
-        if self.epochs is None and self.steps is None:
-            raise ValueError("give epochs or steps")
+    def _one_length(self, info: ValidationInfo) -> Stage:
+        apart = (info.context or {}).get("apart", ())  # keys that are given, and read elsewhere
+        if not self.trains and ("edits" in self.model_fields_set or "edits" in apart):
+            return self
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give epochs or steps" + (", not both" if self.steps is not None else ""))
         return self
 
 
@@ -378,6 +430,7 @@ class Recipe(Section):
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
     preset: str | None = Field(None, description="which of the presets to lay over the recipe")
     presets: dict[Name, dict[str, Any]] = Field({}, description="named changes, such as a smaller size for a CPU")
+    plugins: list[str] = Field([], description="Python files beside the recipe with plugins of their own")
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
@@ -386,3 +439,40 @@ class Recipe(Section):
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where recipes name plugins of a kind: a key of a section, a list of uses or a `single` one."""
+
+    section: type[Section]
+    key: str
+    kind: Kind
+    use: type[PluginUse] = PluginUse
+    single: bool = False
+
+    def uses(self, section: Section) -> list[Any]:
+        """The uses that the section has there."""
+        value = getattr(section, self.key)
+        return list(value) if isinstance(value, list) else [value] if isinstance(value, PluginUse) else []
+
+
+PLACES = (
+    Place(Dataset, "reader", "reader", single=True),
+    Place(Dataset, "corruptions", "corruption", CorruptionUse),
+    Place(Stage, "adapters", "adapter"),
+    Place(Stage, "regularizers", "regularizer", RegularizerUse),
+    Place(Stage, "curriculum", "curriculum", single=True),
+    Place(Stage, "augment", "augmentation"),
+    Place(Stage, "loss", "loss", single=True),
+    Place(Stage, "metrics", "metric"),
+    Place(Stage, "observers", "observer"),
+    Place(Stage, "edits", "edit"),
+    Place(Recipe, "analyses", "analyzer", AnalyzerUse),
+)
+"""Every place, in the order in which a run calls the plugins that it names."""
+
+
+def places_in(section: type[Section]) -> list[Place]:
+    """Those of one section."""
+    return [place for place in PLACES if place.section is section]

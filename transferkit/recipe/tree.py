@@ -1,4 +1,4 @@
-"""A recipe as it was written: values that remember where they stand.
+"""A recipe as it was written: values that remember where they stand, and what is wrong with them.
 
 Errors, origins and relative paths all need to know which file (or which argument) gave a value, so the
 recipe stays a tree of nodes until it is validated.
@@ -7,12 +7,13 @@ recipe stays a tree of nodes until it is validated.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.names import plain_name
+from transferkit.errors import InputError, Problem
+from transferkit.words.names import plain_name
 
 Key = str | int
 Steps = tuple[Key, ...]
@@ -29,6 +30,11 @@ class Mark:
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+    @property
+    def position(self) -> tuple[bool, int, int]:
+        """What comes later is larger; the command line comes last."""
+        return self.on_command_line, self.line, self.column
 
     @property
     def on_command_line(self) -> bool:
@@ -88,16 +94,6 @@ class Node:
             node = child
         return node
 
-    def walk(self, path: Steps = ()) -> Iterator[tuple[Steps, Node]]:
-        """Every node below, with its path; the parent comes first."""
-        yield path, self
-        if isinstance(self.value, dict):
-            for name, child in self.value.items():
-                yield from child.walk((*path, name))
-        elif isinstance(self.value, list):
-            for index, child in enumerate(self.value):
-                yield from child.walk((*path, index))
-
 
 def item_name(item: Any) -> str | None:
     """The name that a list item can be addressed by: its `name`, else the plain name of its `use`."""
@@ -133,3 +129,49 @@ def shown(path: Path) -> str:
         return str(Path(os.path.abspath(path)).relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+# -- problems: all that is wrong is shown at once, in the order of the file --------------------------------------------
+
+
+@dataclass
+class Problems:
+    """Problems of one recipe, each at a path of its tree."""
+
+    root: Node
+    main: str
+    elsewhere: list[Problem] = field(default_factory=list)
+    _found: dict[tuple[str, Steps, str], tuple[Mark, Problem]] = field(default_factory=dict)
+
+    def add(
+        self, path: Steps, message: str, hint: str | None = None, *, at_key: bool = False, node: Node | None = None
+    ) -> None:
+        """Something is wrong with the value at `path`, or with its key. A missing value stands where its owner does."""
+        node = node or self.root.nearest(path)
+        mark = node.label if at_key else node.mark
+        text = f"{dotted(self.root, path)}: {message}" if path else message
+        # a stage that completes the model of the recipe repeats its mistakes: one message is enough
+        self._found.setdefault((str(mark), path[-1:], message), (mark, Problem(str(mark), text, hint)))
+
+    def refused(self, path: Steps, error: InputError) -> None:
+        """What another module says of the value at `path`."""
+        for problem in error.problems:
+            self.add(path, problem.message, problem.hint)
+
+    def __bool__(self) -> bool:
+        return bool(self._found or self.elsewhere)
+
+    def raise_if_any(self) -> None:
+        """Raise one InputError with all problems: the recipe first, then what it extends, then the command line."""
+        if self:
+            found = sorted(self._found.values(), key=lambda pair: self._position(pair[0]))
+            raise refusal([*(problem for _, problem in found), *self.elsewhere])
+
+    def _position(self, mark: Mark) -> tuple[bool, bool, str, int, int]:
+        return mark.on_command_line, mark.source != self.main, mark.source, mark.line, mark.column
+
+
+def refusal(problems: Sequence[Problem]) -> InputError:
+    """The error that ends a recipe which was refused."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return InputError(problems, f"{count}; nothing was started.")

@@ -21,6 +21,12 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 100
 MAX_DIGITS = 100
 _NEVER_TEXT = re.compile(r"[\x00\ud800-\udfff]")  # no file name, and nothing that can be written as UTF-8, has these
+_BRACKET = "a bracket or brace is not closed, or a comma is missing"
+_SYNTAX_HINTS = {
+    "mapping values are not": 'text that contains ": " needs quotes, and keys of one mapping must be indented alike',
+    "expected <block end>": "the lines of one mapping or list must begin in the same column",
+    "expected ',' or": _BRACKET,
+}
 _TAG = "tag:yaml.org,2002:"
 _LEADING_ZERO = "!leading-zero"
 _SCALARS = [
@@ -136,9 +142,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, start: Mark) -> Prob
     lines = text.splitlines()
     line = lines[mark.line] if mark.line < len(lines) else ""
     if "'\\t'" in problem or "\t" in line[: mark.column + 1]:
-        return Problem(
-            place, "a tab stands here, where YAML allows only spaces", "replace the tabs in this file by spaces"
-        )
+        hint = "replace the tabs in this file by spaces"
+        return Problem(place, "a tab stands here, where YAML allows only spaces", hint)
     if "quoted scalar" in context and "end of stream" in problem and opened is not None:
         hint = "close it with the same quote, in the same line"
         return Problem(_place(start, opened), "the quote that begins here is never closed", hint)
@@ -146,7 +151,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, start: Mark) -> Prob
     if bracket is not None and ("<stream end>" in problem or bracket.start_mark.line < mark.line):
         sign, end = ("[", "]") if isinstance(bracket, yaml.FlowSequenceStartToken) else ("{", "}")
         until = "is never closed" if "<stream end>" in problem else f"is not closed where line {mark.line + 1} begins"
-        hint = f"a bracket or brace is not closed, or a comma is missing: write {end} behind the last item"
+        hint = f"{_BRACKET}: write {end} behind the last item"
         return Problem(_place(start, bracket.start_mark), f"the {sign} that begins here {until}", hint)
     if "single document" in context:
         return Problem(place, "a second document starts here (---); a recipe is one document")
@@ -155,7 +160,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, start: Mark) -> Prob
     since = ""
     if context and opened is not None:
         since = f" ({context} that begins at line {opened.line + 1}, column {opened.column + 1})"
-    return Problem(place, f"not valid YAML: {problem}{since}", _syntax_hint(problem))
+    hints = (hint for part, hint in _SYNTAX_HINTS.items() if part in problem)
+    return Problem(place, f"not valid YAML: {problem}{since}", next(hints, None))
 
 
 def _place(start: Mark, at: yaml.Mark) -> str:
@@ -174,16 +180,6 @@ def _open_bracket(text: str) -> yaml.Token | None:
     except yaml.YAMLError:
         pass
     return opened[-1] if opened else None
-
-
-def _syntax_hint(problem: str) -> str | None:
-    if "mapping values are not allowed" in problem:
-        return 'text that contains ": " needs quotes, and keys of one mapping must be indented alike'
-    if "expected <block end>" in problem:
-        return "the lines of one mapping or list must begin in the same column"
-    if "expected ',' or" in problem:
-        return "a bracket or brace is not closed, or a comma is missing"
-    return None
 
 
 class _Builder:

@@ -3,5 +3,3 @@
 One process: uvicorn's event loop reads and answers, threads decode and compute. `settings`, `refusals`, `threads`,
 `batcher`, `intake`, `engine` and `predictor` know nothing of the web.
 """
-
-from __future__ import annotations

@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import transferkit
 from transferkit.serving import schema
 from transferkit.serving.refusals import STATUS, Refused
 from transferkit.serving.service import Service
+from transferkit.surface import __version__
 
 logger = logging.getLogger("transferkit.serving")
 ROUTES = ("/predict", "/health/live", "/health/ready", "/metrics", "/openapi.json")
@@ -37,7 +37,7 @@ def create_app(service: Service) -> ASGIApp:
 
     app = FastAPI(
         title="transferkit",
-        version=transferkit.__version__,
+        version=__version__,
         description="A fine-tuned model and its interference detector.",
         lifespan=life,
         docs_url=None,  # the pages load scripts from elsewhere

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from transferkit.serving.refusals import Refused
@@ -13,36 +13,12 @@ from transferkit.serving.settings import Settings
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
+@dataclass
 class Buffers:
-    """The memory of all bodies at once. Belongs to one event loop."""
+    """How many bytes the bodies of all requests hold at once. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._held = 0
-
-    @contextmanager
-    def one(self) -> Iterator[Buffer]:
-        """A buffer for one request; its memory is given back at the end."""
-        buffer = Buffer(self)
-        try:
-            yield buffer
-        finally:
-            buffer.release()
-
-    def take(self, count: int) -> None:
-        """Raise Refused where the bodies of all requests together become too large."""
-        if self._held + count > self._settings.buffer_bytes:
-            raise Refused("memory_full", "too many bytes are being uploaded at once; try again", retry_after=1)
-        self._held += count
-
-    def give(self, count: int) -> None:
-        """The inverse of `take`."""
-        self._held -= count
-
-    @property
-    def settings(self) -> Settings:
-        """The limits."""
-        return self._settings
+    settings: Settings
+    held: int = 0
 
 
 class Buffer:
@@ -63,9 +39,9 @@ class Buffer:
         except TimeoutError:
             raise Refused("slow_upload", f"the body did not arrive within {settings.read_timeout:g} s") from None
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the memory back; once the body is decoded nobody needs it."""
-        self._buffers.give(self._taken)
+        self._buffers.held -= self._taken
         self._taken = 0
 
     async def _collect(self, receive: Receive, settings: Settings) -> bytes:
@@ -77,7 +53,9 @@ class Buffer:
             chunk = message.get("body", b"")
             if len(body) + len(chunk) > settings.max_bytes:
                 raise _too_large(settings)
-            self._buffers.take(len(chunk))
+            if self._buffers.held + len(chunk) > settings.buffer_bytes:
+                raise Refused("memory_full", "too many bytes are being uploaded at once; try again", retry_after=1)
+            self._buffers.held += len(chunk)
             self._taken += len(chunk)
             body += chunk
             if not message.get("more_body", False):

@@ -1,4 +1,4 @@
-"""What computes: the eager model on any device, or its exported graph in ONNX Runtime on a CPU.
+"""What computes: the eager model on any device, or its exported graph in ONNX Runtime on a CPU; and whether it does.
 
 An engine is called from several threads at once, with a batch of any size.
 """
@@ -8,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from transferkit.deploy import parity
+from transferkit.deploy.loaded import LoadedModel
+from transferkit.deploy.portable import Graph
 from transferkit.errors import InputError
 from transferkit.serving.settings import Settings
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from transferkit.loaded import LoadedModel
-    from transferkit.serving.parity import Parity
-
 ONNX = Path("exports") / "model.onnx"
+ACCELERATOR_TOLERANCE = 2e-2
+"""Of logits, in units of the largest one where that is above 1, and of scores: GPUs may convolve with ten bits."""
 
 
 class Outputs(NamedTuple):
@@ -31,16 +32,6 @@ class Outputs(NamedTuple):
     logits: NDArray[np.float32]
     score: NDArray[np.float32] | None
     source_class: NDArray[np.int64] | None
-
-    def row(self, at: int) -> Outputs:
-        """Those of one image, as a batch of one."""
-        one = slice(at, at + 1)
-        score, source_class = self.score, self.source_class
-        return Outputs(
-            self.logits[one],
-            None if score is None else score[one],
-            None if source_class is None else source_class[one],
-        )
 
 
 def joined(parts: Sequence[Outputs]) -> Outputs:
@@ -57,6 +48,13 @@ class Engine(Protocol):
 
     def __call__(self, images: Tensor) -> Outputs:
         """Compute; safe to call from several threads."""
+
+
+def each(engine: Engine, images: Sequence[Tensor]) -> list[Outputs]:
+    """Images (C, H, W) in one pass -> a batch of one for each."""
+    outputs = engine(torch.stack(list(images)))
+    places = (slice(place, place + 1) for place in range(len(images)))
+    return [Outputs(*(None if part is None else part[one] for part in outputs)) for one in places]  # type: ignore[arg-type]
 
 
 class TorchEngine:
@@ -99,8 +97,36 @@ class OnnxEngine:
         return Outputs(*(found[name] if name in self._outputs else None for name in Outputs._fields))  # type: ignore[arg-type]
 
 
+class AnswerCheck:
+    """The images and the eager model's answers to them, kept for as long as the server runs."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        images = parity.keyed_images(loaded.model.preprocessing, parity.REFERENCE)
+        self.images: Tensor = torch.from_numpy(images)
+        self._expected = parity.expect(Graph(loaded), images)
+
+    def problem(self, given: Outputs, device: str) -> str | None:
+        """None if these are the answers, else how they differ."""
+        found = {name: value for name, value in given._asdict().items() if value is not None}
+        if device == "cpu":
+            try:
+                parity.compare(self._expected, found, "compared with the model")
+            except parity.ParityError as error:
+                return str(error)
+            return None
+        for name in ("logits", "score"):
+            expected = self._expected.outputs.get(name)
+            if expected is None:
+                continue
+            scale = max(1.0, float(np.abs(expected).max()))
+            off = float(np.abs(found[name] - expected).max()) if name in found else np.nan
+            if not off <= ACCELERATOR_TOLERANCE * scale:
+                return f"compared with the model on a CPU: {name} differ by {off:.2g}"
+        return None
+
+
 def choose(
-    folder: Path, loaded: LoadedModel, settings: Settings, parity: Parity, note: Callable[[str], None]
+    folder: Path, loaded: LoadedModel, parity: AnswerCheck, settings: Settings, note: Callable[[str], None]
 ) -> Engine:
     """The engine that is asked for. `auto`: torch on a GPU, else an exported graph if it is this model's, else torch.
 
@@ -122,7 +148,7 @@ def choose(
     return engine
 
 
-def _onnx(folder: Path, loaded: LoadedModel, parity: Parity) -> OnnxEngine:
+def _onnx(folder: Path, loaded: LoadedModel, parity: AnswerCheck) -> OnnxEngine:
     """The exported graph, after it answered as the model does."""
     path = folder / ONNX
     if not path.is_file():
@@ -140,8 +166,6 @@ def _onnx(folder: Path, loaded: LoadedModel, parity: Parity) -> OnnxEngine:
 
 
 def _device(asked: str) -> str:
-    import torch
-
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -14,12 +14,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
 
-from transferkit.data.image_formats import FORMATS
 from transferkit.data.images import BadImage, Kind, Size, open_image
-from transferkit.serving.multipart import files
+from transferkit.data.walk import FORMATS
 from transferkit.serving.refusals import Refused
-from transferkit.text import encodable, one_line
+from transferkit.words.text import encodable, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +76,7 @@ class Intake:
             boundary = header.get_boundary()
             if not boundary:
                 raise Refused("malformed", "the content type multipart/form-data has no boundary")
-            return [(encodable(name) or None, data) for name, data in files(body, boundary, self._max_images)]
+            return [(encodable(name) or None, data) for name, data in _files(body, boundary, self._max_images)]
         if kind == "application/json":
             return [(None, _from_base64(text, place)) for place, text in enumerate(_from_json(body))]
         raise Refused(
@@ -114,3 +115,63 @@ def _from_base64(text: str, place: int) -> bytes:
 
 def _called(name: str | None, place: int) -> str:
     return f"image {place + 1}" if name is None else f'"{one_line(name[:100])}"'
+
+
+def _files(body: bytes, boundary: str, most: int) -> list[tuple[str, bytes]]:
+    """(file name, content) of every part, in order. Raises Refused for a damaged body and for parts without a file."""
+    reader = _Reader(most)
+    try:
+        parser = MultipartParser(boundary.encode("latin-1"), reader.callbacks())  # type: ignore[arg-type]
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
+        raise Refused("malformed", f"the multipart body cannot be read: {error}") from None
+    if not reader.ended:
+        raise Refused("malformed", "the multipart body ends before its last boundary")
+    return reader.found
+
+
+class _Reader:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.found: list[tuple[str, bytes]] = []
+        self.ended = False
+        self._field = b""
+        self._value = b""
+        self._disposition = ""
+        self._content = bytearray()
+
+    def callbacks(self) -> dict[str, object]:
+        names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "end")
+        return {f"on_{name}": getattr(self, name) for name in names}
+
+    def part_begin(self) -> None:
+        if len(self.found) >= self.most:
+            raise Refused("too_many_images", f"at most {self.most} images in one request")
+        self._disposition, self._content = "", bytearray()
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value.decode("utf-8", "replace")
+        self._field = self._value = b""
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+
+    def part_end(self) -> None:
+        message = Message()
+        message["content-disposition"] = self._disposition.replace("\r", " ").replace("\n", " ")
+        name = message.get_filename()
+        if name is None:
+            field = message.get_param("name", "?", "content-disposition")
+            raise Refused("malformed", f'the form field "{field}" is no file; send images as files')
+        self.found.append((name, bytes(self._content)))
+
+    def end(self) -> None:
+        self.ended = True

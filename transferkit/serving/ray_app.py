@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import InputError
-from transferkit.serving.engine import Outputs
+from transferkit.serving.engine import Outputs, choose, each
 from transferkit.serving.settings import Settings, batching, cpus
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from transferkit.serving.service import Service
 
 NAME = "transferkit"
 MODEL = "Model"
@@ -38,10 +36,10 @@ class RayBackend:
         self._handle = handle
         self.device = device
 
-    async def answer(self, image: Tensor) -> Outputs:
+    async def submit(self, item: Tensor) -> Outputs:
         """From whichever replica is free."""
         try:
-            found: Outputs = await self._handle.answer.remote(image.numpy())
+            found: Outputs = await self._handle.answer.remote(item.numpy())
         except Exception:
             self.failed = True
             raise
@@ -60,9 +58,9 @@ class Model:
     """One replica: the model, called with batches of what arrived together."""
 
     def __init__(self, folder: str, settings: Settings, device: str) -> None:
-        from transferkit.serving.start import open_engine
+        from transferkit.serving.service import open_model
 
-        _, _, self._engine = open_engine(Path(folder), settings, print)
+        self._engine = choose(Path(folder), *open_model(Path(folder)), settings, print)
         if self._engine.device != device:
             raise InputError(f"a replica was given {self._engine.device} instead of {device}")
 
@@ -71,8 +69,7 @@ class Model:
         import numpy as np
         import torch
 
-        outputs = self._engine(torch.from_numpy(np.stack(images)))
-        return [outputs.row(place) for place in range(len(images))]
+        return each(self._engine, list(torch.from_numpy(np.stack(images))))
 
 
 def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = "cpu") -> Any:
@@ -88,9 +85,10 @@ def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = 
 
     def front() -> Any:
         from transferkit.serving.app import create_app
+        from transferkit.serving.service import open_service
 
         handle = serve.get_deployment_handle(MODEL, app_name=serve.get_replica_context().app_name)
-        return create_app(front_service(folder, settings, RayBackend(handle, device)))
+        return create_app(open_service(folder, settings, print, RayBackend(handle, device)))
 
     model = serve.deployment(Batched).options(
         name=MODEL,
@@ -103,23 +101,6 @@ def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = 
         name="Front", max_ongoing_requests=waiting, ray_actor_options={"num_cpus": 0}
     )
     return ingress.bind(model.bind(str(folder), settings, device))
-
-
-def front_service(folder: Path, settings: Settings, backend: RayBackend) -> Service:
-    """The service without a model of its own: it keeps the answers that replicas must give."""
-    import torch
-
-    from transferkit.loaded import load
-    from transferkit.serving.parity import Parity
-    from transferkit.serving.predictor import Predictor, model_id
-    from transferkit.serving.service import Service
-    from transferkit.serving.start import intake_of, metrics_of
-
-    torch.set_num_threads(1)
-    loaded = load(folder)
-    predictor = Predictor(model_id(folder), loaded.classes, loaded.interference)
-    metrics = metrics_of(predictor, backend.name)
-    return Service(settings, predictor, intake_of(loaded, settings), backend, Parity(loaded), metrics)
 
 
 def application(arguments: dict[str, str]) -> Any:

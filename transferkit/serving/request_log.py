@@ -11,7 +11,7 @@ from typing import IO
 
 from transferkit.errors import InputError
 from transferkit.report import json_text
-from transferkit.serving.predictor import Verdict
+from transferkit.serving.schema import Prediction
 
 
 class RequestLog:
@@ -30,19 +30,10 @@ class RequestLog:
         self._thread = threading.Thread(target=self._write, name="request-log", daemon=True)
         self._thread.start()
 
-    def write(self, model_id: str, verdict: Verdict) -> None:
+    def write(self, model_id: str, answered: Prediction) -> None:
         """Note one answer; returns at once."""
-        name, probability = verdict.top[0]
-        entry = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "model": model_id,
-            "class": name,
-            "probability": probability,
-            "score": verdict.score,
-            "p_value": verdict.p_value,
-            "flag": verdict.flag,
-            "source_class": verdict.source_class,
-        }
+        entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "model": model_id}
+        entry |= answered.model_dump(by_alias=True, exclude={"name", "top"})
         self._lines.put(json_text(entry) + "\n")
 
     def close(self) -> None:
@@ -52,18 +43,15 @@ class RequestLog:
         self._file.close()
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
-            lines, last = [line], False
-            while not self._lines.empty() and len(lines) < 1000:
-                more = self._lines.get()
-                if more is None:
-                    last = True
+        line: str | None = ""
+        while line is not None:
+            lines = []
+            while (line := self._lines.get()) is not None:
+                lines.append(line)
+                if self._lines.empty() or len(lines) == 1000:
                     break
-                lines.append(more)
             try:
                 self._file.write("".join(lines))
                 self._file.flush()
             except OSError:
                 self._failed(len(lines))
-            if last:
-                return

@@ -1,14 +1,21 @@
-"""The answers as types: what stands in openapi.json is what is sent."""
+"""From outputs to the answers that a client reads: their types, which openapi.json shows, and one image's values."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from transferkit.deploy.interference import Interference
+from transferkit.serving.engine import Outputs
 from transferkit.serving.intake import ImagesInJson
-from transferkit.serving.predictor import Verdict
+from transferkit.system.atomic import sha256
 
+IDENTITY = ("config.json", "model.safetensors", "interference.json")
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -60,19 +67,50 @@ class Health(BaseModel):
     engine: str
 
 
-def prediction(name: str | None, verdict: Verdict) -> Prediction:
-    """One image's verdict as it is sent."""
-    ranked = [Ranked.model_construct(class_=label, probability=value) for label, value in verdict.top]
-    return Prediction.model_construct(
-        name=name,
-        class_=verdict.top[0][0],
-        probability=verdict.top[0][1],
-        top=ranked,
-        score=verdict.score,
-        p_value=verdict.p_value,
-        flag=verdict.flag,
-        source_class=verdict.source_class,
-    )
+class Predictor:
+    """Reads outputs with the model's class names and its detector's threshold."""
+
+    def __init__(self, model_id: str, classes: list[str], interference: Interference | None) -> None:
+        self.model_id = model_id
+        self.classes = classes
+        self.interference = interference
+
+    def prediction(self, name: str | None, outputs: Outputs, top: int) -> Prediction:
+        """Of an image that was sent under that name, from a batch of one, with at most `top` classes."""
+        logits = outputs.logits[0].astype(np.float64)
+        weights = np.exp(logits - logits.max())
+        probabilities = weights / weights.sum()
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        ranked = [
+            Ranked.model_construct(class_=self.classes[index], probability=float(probabilities[index]))
+            for index in best
+        ]
+        score, p_value, flag, source_class = math.nan, math.nan, None, None
+        if self.interference is not None and outputs.score is not None and outputs.source_class is not None:
+            score = float(outputs.score[0])
+            p_value = self.interference.calibration.p_value(score)
+            flag = not score <= self.interference.detect_p  # a score that is no number is flagged
+            named = int(outputs.source_class[0])
+            source_class = self.interference.source_classes[named] if named >= 0 else None
+        return Prediction.model_construct(
+            name=name,
+            class_=ranked[0].class_,
+            probability=ranked[0].probability,
+            top=ranked,
+            score=None if math.isnan(score) else score,
+            p_value=None if math.isnan(p_value) else p_value,
+            flag=flag,
+            source_class=source_class,
+        )
+
+
+def model_id(folder: Path) -> str:
+    """Sixteen hexadecimal digits that change with the weights, the classes, the preprocessing and the detector."""
+    digest = hashlib.sha256()
+    for name in IDENTITY:
+        if (folder / name).is_file():
+            digest.update(f"{name}:{sha256(folder / name)}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def request_body() -> dict[str, Any]:

@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
 
+import torch
+from torch import Tensor
+
+from transferkit.deploy.loaded import LoadedModel, load
 from transferkit.serving import schema
 from transferkit.serving.batcher import Batcher
-from transferkit.serving.body import Buffers, Receive
-from transferkit.serving.engine import Engine, Outputs, joined
+from transferkit.serving.body import Buffer, Buffers, Receive
+from transferkit.serving.engine import AnswerCheck, Engine, Outputs, choose, each, joined
 from transferkit.serving.intake import Intake, Picture
 from transferkit.serving.metrics import Metrics
-from transferkit.serving.predictor import Predictor
 from transferkit.serving.refusals import Refused
 from transferkit.serving.request_log import RequestLog
-from transferkit.serving.settings import Batching, Settings, cpus
+from transferkit.serving.schema import Predictor, model_id
+from transferkit.serving.settings import Batching, Settings, batching, cpus
 from transferkit.serving.threads import NotStarted, Threads, TimedOut
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from transferkit.serving.parity import Parity
 
 logger = logging.getLogger("transferkit.serving")
 CHECK_TIMEOUT = 20.0  # seconds
 
 
 class Backend(Protocol):
-    """Answers one preprocessed image (C, H, W); many may wait at once."""
+    """Answers one preprocessed image (C, H, W); many may wait at once. `failed`: whether the latest pass did."""
 
     name: str
     device: str
+    failed: bool
 
-    @property
-    def failed(self) -> bool:
-        """Whether the latest pass raised an error."""
-
-    async def answer(self, image: Tensor) -> Outputs:
+    async def submit(self, item: Tensor) -> Outputs:
         """A batch of one."""
 
     def expected_wait(self) -> int:
@@ -48,40 +46,21 @@ class Backend(Protocol):
         """Let its threads end."""
 
 
-class LocalBackend:
+class LocalBackend(Batcher[Tensor, Outputs]):
     """An engine in this process, behind micro-batches and threads."""
 
     def __init__(self, engine: Engine, batching: Batching, metrics: Metrics) -> None:
+        super().__init__(self._compute, batching, metrics.batch_size.observe)
         self.name, self.device = engine.name, engine.device
         self._engine = engine
         self._threads = Threads(batching.parallel, "model")
-        self._batcher: Batcher[Tensor, Outputs] = Batcher(self._run, batching, metrics.batch_size.observe)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the latest batch raised an error."""
-        return self._batcher.failed
-
-    async def answer(self, image: Tensor) -> Outputs:
-        """Wait for a place in a batch, and for the batch."""
-        return await self._batcher.submit(image)
-
-    def expected_wait(self) -> int:
-        """Seconds until what waits now is done."""
-        return self._batcher.expected_wait()
 
     def stop(self) -> None:
         """Let the threads end."""
         self._threads.stop()
 
-    async def _run(self, images: Sequence[Tensor]) -> list[Outputs]:
-        return await self._threads.run(lambda: self._compute(images))
-
-    def _compute(self, images: Sequence[Tensor]) -> list[Outputs]:
-        import torch
-
-        outputs = self._engine(torch.stack(list(images)))
-        return [outputs.row(place) for place in range(len(images))]
+    async def _compute(self, images: Sequence[Tensor]) -> list[Outputs]:
+        return await self._threads.run(lambda: each(self._engine, images))
 
 
 class Service:
@@ -93,7 +72,7 @@ class Service:
         predictor: Predictor,
         intake: Intake,
         backend: Backend,
-        parity: Parity,
+        parity: AnswerCheck,
         metrics: Metrics,
     ) -> None:
         self.settings = settings
@@ -113,7 +92,7 @@ class Service:
     async def predict(self, receive: Receive, length: str | None, content_type: str, top: int) -> schema.Answer:
         """The answer to a request. Raises Refused."""
         self._refuse_when_full()
-        with self._buffers.one() as buffer:
+        with closing(Buffer(self._buffers)) as buffer:
             body = await buffer.read(receive, length)
             self._refuse_when_full()
             self._active += 1
@@ -121,7 +100,7 @@ class Service:
             try:
                 pictures = await self._decode(body, content_type)
                 del body
-                buffer.release()
+                buffer.close()
                 outputs = await self._compute(pictures)
             finally:
                 self._active -= 1
@@ -132,7 +111,7 @@ class Service:
         """The status after the stored images went the way of requests: ready, or why not."""
         try:
             async with asyncio.timeout(min(CHECK_TIMEOUT, self.settings.answer_timeout)):
-                found = await asyncio.gather(*(self.backend.answer(image) for image in self._parity.images))
+                found = await asyncio.gather(*(self.backend.submit(image) for image in self._parity.images))
             problem = self._parity.problem(joined(found), self.backend.device)
         except TimeoutError:
             problem = "the model gives no answer"
@@ -187,7 +166,7 @@ class Service:
     async def _compute(self, pictures: list[Picture]) -> list[Outputs]:
         try:
             async with asyncio.timeout(self.settings.answer_timeout):
-                return await asyncio.gather(*(self.backend.answer(picture.pixels) for picture in pictures))
+                return await asyncio.gather(*(self.backend.submit(picture.pixels) for picture in pictures))
         except TimeoutError:
             self._doubtful = True
             raise Refused("slow_answer", f"no answer within {self.settings.answer_timeout:g} s") from None
@@ -196,14 +175,42 @@ class Service:
         predictor = self.predictor
         predictions = []
         for picture, output in zip(pictures, outputs, strict=True):
-            verdict = predictor.verdict(output, top)
-            self.metrics.saw(verdict)
+            found = predictor.prediction(picture.name, output, top)
+            self.metrics.saw(found)
             if self._log is not None:
-                self._log.write(predictor.model_id, verdict)
-            predictions.append(schema.prediction(picture.name, verdict))
+                self._log.write(predictor.model_id, found)
+            predictions.append(found)
         return schema.Answer.model_construct(
             model=predictor.model_id,
             guarded=predictor.interference is not None,
             detect_p=None if predictor.interference is None else predictor.interference.detect_p,
             predictions=predictions,
         )
+
+
+def open_service(
+    folder: Path, settings: Settings, note: Callable[[str], None], backend: Backend | None = None
+) -> Service:
+    """Load the model, choose what computes it and check that it does. Raises InputError.
+
+    With a `backend`, which computes elsewhere, the service only keeps the answers that must be given.
+    """
+    loaded, parity = open_model(folder)
+    found = loaded.interference
+    watched = [] if found is None else [found.source_classes[index] for index in found.indices]
+    predictor = Predictor(model_id(folder), loaded.classes, found)
+    if backend is None:
+        engine = choose(folder, loaded, parity, settings, note)
+        metrics = Metrics(predictor.model_id, engine.name, watched)
+        backend = LocalBackend(engine, batching(settings, engine.device), metrics)
+    else:
+        metrics = Metrics(predictor.model_id, backend.name, watched)
+    intake = Intake(loaded.preprocess, max_pixels=settings.max_pixels, max_images=settings.max_images)
+    return Service(settings, predictor, intake, backend, parity, metrics)
+
+
+def open_model(folder: Path) -> tuple[LoadedModel, AnswerCheck]:
+    """The model, and the answers that it must give. One thread per pass: passes run side by side."""
+    torch.set_num_threads(1)
+    loaded = load(folder)
+    return loaded, AnswerCheck(loaded)

@@ -16,23 +16,64 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
-from transferkit.contained import told
 from transferkit.errors import InputError
-from transferkit.hooks import Plugin, RunPlugins, check_signatures
-from transferkit.registry import Component, Kind, Owner
-from transferkit.testing.check_data import check_data_hooks
-from transferkit.testing.check_forward import check_forward_hooks
+from transferkit.plugins.contained import told
+from transferkit.plugins.hooks import Plugin, RunPlugins, check_signatures
+from transferkit.plugins.kinds import Kind
+from transferkit.plugins.registry import Component, Owner
+from transferkit.report import Report
+from transferkit.testing.annotations import check_annotations
+from transferkit.testing.check_adapter import check_adapt
+from transferkit.testing.check_data import (
+    check_corrupt,
+    check_manifest,
+    check_mix,
+    check_select,
+    check_transform_batch,
+)
+from transferkit.testing.check_detector import check_fit
+from transferkit.testing.check_edit import check_edit
+from transferkit.testing.check_forward import check_combine, check_transform_features
+from transferkit.testing.check_metric import check_score
+from transferkit.testing.check_reading import check_augment, check_read
 from transferkit.testing.check_regularizer import check_anchors, check_penalty
-from transferkit.testing.subject import Subject
+from transferkit.testing.check_step import check_gradients, check_loss, check_parameters, check_project
+from transferkit.testing.in_runs import check_in_runs
+from transferkit.testing.subject import Hook, Subject
 from transferkit.testing.tiny import tiny_analysis, tiny_session
+from transferkit.training.state import load_tree, save_tree, snapshot
 
 STRANGE = "no_such_option"
+KINDS: dict[str, Kind] = {
+    "penalty": "regularizer",
+    "anchors": "regularizer",
+    "transform_features": "regularizer",
+    "corrupt": "corruption",
+    "streams": "curriculum",
+    "mix": "curriculum",
+    "combine": "curriculum",
+    "augment": "augmentation",
+    "score": "metric",
+    "read": "reader",
+    "edit": "edit",
+    "fit": "detector",
+    "restore": "detector",
+    "loss": "loss",
+    "gradients": "regularizer",
+    "project": "regularizer",
+    "analyze": "analyzer",
+    "adapt": "adapter",
+}
 
 
-def check_plugin(cls: type, **options: Any) -> None:
-    """Check a plugin class with these options against everything its hooks promise.
+def check_plugin(cls: type, /, *, thorough: bool = False, **options: Any) -> None:
+    """Check a plugin class with these options against everything its hooks promise, in seconds.
+
+    `thorough`: also in real runs of a tiny recipe, which takes a minute: alone and beside every plugin of its kind that
+    ships, with accumulation, in bfloat16, in two processes, stopped and resumed.
 
     Raises AssertionError with a sentence about the first promise that is broken.
     """
@@ -41,15 +82,16 @@ def check_plugin(cls: type, **options: Any) -> None:
     plugins = RunPlugins([Plugin(component.kind, component.name, _create(component, options), component)])
     with tempfile.TemporaryDirectory() as folder:
         subject = _prepare(plugins, component, Path(folder))
-        subject.run("setup", subject.session_offer(), guard=True)
-        check_penalty(subject)
-        check_anchors(subject)
-        check_data_hooks(subject)
-        check_forward_hooks(subject)
-        _check_observers(subject)
-        _check_analysis(subject)
+        check_parameters(subject)
+        subject.run("setup")
+        for name, check in CHECKS.items():
+            hook = subject.hook(name)
+            if hook is not None:
+                check(hook)
         _check_state(subject, Plugin(component.kind, component.name, _create(component, options), component))
-        subject.run("teardown", subject.session_offer(error=None), guard=True)
+        subject.run("teardown", error=None)
+        if thorough:
+            check_in_runs(component, options, Path(folder))
 
 
 def check_class(cls: type, options: Mapping[str, Any]) -> Component:
@@ -58,27 +100,15 @@ def check_class(cls: type, options: Mapping[str, Any]) -> Component:
         check_signatures(cls)
     except InputError as error:
         raise AssertionError(str(error)) from error
-    component = Component(_kind(cls), cls.__name__.lower(), cls, Owner(cls.__name__, "under test", "0"))
+    check_annotations(cls)
+    kind: Kind = next((kind for hook, kind in KINDS.items() if callable(getattr(cls, hook, None))), "observer")
+    component = Component(kind, cls.__name__.lower(), cls, Owner(cls.__name__, "under test", "0"))
     _create(component, options)
     try:
         component.create({**options, STRANGE: 1})
     except ValidationError:
         return component
     raise AssertionError(f"{cls.__name__} accepts an option it does not have; make it a plain @dataclass")
-
-
-def _kind(cls: type) -> Kind:
-    kinds: dict[str, Kind] = {
-        "penalty": "regularizer",
-        "anchors": "regularizer",
-        "transform_features": "regularizer",
-        "corrupt": "corruption",
-        "streams": "curriculum",
-        "mix": "curriculum",
-        "combine": "curriculum",
-        "analyze": "analyzer",
-    }
-    return next((kind for hook, kind in kinds.items() if callable(getattr(cls, hook, None))), "observer")
 
 
 def _create(component: Component, options: Mapping[str, Any]) -> Any:
@@ -118,15 +148,11 @@ def _prepare(plugins: RunPlugins, component: Component, folder: Path) -> Subject
     taps = plugins.calls("taps")
     name = component.cls.__name__
     try:
-        session = tiny_session(folder, taps=(lambda model: _names(taps[0](_Model(model)), name)) if taps else None)
+        found = (lambda model: _names(taps[0](SimpleNamespace(model=model)), name)) if taps else None
+        session = tiny_session(folder, taps=found)
     except InputError as error:
         raise AssertionError(f"{name}.taps: {error}; give options that fit the tiny model, a small ResNet") from error
     return Subject(name, plugins, session)
-
-
-class _Model:
-    def __init__(self, model: Any) -> None:
-        self.model = model
 
 
 def _names(value: Any, name: str) -> list[str]:
@@ -135,40 +161,67 @@ def _names(value: Any, name: str) -> list[str]:
     return list(value)
 
 
-def _check_observers(subject: Subject) -> None:
-    """`step_end` and `epoch_end` return numbers by name, or nothing."""
-    import torch
+def check_step_end(hook: Hook) -> None:
+    """Numbers by name, or nothing."""
+    _require_numbers(hook, hook(session=hook.subject.session, step=0, losses={"task": torch.tensor(1.0)}))
 
-    step = subject.session_offer(step=0, losses={"task": torch.tensor(1.0)})
+
+def check_epoch_end(hook: Hook) -> None:
+    """Numbers by name, or nothing."""
     metrics = {"train": {"loss": 1.0, "top1": 0.5}, "val": {"loss": 1.0, "top1": 0.5, "per_class": {}}}
-    for hook, offer in (("step_end", step), ("epoch_end", subject.session_offer(epoch=0, metrics=metrics))):
-        for value in subject.run(hook, offer, guard=True):
-            if value is None:
-                continue
-            wrong = not isinstance(value, Mapping) or any(
-                not isinstance(item, int | float | torch.Tensor) for item in value.values()
-            )
-            if wrong:
-                raise AssertionError(f"{subject.name}.{hook} must return {{name: number}} or nothing, not {value!r}")
+    _require_numbers(hook, hook(session=hook.subject.session, epoch=0, metrics=metrics))
 
 
-def _check_analysis(subject: Subject) -> None:
-    """`analyze` returns a Report that can be written."""
-    from transferkit.report import Report
-
-    if subject.call("analyze") is None:
+def _require_numbers(hook: Hook, value: Any) -> None:
+    kinds = int | float | torch.Tensor
+    if value is None or (isinstance(value, Mapping) and all(isinstance(item, kinds) for item in value.values())):
         return
-    session = tiny_analysis(subject.session.out / "analyses")
-    for value in subject.run("analyze", SimpleNamespace(session=session), guard=True):
-        if not isinstance(value, Report):
-            raise AssertionError(f"{subject.name}.analyze must return a transferkit.Report, not {type(value).__name__}")
-        try:
-            value.write(session.out, name="check", plugin=subject.name, version="0", parameters={})
-        except (TypeError, ValueError) as error:
-            raise AssertionError(f"{subject.name}.analyze: the report cannot be written: {error}") from error
-        missing = [name for name in value.figures if not (session.out / name).is_file()]
-        if missing:
-            raise AssertionError(f"{subject.name}.analyze names figures it did not write into session.out: {missing}")
+    raise hook.broken(f"must return {{name: number}} or nothing, not {value!r}")
+
+
+def check_analysis(hook: Hook) -> None:
+    """`analyze` returns a Report that can be written."""
+    subject, session = hook.subject, tiny_analysis(hook.subject.session.out / "analyses")
+    value = hook(session=session)
+    if not isinstance(value, Report):
+        raise hook.broken(f"must return a transferkit.Report, not {type(value).__name__}")
+    try:
+        value.write(session.out, name="check", plugin=subject.name, version="0", parameters={})
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{hook.where}: the report cannot be written: {error}") from error
+    unknown = set(value.numbers) ^ set(subject.plugin.component.declared.metric_keys or value.numbers)
+    if unknown:
+        raise AssertionError(
+            f"{subject.name}: what it declares as metrics and what analyze returns differ: {sorted(unknown)}"
+        )
+    missing = [name for name in value.figures if not (session.out / name).is_file()]
+    if missing:
+        raise hook.broken(f"names figures it did not write into session.out: {missing}")
+
+
+CHECKS = {
+    "adapt": check_adapt,
+    "penalty": check_penalty,
+    "anchors": check_anchors,
+    "corrupt": check_corrupt,
+    "manifest": check_manifest,
+    "select": check_select,
+    "augment": check_augment,
+    "score": check_score,
+    "read": check_read,
+    "transform_batch": check_transform_batch,
+    "mix": check_mix,
+    "combine": check_combine,
+    "transform_features": check_transform_features,
+    "loss": check_loss,
+    "gradients": check_gradients,
+    "project": check_project,
+    "step_end": check_step_end,
+    "epoch_end": check_epoch_end,
+    "edit": check_edit,
+    "fit": check_fit,
+    "analyze": check_analysis,
+}
 
 
 def _check_state(subject: Subject, other: Plugin) -> None:
@@ -179,8 +232,6 @@ def _check_state(subject: Subject, other: Plugin) -> None:
         return
     if len(has) == 1:
         raise AssertionError(f"{subject.name} has {has[0]} but not the other of state_dict and load_state_dict")
-    from transferkit.training.state import load_tree, save_tree, snapshot
-
     path = subject.session.out / "state"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = instance.state_dict()
@@ -190,7 +241,7 @@ def _check_state(subject: Subject, other: Plugin) -> None:
         raise AssertionError(f"{subject.name}.state_dict cannot be stored: {error}") from error
     loaded, fresh = load_tree(path), other.instance
     resumed = Subject(subject.name, RunPlugins([other]), subject.session)
-    resumed.run("setup", resumed.session_offer(), guard=True)
+    resumed.run("setup")
     try:
         fresh.load_state_dict(loaded)
         again = fresh.state_dict()
@@ -203,8 +254,6 @@ def _check_state(subject: Subject, other: Plugin) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    import torch
-
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return one.shape == other.shape and bool(torch.equal(one, other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):

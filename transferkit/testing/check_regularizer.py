@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from transferkit.testing.guard import unchanged
-from transferkit.testing.subject import Subject, invoke
+from transferkit.errors import InputError
+from transferkit.model.wrapper import Output
+from transferkit.testing.subject import Hook, Subject
 from transferkit.testing.tiny import tiny_images, tiny_labels
-
-if TYPE_CHECKING:
-    from transferkit.model import Output
-    from transferkit.training.anchors import Anchor
+from transferkit.training.anchors import Anchor
 
 BATCH = 8
+OF_REFERENCE = ("reference_features", "source_logits", "reference_taps")
 
 
-def check_penalty(subject: Subject) -> None:
+def check_penalty(hook: Hook) -> None:
     """A scalar, finite, repeatable, with a finite gradient that is not zero; nothing is changed."""
-    call = subject.call("penalty")
-    if call is None:
-        return
-    where = f"{subject.name}.penalty"
-    offer = penalty_offer(subject, BATCH)
-    with unchanged(where, tensors=lent(offer), model=subject.session.model, reference=subject.session.reference):
-        terms = as_terms(where, invoke(where, call, offer))
-        again = as_terms(where, invoke(where, call, offer))
-    _require_finite(where, terms, "")
+    offer = _offer(hook.subject, BATCH)
+    lent = {name: value for name, value in offer.items() if isinstance(value, Tensor)}
+    for name in ("taps", "reference_taps"):
+        lent |= {f'{name}["{layer}"]': tap for layer, tap in offer.get(name, {}).items()}
+    terms, again = (_as_terms(hook, hook(lent, **offer)) for _ in range(2))
+    _require_finite(hook, terms, "")
     for term, value in terms.items():
         if term not in again or not torch.equal(value, again[term]):
-            raise AssertionError(
-                f"{where} gives another value for the same input{_of(term)}; it must be a function of it"
-            )
-    _check_gradient(where, subject, terms)
-    _check_half(where, subject)
-    _check_single(where, subject)
+            raise hook.broken(f"gives another value for the same input{_of(term)}; it must be a function of it")
+    _check_gradient(hook, terms)
+    _check_half(hook)
+    _check_single(hook)
 
 
-def penalty_offer(subject: Subject, size: int, *, half: bool = False) -> SimpleNamespace:
+def _offer(subject: Subject, size: int, *, half: bool = False) -> dict[str, Any]:
     """What `penalty` may ask for, from one forward pass; features of half precision arrive as float32."""
     session = subject.session
     images, labels = tiny_images(size), tiny_labels(size)
@@ -49,13 +43,15 @@ def penalty_offer(subject: Subject, size: int, *, half: bool = False) -> SimpleN
     # a batch of one has no batch statistics, and running ones are not to be moved
     session.model.eval()
     with autocast:
-        output = session.model(images)
-    offer = SimpleNamespace(labels=labels, model=session.model, head=session.model.head, reference=session.reference)
-    offer.features, offer.logits, offer.taps = _floats(output)
+        features, logits, taps = _floats(session.model(images))
+    offer = {
+        "images": images, "labels": labels, "ids": [f"{i}.png" for i in range(size)], "groups": labels * 2,
+        "own": subject.own, "model": session.model, "head": session.model.head, "features": features,
+        "logits": logits, "taps": taps, "reference": session.reference, "step": 1, "epoch": 0, "progress": 0.25,
+    }  # fmt: skip
     if session.reference is not None:
         with torch.no_grad(), autocast:
-            offer.reference_features, _, offer.reference_taps = _floats(session.reference(images))
-    offer.step, offer.epoch, offer.progress = 1, 0, 0.25
+            offer |= dict(zip(OF_REFERENCE, _floats(session.reference(images)), strict=True))
     return offer
 
 
@@ -64,26 +60,16 @@ def _floats(output: Output) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     return output.features.float(), output.logits.float(), taps
 
 
-def lent(offer: SimpleNamespace) -> dict[str, Tensor]:
-    """The tensors of an offer by name."""
-    found = {name: value for name, value in vars(offer).items() if isinstance(value, Tensor)}
-    for name in ("taps", "reference_taps"):
-        found |= {f'{name}["{layer}"]': tap for layer, tap in getattr(offer, name, {}).items()}
-    return found
-
-
-def as_terms(where: str, value: Any) -> dict[str, Tensor]:
+def _as_terms(hook: Hook, value: Any) -> dict[str, Tensor]:
     """{term: scalar}; a single value is the term ""."""
     terms = dict(value) if isinstance(value, Mapping) else {"": value}
     if not terms:
-        raise AssertionError(f"{where} returns no term; return a scalar tensor or {{term: scalar tensor}}")
+        raise hook.broken("returns no term; return a scalar tensor or {term: scalar tensor}")
     for term, scalar in terms.items():
         if not isinstance(scalar, Tensor):
-            raise AssertionError(f"{where} returns a {type(scalar).__name__}{_of(term)}; a scalar tensor is needed")
+            raise hook.broken(f"returns a {type(scalar).__name__}{_of(term)}; a scalar tensor is needed")
         if scalar.ndim:
-            raise AssertionError(
-                f"{where} returns a tensor of shape {tuple(scalar.shape)}{_of(term)}; a scalar is needed"
-            )
+            raise hook.broken(f"returns a tensor of shape {tuple(scalar.shape)}{_of(term)}; a scalar is needed")
     return terms
 
 
@@ -91,80 +77,62 @@ def _of(term: str) -> str:
     return f" for the term {term}" if term else ""
 
 
-def _require_finite(where: str, terms: Mapping[str, Tensor], when: str) -> None:
+def _require_finite(hook: Hook, terms: Mapping[str, Tensor], when: str) -> None:
     for term, value in terms.items():
         if not torch.isfinite(value.detach()):
-            raise AssertionError(f"{where} is {float(value.detach())}{_of(term)}{when}; it must be finite")
+            raise hook.broken(f"is {float(value.detach())}{_of(term)}{when}; it must be finite")
 
 
-def _check_gradient(where: str, subject: Subject, terms: Mapping[str, Tensor]) -> None:
-    names, parameters = zip(*subject.session.model.named_parameters(), strict=True)
+def _check_gradient(hook: Hook, terms: Mapping[str, Tensor]) -> None:
+    names, parameters = zip(*hook.subject.session.model.named_parameters(), strict=True)
     total = torch.stack([value.float() for value in terms.values()]).sum()
     if not total.requires_grad:
-        raise AssertionError(f"{where} does not depend on the model: its value has no gradient")
+        raise hook.broken("does not depend on the model: its value has no gradient")
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     found = {name: gradient for name, gradient in zip(names, gradients, strict=True) if gradient is not None}
     for name, gradient in found.items():
         if not torch.isfinite(gradient).all():
-            raise AssertionError(f"{where}: the gradient of {name} is not finite")
+            raise AssertionError(f"{hook.where}: the gradient of {name} is not finite")
     if not any(gradient.abs().max() > 0 for gradient in found.values()):
-        raise AssertionError(f"{where}: every gradient is zero, so it would change nothing; try other options")
+        raise AssertionError(f"{hook.where}: every gradient is zero, so it would change nothing; try other options")
 
 
-def _check_half(where: str, subject: Subject) -> None:
-    call = subject.call("penalty")
-    assert call is not None
+def _check_half(hook: Hook) -> None:
     when = " on features that were computed in bfloat16"
-    offer = penalty_offer(subject, BATCH, half=True)
-    terms = as_terms(where, invoke(f"{where}{when}", call, offer))
-    _require_finite(where, terms, when)
-    _check_gradient(f"{where}{when}", subject, terms)
+    half = replace(hook, where=f"{hook.where}{when}")
+    terms = _as_terms(hook, half.invoke(_offer(hook.subject, BATCH, half=True)))
+    _require_finite(hook, terms, when)
+    _check_gradient(half, terms)
 
 
-def _check_single(where: str, subject: Subject) -> None:
+def _check_single(hook: Hook) -> None:
     """One image: a finite value, or an InputError or ValueError that says what is needed."""
-    from transferkit.errors import InputError
-
-    call = subject.call("penalty")
-    assert call is not None
+    when = " for a batch of one image"
     try:
-        value = call(penalty_offer(subject, 1))
+        value = hook.invoke(_offer(hook.subject, 1), when, refusals=(InputError, ValueError))
     except (InputError, ValueError) as error:
         if not str(error).strip():
-            raise AssertionError(f"{where} refuses a batch of one image without saying why") from error
+            raise hook.broken("refuses a batch of one image without saying why") from error
         return
-    except Exception as error:
-        raise AssertionError(f"{where} raises {type(error).__name__} for a batch of one image: {error}") from error
-    _require_finite(where, as_terms(where, value), " for a batch of one image")
+    _require_finite(hook, _as_terms(hook, value), when)
 
 
-def check_anchors(subject: Subject) -> None:
+def check_anchors(hook: Hook) -> None:
     """Anchors name parameters of the model and give finite targets and importances of their shapes."""
-    call = subject.call("anchors")
-    if call is None:
-        return
-    session, where = subject.session, f"{subject.name}.anchors"
-    offer = SimpleNamespace(model=session.model, head=session.model.head, reference=session.reference)
-    with unchanged(where, model=session.model, reference=session.reference):
-        found = invoke(where, call, offer)
-    _check_each(where, subject, found)
-
-
-def _check_each(where: str, subject: Subject, value: Any) -> None:
-    from transferkit.training.anchors import Anchor
-
+    session = hook.subject.session
+    value = hook(model=session.model, head=session.model.head, reference=session.reference)
     found = list(value) if isinstance(value, Iterable) else [value]
     if not all(isinstance(item, Anchor) for item in found):
-        raise AssertionError(f"{where} must return a list of transferkit.Anchor")
+        raise hook.broken("must return a list of transferkit.Anchor")
     if not any(anchor.parameters for anchor in found):
-        raise AssertionError(f"{where} anchors no parameter, so it would change nothing; try other options")
-    own = {id(parameter) for parameter in subject.session.model.parameters()}
+        raise hook.broken("anchors no parameter, so it would change nothing; try other options")
+    own = set(map(id, session.model.parameters()))
     for anchor in found:
-        _check_anchor(where, anchor, own)
+        _check_anchor(hook, anchor, own)
 
 
-def _check_anchor(where: str, anchor: Anchor, own: set[int]) -> None:
-    term = _of(anchor.term)
+def _check_anchor(hook: Hook, anchor: Anchor, own: set[int]) -> None:
+    where, term = hook.where, _of(anchor.term)
     if any(id(parameter) not in own for parameter in anchor.parameters):
         raise AssertionError(f"{where} holds a tensor{term} that is no parameter of the model (a copy has no effect)")
     for what in ("targets", "importance"):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from transferkit.data.randomness import numpy_rng
-from transferkit.deploy.interference import Calibration, Guarantee, Interference, LingeringClass, Reduction, Score
+from transferkit.deploy.interference import (
+    Calibration,
+    Guarantee,
+    Interference,
+    LingeringClass,
+    Reduction,
+    Score,
+    write_interference,
+)
+from transferkit.model.folder import save_model
+from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.testing.tiny import tiny_model
-
-if TYPE_CHECKING:
-    from transferkit.model import SourceHead, TransferModel
 
 SOURCE_CLASSES = ("shark", "espresso", "wheel", "daisy", "fence")
 LINGERING = (1, 3)
@@ -31,9 +37,6 @@ def tiny_guarded(
     reduction: Reduction = "sum",
 ) -> Path:
     """A model folder with a `refitted` detector for two of five made-up source classes; returns the folder."""
-    from transferkit.deploy.interference_file import write_interference
-    from transferkit.model_folder import save_model
-
     model = tiny_model(classes, seed=seed)
     save_model(folder, model, None, {})
     detector = tiny_detector(model, Score("refitted", reduction), detect_p=detect_p, alpha=alpha, named=named)
@@ -64,8 +67,6 @@ def tiny_detector(
 
 def tiny_detector_head(width: int, seed: int = 0) -> SourceHead:
     """A head of the made-up source classes, steep enough to give scores all over 0 to 1."""
-    from transferkit.model import SourceHead
-
     rng = numpy_rng(seed, "tiny detector head")
     weight = torch.from_numpy(rng.standard_normal((len(SOURCE_CLASSES), width))).float()
     return SourceHead(3 * weight, torch.from_numpy(rng.standard_normal(len(SOURCE_CLASSES))).float(), [*SOURCE_CLASSES])

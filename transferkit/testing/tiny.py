@@ -5,29 +5,33 @@ Everything is a function of its arguments; the global random generators are left
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import timm
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from transferkit.analysis.session import AnalysisSession
+from transferkit.analysis.workbench import Given, Workbench
+from transferkit.data import world
+from transferkit.data.contents import Contents, Source
 from transferkit.data.randomness import numpy_rng, seeded
-from transferkit.recipe.schema import Stage
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from transferkit.analysis.session import AnalysisSession
-    from transferkit.data.samples import Samples
-    from transferkit.data.sources import Source
-    from transferkit.model import SourceHead, TransferModel
+from transferkit.data.samples import Samples
+from transferkit.data.transforms import transforms
+from transferkit.model.preprocessing import Preprocessing
+from transferkit.model.wrapper import SourceHead, TransferModel, reference_of
+from transferkit.recipe.schema import Dataset, Stage
+from transferkit.training.cache import Cache
+from transferkit.training.progress import Display
 
 SIZE = 32
 TARGET_CLASSES = ("cat", "dog", "owl")
@@ -49,10 +53,6 @@ def tiny_model(
     classes: Iterable[str] = TARGET_CLASSES, *, name: str = "test_resnet", seed: int = 0, **options: Any
 ) -> TransferModel:
     """A timm model with random weights for 32-pixel images; `options` are passed to timm.create_model."""
-    import timm
-
-    from transferkit.model import Preprocessing, TransferModel
-
     labels = list(classes)
     with seeded(seed, "tiny model", name):
         net = timm.create_model(name, num_classes=len(labels), **options)
@@ -62,9 +62,6 @@ def tiny_model(
 
 def tiny_source_head(width: int, seed: int = 0) -> SourceHead:
     """A classifier of the drawn source world's classes on features of that width."""
-    from transferkit.data import world
-    from transferkit.model import SourceHead
-
     rng = numpy_rng(seed, "tiny source head")
     names = list(world.SOURCE_CLASSES)
     weight = torch.from_numpy(rng.standard_normal((len(names), width))).float() / width**0.5
@@ -73,8 +70,6 @@ def tiny_source_head(width: int, seed: int = 0) -> SourceHead:
 
 def tiny_source(classes: Iterable[str] = TARGET_CLASSES, n: int = 12) -> Source:
     """An in-memory data set of n noise images; the colour of the ground is the class's."""
-    from transferkit.data.sources import Contents, Source
-
     names = list(classes)
     labels: NDArray[np.int64] = np.arange(n, dtype=np.int64) % len(names)
     ids = [f"{names[label]}/{i}.png" for i, label in enumerate(labels)]
@@ -107,7 +102,7 @@ class TinySession:
         self.device = torch.device("cpu")
         self.classes = self.model.classes
         self.state = SimpleNamespace(step=0, epoch=0, batch=1)
-        self.loader = SimpleNamespace(steps_per_epoch=1)
+        self.passes_per_epoch = self.updates_per_epoch = 1
         self.epochs_done = 0.0
         self.total_steps, self.total_epochs = 4, 1
 
@@ -123,6 +118,10 @@ class TinySession:
         """Keep the warning in `warnings`."""
         self.warnings.append(text)
 
+    def cached(self, facts: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What `compute` gave for these facts, kept in the folder `cache`."""
+        return Cache(self.cache / "results").get(facts, compute, warn=self.warn)
+
     def progress(self, total: int, description: str) -> AbstractContextManager[Any]:
         """A progress display that shows nothing."""
         return nullcontext(SimpleNamespace(advance=lambda count=1: None))
@@ -135,8 +134,6 @@ def tiny_session(
 
     `taps` names the layers to tap, before the reference is made; files go into `folder`.
     """
-    from transferkit.model import reference_of
-
     model = model if model is not None else tiny_model()
     if taps is not None:
         model.tap(taps(model))
@@ -150,13 +147,6 @@ def tiny_session(
 
 def tiny_analysis(folder: Path) -> AnalysisSession:
     """What `analyze` sees: tiny models in the roles source, target and baseline, and drawn images of both kinds."""
-    from transferkit.analysis.cache import Cache
-    from transferkit.analysis.session import AnalysisSession
-    from transferkit.analysis.workbench import Given, Workbench
-    from transferkit.data import world
-    from transferkit.recipe.schema import Dataset
-    from transferkit.training.progress import Display
-
     datasets = {
         kind: Dataset.model_validate({"world": {"kind": kind, "train": 2, "val": 2, "size": SIZE}})
         for kind in ("target", "source")
@@ -193,8 +183,5 @@ def _move(model: TransferModel) -> None:
 
 
 def _samples(model: TransferModel, split: str, n: int, name: str = "tiny") -> Samples:
-    from transferkit.data.samples import Samples
-    from transferkit.data.transforms import transforms
-
     pipeline = transforms(model.preprocessing, None)
     return Samples(name, split, tiny_source(model.classes, n), pipeline, seed=0, evaluation=pipeline)

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.atomic import fsync, read_json, sha256, storing, write_text
 from transferkit.errors import InputError, StorageError, TransferkitError
-from transferkit.records import check_seal, seal
+from transferkit.system.atomic import fsync, read_json, sha256, storing, write_text
+from transferkit.system.records import check_seal, seal
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 PREFIX, TEMPORARY, OLD = "step-", ".tmp-", ".old-"
+Job = tuple[int, Callable[[Path], None], bool]  # the step, what writes it, and whether it is the best
 
 
 def verify(folder: Path) -> str | None:
@@ -61,13 +62,6 @@ def step_of(folder: Path) -> int | None:
     return int(digits) if folder.name.startswith(PREFIX) and digits.isascii() and digits.isdigit() else None
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    step: int
-    write: Callable[[Path], None]
-    best: bool
-
-
 @dataclass
 class Checkpoints:
     """The checkpoints of one stage: `step-000120/` folders, written in the background, one at a time.
@@ -79,7 +73,9 @@ class Checkpoints:
     keep: int = 2
     warn: Callable[[str], None] = print
     _best: int | None = field(default=None, init=False)
-    _waiting: list[_Waiting] = field(default_factory=list, init=False, repr=False)
+    _broken: set[str] = field(default_factory=set, init=False, repr=False)
+    """Damaged ones that are newer than what was gone on from: they are not counted as the newest."""
+    _waiting: list[Job] = field(default_factory=list, init=False, repr=False)
     _writing: Future[None] | None = field(default=None, init=False, repr=False)
 
     def open(self) -> Checkpoints:
@@ -97,21 +93,15 @@ class Checkpoints:
         for leftover in (*self.folder.glob(f"{TEMPORARY}*"), *self.folder.glob(f"{OLD}*")):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def save(self, step: int, write: Callable[[Path], None], *, best: bool) -> Path:
-        """Publish what `write(folder)` puts into a temporary folder, and wait for it. Raises StorageError."""
-        self.begin(step, write, best=best)
-        self.settle()
-        return self._at(step)
-
     def begin(self, step: int, write: Callable[[Path], None], *, best: bool) -> None:
-        """The same in the background: what `write` writes must not change meanwhile. Failures are warnings here.
+        """Publish what `write(folder)` puts into a temporary folder, in the background: it must not change meanwhile.
 
-        A best one that the disk did not take is tried again first: none is published that names a best one which is
-        not there.
+        Failures are warnings here. A best one that the disk did not take is tried again first: none is published that
+        names a best one which is not there.
         """
         self.close()
-        left = [] if best else [one for one in self._waiting if one.best]
-        self._waiting = [*left, _Waiting(step, write, best)]
+        left = [] if best else [job for job in self._waiting if job[2]]
+        self._waiting = [*left, (step, write, best)]
         pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing = pool.submit(self._drain)
         pool.shutdown(wait=False)
@@ -132,11 +122,11 @@ class Checkpoints:
 
     def _drain(self) -> None:
         while self._waiting:
-            self._publish(self._waiting[0])
+            self._publish(*self._waiting[0])
             self._waiting.pop(0)
 
-    def _publish(self, job: _Waiting) -> None:
-        step, write, best = job.step, job.write, job.step if job.best else self._best
+    def _publish(self, step: int, write: Callable[[Path], None], is_best: bool) -> None:
+        best = step if is_best else self._best
         final = self._at(step)
         temporary = self.folder / f"{TEMPORARY}{final.name}-{os.getpid()}"
         try:
@@ -161,6 +151,7 @@ class Checkpoints:
         finally:
             self._tidy()
         self._best = best
+        self._broken.discard(final.name)
         self._rotate()
         with suppress(StorageError):
             write_text(self.folder / "last", final.name + "\n")
@@ -169,7 +160,7 @@ class Checkpoints:
 
     def _rotate(self) -> None:
         """Keep the newest ones, and what each of them calls the best."""
-        steps = self.folders()
+        steps = [folder for folder in self.folders() if folder.name not in self._broken]
         wanted = {folder.name for folder in steps[: self.keep]}
         for folder in steps[: self.keep]:
             with suppress(InputError):
@@ -213,6 +204,7 @@ class Checkpoints:
                 for name, reason in broken:
                     self.warn(f"checkpoint {name} is damaged ({reason}); using {folder.name} instead")
                 self._best = read_manifest(folder)["best"]
+                self._broken = {name for name, _ in broken}
                 return folder
             broken.append((folder.name, problem))
         if broken:

@@ -25,7 +25,14 @@ def make_accelerator(
     device = available_device(recipe.device)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    precision = _precision(stage.precision, device, warn)
+    precision: str = stage.precision
+    if precision == "fp16" and device != "cuda":
+        raise InputError(
+            f"precision: fp16 needs a CUDA device and this is {device}; use precision=bf16 or precision=no"
+        )
+    if precision == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        warn("this GPU cannot do bf16; training in float32 instead")
+        precision = "no"
     if device == "cuda" and recipe.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.backends.cudnn.benchmark = False
@@ -51,14 +58,3 @@ def available_device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-
-
-def _precision(wanted: str, device: str, warn: Callable[[str], None]) -> str:
-    if wanted == "fp16" and device != "cuda":
-        raise InputError(
-            f"precision: fp16 needs a CUDA device and this is {device}; use precision=bf16 or precision=no"
-        )
-    if wanted == "bf16" and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        warn("this GPU cannot do bf16; training in float32 instead")
-        return "no"
-    return wanted

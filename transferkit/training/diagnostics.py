@@ -1,20 +1,24 @@
-"""What a person should be told: terms that do nothing or too much, unstable rates, dead or collapsing models."""
+"""What a person should be told: what a stage is about to do, terms that do too little or too much, broken models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.head_init import head_lr_limit
+from transferkit.model.head_init import head_lr_limit
+from transferkit.training.progress import shortened
+from transferkit.words.formats import count
 
 if TYPE_CHECKING:
-    from transferkit.model import Output
+    from transferkit.data.samples import Samples
+    from transferkit.model.wrapper import Output
     from transferkit.training.evaluation import Evaluation
     from transferkit.training.objective import Losses
-    from transferkit.training.session import Session
+    from transferkit.training.session import TrainingSession
 
 NO_OP = 1e-3  # weighted value relative to the loss below which a term changes nothing
 DWARFS = 10.0  # gradient relative to the task's above which a term drowns it
@@ -22,7 +26,43 @@ ONE_CLASS = 0.95
 COLLAPSED = 0.999
 
 
-def inspect_first_loss(session: Session, losses: Losses, output: Output) -> None:
+def introduce(session: TrainingSession) -> None:
+    """What a stage is about to do, said before it does it."""
+    display = session.display
+    stage, model, samples = session.stage, session.model, session.train_samples
+    counts = session.parameter_counts()
+    display.line(f"stage {stage.name}: {model.architecture} from {stage.start}", style="bold")
+    display.line(f"  parameters  {counts['all']:,}, of which {counts['trained']:,} train")
+    for adapter in model.adapters:
+        added = sum(p.numel() for name, p in model.named_adapter_parameters() if name in adapter.own)
+        display.line(
+            f"  adapter     {adapter.plugin}: {count(len(adapter.layers), 'layer')}, {added:,} parameters added"
+        )
+    display.line(f"  train       {_contents(samples)}")
+    if session.validation_samples is not None:
+        carved = ", carved from train" if session.validation_samples.source is samples.source else ""
+        display.line(f"  val         {len(session.validation_samples)} images{carved}")
+    else:
+        display.warn(f"stage {stage.name} has no validation split: the last weights are kept, not the best")
+    device = f"{session.device}, {session.accelerator.num_processes} process(es), precision {stage.precision}"
+    effective = stage.batch_size * stage.accumulate
+    display.line(f"  device      {device}")
+    display.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
+    for hook, names in session.plugins.order().items():
+        display.line(f"  {hook:<11} {', '.join(names)}")
+
+
+def _contents(samples: Samples) -> str:
+    """How many images of which classes, or how many rows."""
+    if np.issubdtype(samples.labels.dtype, np.floating):
+        return f"{len(samples)} rows of a table"
+    counts = dict(zip(samples.classes, np.bincount(samples.labels, minlength=len(samples.classes)), strict=True))
+    shown = ", ".join(f"{shortened(name)} {count}" for name, count in list(counts.items())[:8])
+    more = f", … ({len(counts)} classes)" if len(counts) > 8 else ""
+    return f"{len(samples)} images: {shown}{more}"
+
+
+def inspect_first_loss(session: TrainingSession, losses: Losses, outputs: Mapping[str, Output]) -> None:
     """Say which terms have no gradient, are numerically nothing, or drown the task; and whether the head's rate
     is above its stability limit. Costs one extra backward pass per term, once."""
     parameters = [p for p in session.model.parameters() if p.requires_grad]
@@ -36,11 +76,14 @@ def inspect_first_loss(session: Session, losses: Losses, output: Output) -> None
         _judge(session, label, float(weighted.detach()), gradient, float(losses.task), task_gradient)
     for item in session.anchors:
         label = f"{item.instance} ({item.anchor.term})" if item.anchor.term else item.instance
-        _judge_anchor(session, label, item.anchor.parameters)
-    _judge_head_rate(session, output.features.detach())
+        if not any(parameter.requires_grad for parameter in item.anchor.parameters):
+            session.warn(f"{label} has nothing to pull on: all its parameters are frozen")
+    _judge_head_rate(session, next(iter(outputs.values())).features.detach())
 
 
-def _judge(session: Session, label: str, value: float, gradient: float, task: float, task_gradient: float) -> None:
+def _judge(
+    session: TrainingSession, label: str, value: float, gradient: float, task: float, task_gradient: float
+) -> None:
     if task:
         session.display.line(f"  at step 0   {label} is {value / task:.1e} of the loss")
     if gradient == 0:
@@ -55,34 +98,34 @@ def _judge(session: Session, label: str, value: float, gradient: float, task: fl
         )
 
 
-def _judge_anchor(session: Session, label: str, parameters: Iterable[Tensor]) -> None:
-    if not any(parameter.requires_grad for parameter in parameters):
-        session.warn(f"{label} has nothing to pull on: all its parameters are frozen")
-
-
-def _judge_head_rate(session: Session, features: Tensor) -> None:
+def _judge_head_rate(session: TrainingSession, features: Tensor) -> None:
     options = session.stage.optimizer
     if "sgd" not in options.name.lower() and "momentum" not in options.name.lower():
         return
-    peak = max(group.get("initial_lr", group["lr"]) * group.get("lr_scale", 1.0) for group in _head_groups(session))
+    groups = session.optimizer.param_groups
+    groups = [group for group in groups if group.get("head")] or groups
+    peak = max(group.get("initial_lr", group["lr"]) * group.get("lr_scale", 1.0) for group in groups)
     limit = head_lr_limit(features, options.momentum)
     norm = float(features.float().square().sum(dim=1).mean())
-    advice = "use a smaller rate or head_lr_multiplier, or start well with head_init: ridge"
-    if peak > limit:
+    if peak > limit / 2:
+        where, danger = ("above", ": it may diverge") if peak > limit else ("within a factor 2 of", "")
         session.warn(
-            f"the head's learning rate {peak:.3g} is above its stability limit {limit:.3g} "
-            f"(mean squared feature norm {norm:.0f}): it may diverge; {advice}"
-        )
-    elif peak > limit / 2:
-        session.warn(
-            f"the head's learning rate {peak:.3g} is within a factor 2 of its stability limit {limit:.3g} "
-            f"(mean squared feature norm {norm:.0f}); {advice}"
+            f"the head's learning rate {peak:.3g} is {where} its stability limit {limit:.3g} (mean squared feature "
+            f"norm {norm:.0f}){danger}; use a smaller rate or head_lr_multiplier, or start well with head_init: ridge"
         )
 
 
-def _head_groups(session: Session) -> list[dict[str, float]]:
-    groups = session.optimizer.param_groups
-    return [group for group in groups if group.get("head")] or list(groups)
+def warn_of_unused(session: TrainingSession, terms: Mapping[str, object]) -> None:
+    """After the first epoch: a penalty to which the curriculum gave no image."""
+    if session.state.epoch > 0:
+        return
+    for penalty in session.objective.penalties:
+        name, stream = penalty.use.instance_name, penalty.use.on
+        if name not in terms:
+            session.warn(
+                f"{name} has seen no image in the first epoch: it looks at the stream {stream}, of which the "
+                "curriculum takes none; say on: with another stream, or all"
+            )
 
 
 def _norm(gradients: Iterable[Tensor | None]) -> float:
@@ -90,7 +133,7 @@ def _norm(gradients: Iterable[Tensor | None]) -> float:
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
-def watch(session: Session, validation: Evaluation | None, features: Tensor | None) -> None:
+def watch(session: TrainingSession, validation: Evaluation | None, features: Tensor | None) -> None:
     """After an epoch: one class that takes nearly all predictions, and features that have become one."""
     if validation is not None and validation.num_classes and validation.images:
         index, share = validation.largest_share

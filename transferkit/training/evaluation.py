@@ -1,12 +1,14 @@
-"""Accuracy, or the error of numbers, on a data set, every sample counted once whatever the number of processes."""
+"""Accuracy, or the error of numbers, on a data set, every sample counted once whatever the number of processes.
+
+And which epoch was the best so far, by the validation split alone.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +18,14 @@ from torch import Tensor, nn
 
 from transferkit.data.batches import EvalLoader
 from transferkit.errors import TransferkitError
+from transferkit.model.modes import evaluating
+from transferkit.recipe import schema
+from transferkit.recipe.selection import Selection
+from transferkit.training.scoring import Scores
+
+if TYPE_CHECKING:
+    from transferkit.plugins.hooks import Call
+    from transferkit.training.workspace import State
 
 LISTED_CLASSES = 1000  # of how many a line of metrics.jsonl lists each
 VARIES = 1e-12  # a variance below this share of the mean square is rounding
@@ -30,6 +40,8 @@ class Evaluation:
     num_classes: int
     loss: float
     top5: float
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """{metric: {name: number}}: what the stage's plugins say of all logits."""
 
     @property
     def images(self) -> int:
@@ -78,7 +90,11 @@ class Evaluation:
             record["top5"] = self.top5
         if every_class or len(classes) <= LISTED_CLASSES:
             record["per_class"] = dict(zip(classes, self.per_class, strict=True))
-        return record
+        return record | self._of_plugins
+
+    @property
+    def _of_plugins(self) -> dict[str, Any]:
+        return {"metrics": self.metrics} if self.metrics else {}
 
     def _counts(self, labels: Tensor) -> Tensor:
         return torch.bincount(labels, minlength=self.num_classes)
@@ -109,7 +125,7 @@ class Regression(Evaluation):
 
     def record(self, classes: list[str], *, every_class: bool = False) -> dict[str, Any]:
         """For metrics.jsonl. `r2` is the share of the outputs' variance that the predictions explain."""
-        return {"loss": self.loss, "top1": None, "r2": self.r2, "images": self.rows}
+        return {"loss": self.loss, "top1": None, "r2": self.r2, "images": self.rows} | self._of_plugins
 
 
 class _Answers:
@@ -156,18 +172,6 @@ class _Errors:
         return Regression(rows, loss, 1 - loss / variance if variance > VARIES * squares / max(rows, 1) else math.nan)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in evaluation mode; afterwards each of its modules is in the mode it was in."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-
-
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -177,13 +181,16 @@ def evaluate(
     *,
     channels_last: bool = False,
     each_batch: Callable[[int], None] = lambda images: None,
+    metrics: Sequence[Call] = (),
 ) -> Evaluation:
     """Evaluate the (unwrapped) model in eval mode; its mode is restored. Counts are summed over processes.
 
     Labels that are numbers (a table's) give a Regression. `each_batch(images)` is called after every batch: it
-    shows progress, and may raise to stop.
+    shows progress, and may raise to stop. For `metrics`, implementations of `score`, all logits are kept, 4 bytes per
+    image and class in each process.
     """
     tally: _Answers | _Errors = _Answers(num_classes, accelerator.device)
+    scores = Scores(metrics, loader.samples) if metrics else None
     with evaluating(model):
         for batch in loader:
             images, labels = (part["target"] for part in batch.on(accelerator.device))
@@ -193,11 +200,58 @@ def evaluate(
                 images = images.contiguous(memory_format=torch.channels_last)
             with accelerator.autocast():
                 logits = model(images).logits
-            tally.add(logits.float(), labels)
+            logits = logits.float()
+            tally.add(logits, labels)
+            if scores is not None:
+                scores.add(batch.indices["target"], logits, labels)
             each_batch(len(labels))
     found = tally.result(accelerator)
     if found.images != len(loader.samples):
         raise TransferkitError(
             f"evaluation saw {found.images} images, but the data set has {len(loader.samples)}: please report this"
         )
+    if scores is not None:
+        found.metrics = scores.result(accelerator)
     return found
+
+
+def remember(
+    state: State,
+    stopping: schema.EarlyStopping | None,
+    validation: Evaluation | None,
+    train: Mapping[str, Any],
+    chosen: Selection = Selection(),  # noqa: B008, it is frozen
+) -> bool:
+    """Note this epoch's result, and whether it is the best. Without a validation split the last is the best.
+
+    The best has the highest accuracy, and of equal ones the lowest loss; or the lowest loss where that is chosen, or
+    where there is no accuracy (`top1` is None then); or most, or least, of a metric's number. Raises InputError where
+    the metric does not return it.
+    """
+    split, of = ("train", train) if validation is None else ("val", {"top1": validation.top1, "loss": validation.loss})
+    top1 = None if math.isnan(of["top1"]) else of["top1"]
+    state.last = {"epoch": state.epoch, "top1": top1, "loss": of["loss"], "split": split}
+    if validation is not None and (value := chosen.value(validation.metrics)) is not None:
+        state.last |= {"select": chosen.name, "selected": value}
+    if validation is None or state.best is None or better(state.last, state.best, chosen):
+        state.best, state.waited = dict(state.last), 0
+        return True
+    state.waited += 1
+    state.stopped_early = stopping is not None and state.waited >= stopping.patience
+    return False
+
+
+def better(new: Mapping[str, Any], old: Mapping[str, Any], chosen: Selection) -> bool:
+    """Whether a result beats another. What is no number is worse than any, and beaten by any."""
+    loss, before = (math.inf if math.isnan(item["loss"]) else item["loss"] for item in (new, old))
+    if chosen.instance:
+        value, known = (_worth(item.get("selected"), chosen.sign) for item in (new, old))
+        return bool(value > -math.inf and (value, -loss) > (known, -before))
+    if chosen.name == "loss" or new["top1"] is None or old["top1"] is None:
+        return bool(loss < before)
+    return bool((new["top1"], -loss) > (old["top1"], -before))
+
+
+def _worth(value: float | None, sign: int) -> float:
+    """The more, the better; least where there is no number."""
+    return -math.inf if value is None or math.isnan(value) else sign * value

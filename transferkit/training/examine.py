@@ -7,22 +7,23 @@ Weights, running statistics and the gradients at hand are the same afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from transferkit.training.placing import place
-from transferkit.weights import not_finite
+from transferkit.model.weights import not_finite
+from transferkit.training.loaders import place
 
 if TYPE_CHECKING:
     from transferkit.data.batches import Batch
     from transferkit.data.streams import Combined
     from transferkit.training.anchors import WeightedAnchor
     from transferkit.training.objective import Losses, TermKey
-    from transferkit.training.session import Session
+    from transferkit.training.session import TrainingSession
 
 TASK = "the task loss"
 
@@ -48,28 +49,34 @@ class Examination:
     module: str | None  # the first module whose output is not finite
 
 
-def examine(session: Session, batches: Sequence[Batch]) -> Examination:
+def examine(session: TrainingSession, batches: Sequence[Batch]) -> Examination:
     """Look at the step that the session stands before, made of these micro-batches."""
     session.buffers.give_back()
-    first, terms, seen = _First(), {}, []  # type: ignore[var-annotated]
-    with first.watching(session.model):
+    terms: dict[TermKey, None] = {}
+    seen: list[Combined] = []
+    with _watched(session.model) as broken:
         for given, losses in _losses(session, batches):
             seen.append(given)
             terms |= dict.fromkeys(losses.graphs)
     parts = [_part_of_loss(session, batches, key) for key in (None, *terms)]
     parts += [_part_of_anchor(session, item) for item in session.anchors]
     session.buffers.give_back()
-    return Examination(parts, seen, _broken_images(session, batches, seen), first.name)
+    return Examination(parts, seen, _broken_images(session, batches, seen), next(iter(broken), None))
 
 
-def broken_anchors(session: Session) -> list[str]:
+def broken_anchors(session: TrainingSession) -> list[str]:
     """The anchors whose pull is not finite, as `Part` names them."""
     return [part.name for part in (_part_of_anchor(session, item) for item in session.anchors) if part.broken]
 
 
-def named_parameters(session: Session) -> dict[str, nn.Parameter]:
-    """{timm's name: parameter} of all that may train; the heads of further streams are called `heads.…`."""
-    return {name.removeprefix("net."): p for name, p in session.model.named_parameters() if p.requires_grad}
+def named_parameters(session: TrainingSession) -> dict[str, nn.Parameter]:
+    """{timm's name: parameter} of all that may train; see `TransferModel.named_weights` for the others' names."""
+    return {name: p for name, p in session.model.named_weights().items() if p.requires_grad}
+
+
+def gradients(session: TrainingSession) -> dict[str, Tensor]:
+    """{parameter: gradient} as they are now."""
+    return {name: p.grad for name, p in named_parameters(session).items() if p.grad is not None}
 
 
 def norms_by_layer(gradients: Mapping[str, Tensor]) -> dict[str, float]:
@@ -92,7 +99,7 @@ def term_name(key: TermKey) -> str:
     return f"the penalty {instance}" + (f" ({term})" if term else "")
 
 
-def _losses(session: Session, batches: Sequence[Batch]) -> Iterator[tuple[Combined, Losses]]:
+def _losses(session: TrainingSession, batches: Sequence[Batch]) -> Iterator[tuple[Combined, Losses]]:
     """The forward passes of the step, as the loop makes them."""
     session.begin_step()
     for batch in batches:
@@ -102,7 +109,7 @@ def _losses(session: Session, batches: Sequence[Batch]) -> Iterator[tuple[Combin
         yield given, session.loss(given, outputs, batch, batches)
 
 
-def _part_of_loss(session: Session, batches: Sequence[Batch], key: TermKey | None) -> Part:
+def _part_of_loss(session: TrainingSession, batches: Sequence[Batch], key: TermKey | None) -> Part:
     raw = weighted = 0.0
     with _gradients_from_zero(session):
         for _, losses in _losses(session, batches):
@@ -115,7 +122,7 @@ def _part_of_loss(session: Session, batches: Sequence[Batch], key: TermKey | Non
         return _part(session, TASK if key is None else term_name(key), raw, weighted)
 
 
-def _part_of_anchor(session: Session, item: WeightedAnchor) -> Part:
+def _part_of_anchor(session: TrainingSession, item: WeightedAnchor) -> Part:
     name = f"the anchor {item.instance}" + (f" ({item.anchor.term})" if item.anchor.term else "")
     with _gradients_from_zero(session):
         item.pull(session.epochs_done)
@@ -123,13 +130,13 @@ def _part_of_anchor(session: Session, item: WeightedAnchor) -> Part:
         return _part(session, name, raw, raw * item.weight(session.epochs_done))
 
 
-def _part(session: Session, name: str, raw: float, weighted: float) -> Part:
-    gradients = {name: p.grad for name, p in named_parameters(session).items() if p.grad is not None}
-    return Part(name, raw, weighted, norms_by_layer(gradients), not_finite(gradients))
+def _part(session: TrainingSession, name: str, raw: float, weighted: float) -> Part:
+    found = gradients(session)
+    return Part(name, raw, weighted, norms_by_layer(found), not_finite(found))
 
 
 @contextmanager
-def _gradients_from_zero(session: Session) -> Iterator[None]:
+def _gradients_from_zero(session: TrainingSession) -> Iterator[None]:
     trained = list(named_parameters(session).values())
     before = [parameter.grad for parameter in trained]
     for parameter in trained:
@@ -141,7 +148,7 @@ def _gradients_from_zero(session: Session) -> Iterator[None]:
             parameter.grad = gradient
 
 
-def _broken_images(session: Session, batches: Sequence[Batch], seen: Sequence[Combined]) -> list[str]:
+def _broken_images(session: TrainingSession, batches: Sequence[Batch], seen: Sequence[Combined]) -> list[str]:
     """Ids of the images that are not finite as they were read; without any, streams that are not as they were mixed."""
     known = {stream: samples.ids for stream, samples in session.loader.streams.items()}
     found = [
@@ -155,31 +162,20 @@ def _broken_images(session: Session, batches: Sequence[Batch], seen: Sequence[Co
     return found or [f"the images of {name} as they were mixed" for name in not_finite(mixed)]
 
 
-class _First:
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[str]]:
     """The first module whose output is not finite: inner ones end before those they are part of."""
+    found: list[str] = []
 
-    def __init__(self) -> None:
-        self.name: str | None = None
+    def look(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and any(not tensor.isfinite().all() for tensor in _tensors(output)):
+            found.append(f"{name.removeprefix('net.')} ({type(module).__name__})")
 
-    @contextmanager
-    def watching(self, model: nn.Module) -> Iterator[None]:
-        handles = [
-            module.register_forward_hook(self._look(name.removeprefix("net.")))
-            for name, module in model.named_modules()
-            if name not in ("", "net")
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _look(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if self.name is None and any(not t.isfinite().all() for t in _tensors(output)):
-                self.name = f"{name} ({type(module).__name__})"
-
-        return hook
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if name not in ("", "net"):
+                hooks.enter_context(module.register_forward_hook(partial(look, name)))
+        yield found
 
 
 def _tensors(output: Any) -> Iterable[Tensor]:

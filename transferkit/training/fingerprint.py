@@ -10,16 +10,16 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from transferkit.errors import InputError, Problem
+from transferkit.plugins.registry import installed
+from transferkit.surface import installed_versions
 
 if TYPE_CHECKING:
-    from transferkit.data.samples import Samples
-    from transferkit.training.session import Session
+    from transferkit.training.session import TrainingSession
     from transferkit.training.stage_plan import StagePlan
 
 Kind = Literal["recipe", "data", "versions", "machine", "records"]
@@ -28,16 +28,6 @@ PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "sa
 Facts = dict[str, Any]
 SHOWN = 6
 FREE = {"workers", "checkpoints"}  # keys that change nothing in how a stage is trained
-
-
-def fingerprint(session: Session) -> Facts:
-    """All of it, of a stage that is about to train: plain values, for JSON."""
-    return {
-        "recipe": recipe_facts(session.plan),
-        "data": data_facts(session),
-        "versions": version_facts(session.plan),
-        "machine": machine_facts(session),
-    }
 
 
 def recipe_facts(plan: StagePlan) -> Facts:
@@ -50,34 +40,31 @@ def recipe_facts(plan: StagePlan) -> Facts:
     return {"seed": plan.seed, "deterministic": recipe.deterministic} | dict(_flat(content, ""))
 
 
-def data_facts(session: Session) -> Facts:
+def data_facts(session: TrainingSession) -> Facts:
     """Summaries of every split that the stage trains on or evaluates on, and a hash of the backbone it starts from."""
     from transferkit.data.digest import summary
 
-    streams = {name: samples for name, samples in session.loader.streams.items() if name != "target"}
-    others = {name: loader.samples for name, loader in session.others.items()}
-    splits: dict[str, Samples | None] = {"train": session.train_samples, "val": session.validation_samples}
-    found = {name: summary(one) for name, one in (splits | others | streams).items() if one is not None}
+    found = {name: summary(one) for name, one in session.every_split.items()}
     return {"splits": found, "start": session.started_from}
 
 
 def version_facts(plan: StagePlan) -> Facts:
     """{name: version} of Python, of packages that numbers depend on, of this one and of the plugins in use."""
     planted = [plugin for plugins in plan.corruptions.values() for plugin in plugins.plugins]
+    readers = [one.reader.component for one in plan.recipe.datasets.values() if one.reader is not None]
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
+    found |= {package: known or "none" for package, known in installed_versions(PACKAGES).items()}
     found["transferkit"] = _with_code("transferkit")
-    for plugin in (*plan.plugins.plugins, *planted):
-        module = str(plugin.component.cls.__module__).partition(".")[0]
-        found[plugin.component.name] = f"{plugin.component.owner} {_with_code(module)}"
+    for component in (*(plugin.component for plugin in (*plan.plugins.plugins, *planted)), *filter(None, readers)):
+        module = str(component.cls.__module__).partition(".")[0]
+        found[component.name] = f"{component.owner} {_with_code(module)}"
+    name = (plan.stage.model or plan.recipe.model).name.partition(".")[0]
+    if (offered := installed().model(name)) is not None:
+        found[f"model {name}"] = f"{offered.owner} {_with_code(offered.module.partition('.')[0])}"
     return found
 
 
-def machine_facts(session: Session) -> Facts:
+def machine_facts(session: TrainingSession) -> Facts:
     """What sums are rounded by: the device, the number of processes and, on a CPU, of threads."""
     import torch
 
@@ -190,19 +177,17 @@ def _images(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     found = []
     for name in after["classes"]:
         old, new = before["by_class"].get(name), after["by_class"].get(name)
-        if old != new and old and new:
-            found.append(_class(name, old, new))
+        if old == new or not old or not new:
+            continue
+        if old["images"] != new["images"]:
+            found.append(f'"{name}" had {old["images"]} images and has {new["images"]}')
+        else:
+            found.append(f'"{name}" has {"other images" if old["ids"] != new["ids"] else "files of other sizes"}')
     if not found and before["content"] != after["content"]:
         found.append("some files have the same size and other bytes")
     if not found and before.get("planted") != after.get("planted"):
         found.append("what is planted in the images is something else")
     return found[:SHOWN] + ([f"… and {len(found) - SHOWN} more classes"] if len(found) > SHOWN else [])
-
-
-def _class(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    if old["images"] != new["images"]:
-        return f'"{name}" had {old["images"]} images and has {new["images"]}'
-    return f'"{name}" has {"other images" if old["ids"] != new["ids"] else "files of other sizes"}'
 
 
 def refuse_other_classes(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:

@@ -1,38 +1,46 @@
-"""Streams and their loaders, and what mixes images within a batch."""
+"""Streams and their loaders, and the way of a loaded batch to what the model sees."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from timm.data import Mixup
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from transferkit.data.batches import EvalLoader, TrainLoader
-from transferkit.data.randomness import numpy_rng
+from transferkit.data.randomness import numpy_rng, seeded
 from transferkit.data.samples import Samples
-from transferkit.data.streams import Stream
+from transferkit.data.streams import Combined, Stream
 from transferkit.data.tables import refuse_other_kind
 from transferkit.errors import InputError
-from transferkit.hooks import Call, RunPlugins
-from transferkit.model import TransferModel
+from transferkit.model.wrapper import TransferModel
+from transferkit.plugins.hooks import RunPlugins
 from transferkit.recipe import schema
-from transferkit.training.offers import FeaturesOffer, MixOffer, SessionOffer
+from transferkit.training.lent import BEFORE, Lent
+from transferkit.training.offers import BatchOffers
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.workspace import Workspace
 
-MixFunction = Callable[[int, int, float], Mapping[str, float]]
+if TYPE_CHECKING:
+    from transferkit.data.batches import Batch
+    from transferkit.training.session import TrainingSession
 
 
 def open_streams(plugins: RunPlugins, workspace: Workspace) -> dict[str, Stream]:
     """The target stream first, then what the curriculum adds."""
     streams = {"target": Stream(workspace.train_samples)}
     for call in plugins.calls("streams"):
-        given = dict(call(SessionOffer(workspace)))
+        given = dict(call(SimpleNamespace(session=Lent(workspace, BEFORE))))
         streams["target"] = given.pop("target", streams["target"])
         streams |= given
     target = streams["target"].samples
@@ -69,40 +77,36 @@ def joint_labels(labels: Mapping[str, Tensor], model: TransferModel) -> dict[str
 def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Accelerator) -> TrainLoader:
     """The training batches of all streams, mixed as the curriculum says."""
     stage = plan.stage
-    labels = streams["target"].samples.labels
     calls = plan.plugins.calls("mix")
     if len(calls) > 1:
         names = " and ".join(call.plugin.name for call in calls)
         raise InputError(f"only one plugin can mix streams, but {names} both do")
-    sampling = stage.balance == "sampling"
+
+    def mix(step: int, epoch: int, progress: float) -> Mapping[str, float]:
+        shares: Mapping[str, float] = calls[0](SimpleNamespace(step=step, epoch=epoch, progress=progress))
+        return shares
+
     return TrainLoader(
         {name: stream.samples for name, stream in streams.items()},
-        batch_size=stage.batch_size,
         seed=plan.seed,
-        mix=_mix(calls[0]) if calls else None,
+        mix=mix if calls else None,
         partners={name: stream.partner for name, stream in streams.items() if stream.partner is not None},
-        workers=_workers(stage),
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        weights=1.0 / np.bincount(labels)[labels] if sampling else None,
-        pin_memory=accelerator.device.type == "cuda",
+        **_reading(stage, accelerator),
+        weights=_draws(stage.balance, streams["target"].samples),
     )
 
 
-def _mix(call: Call) -> MixFunction:
-    return lambda step, epoch, progress: call(MixOffer(step, epoch, progress))
+def _draws(balance: str, samples: Samples) -> NDArray[np.float64] | None:
+    """(n,) how often each sample is drawn, so that classes or groups come equally often; None: each once."""
+    if balance not in ("sampling", "groups"):
+        return None
+    kinds = samples.groups if balance == "groups" else samples.labels
+    return 1.0 / np.bincount(kinds)[kinds]
 
 
 def eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> EvalLoader:
     """The batches of an evaluation, every sample once."""
-    return EvalLoader(
-        samples,
-        batch_size=plan.stage.batch_size,
-        workers=_workers(plan.stage),
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        pin_memory=accelerator.device.type == "cuda",
-    )
+    return EvalLoader(samples, **_reading(plan.stage, accelerator))
 
 
 def early_loaders(plan: StagePlan, samples: Mapping[str, Samples], accelerator: Accelerator) -> dict[str, EvalLoader]:
@@ -121,7 +125,7 @@ def early_loaders(plan: StagePlan, samples: Mapping[str, Samples], accelerator: 
     return loaders
 
 
-def between(plugins: RunPlugins) -> Callable[[Tensor], Tensor] | None:
+def make_feature_transform(plugins: RunPlugins) -> Callable[[Tensor], Tensor] | None:
     """The plugins' `transform_features` one after the other; None without any."""
     calls = plugins.calls("transform_features")
     if not calls:
@@ -129,18 +133,23 @@ def between(plugins: RunPlugins) -> Callable[[Tensor], Tensor] | None:
 
     def transform(features: Tensor) -> Tensor:
         for call in calls:
-            features = call(FeaturesOffer(features))
+            features = call(SimpleNamespace(features=features))
         return features
 
     return transform
 
 
-def _workers(stage: schema.Stage) -> int:
-    """Leave a core to the training itself."""
-    if stage.workers is not None:
-        return stage.workers
+def _reading(stage: schema.Stage, accelerator: Accelerator) -> dict[str, Any]:
+    """What all loaders of a stage have in common."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, max(0, cores - 1)) if torch.cuda.is_available() else min(2, max(0, cores - 1))
+    spare = min(4 if torch.cuda.is_available() else 2, max(0, cores - 1))  # a core is left to the training itself
+    return {
+        "batch_size": stage.batch_size,
+        "workers": spare if stage.workers is None else stage.workers,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+        "pin_memory": accelerator.device.type == "cuda",
+    }
 
 
 def make_mixup(stage: schema.Stage, num_classes: int) -> Mixup | None:
@@ -167,3 +176,43 @@ def mixed(mixup: Mixup, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]
         rest = one_hot(labels[even:], soft.shape[1]).to(soft.dtype)
         new, soft = torch.cat([new, images[even:]]), torch.cat([soft, rest])
     return new, soft
+
+
+def place(session: TrainingSession, batch: Batch) -> Combined:
+    """Images and labels by stream. All that is random here is keyed by the step and the process."""
+    images, labels = batch.on(session.device)
+    if session.stage.channels_last:
+        images = {name: x.contiguous(memory_format=torch.channels_last) for name, x in images.items()}
+    state = session.state
+    key = ("batch", state.step, state.batch, session.accelerator.process_index)
+    if "target" in labels:  # a curriculum may leave the target out of a batch
+        _transform(session, images, labels, key)
+    given = Combined(images, labels)
+    for call in session.combine:
+        offer = BatchOffers(
+            make_rng=partial(session.rng, *key, "combine"),
+            images=given.images,
+            labels=given.labels,
+            step=state.step,
+            epoch=state.epoch,
+            progress=session.progress_made,
+        )
+        given = call(offer)
+        if not isinstance(given, Combined):
+            raise InputError(f"{call.plugin} returned a {type(given).__name__} from combine; return a Combined")
+    if session.model.joint_heads:
+        given = replace(given, labels=joint_labels(given.labels, session.model))
+    return given
+
+
+def _transform(
+    session: TrainingSession, images: dict[str, Tensor], labels: dict[str, Tensor], key: tuple[str | int, ...]
+) -> None:
+    """The target's images through mixup and the plugins' `transform_batch`."""
+    if session.mixup is not None and len(labels["target"]) > 1:
+        with seeded(session.seed, session.stage.name, *key):
+            images["target"], labels["target"] = mixed(session.mixup, images["target"], labels["target"])
+    for index, call in enumerate(session.transform_batch):
+        rng = partial(session.rng, *key, index)
+        offers = BatchOffers(make_rng=rng, images=images["target"], labels=labels["target"])
+        images["target"], labels["target"] = call(offers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.errors import InputError
-from transferkit.freezing import batchnorm_layers
-from transferkit.training.evaluation import evaluating
+from transferkit.model.freezing import batchnorm_layers
+from transferkit.model.modes import evaluating
+from transferkit.words.formats import count
 
 if TYPE_CHECKING:
-    from transferkit.training.session import Session
+    from transferkit.training.trainer import Trainer
 
 
-def refuse_lone_images(session: Session) -> None:
+def refuse_lone_images(session: Trainer) -> None:
     """Raise InputError where a pass of the plan has one image, and a batch norm that trains one value per channel.
 
     A layer with larger maps normalises one image over its positions, and one in evaluation mode by what it knows:
@@ -27,12 +28,15 @@ def refuse_lone_images(session: Session) -> None:
     apart = session.stage.stream_batchnorm == "separate"
     if not session.loader.may_be_alone(apart=apart):
         return
+    loader, world = session.loader, session.accelerator.num_processes
+    epochs, updates = divmod(session.total_steps, session.updates_per_epoch)
+    passes = epochs * loader.steps_per_epoch + updates * session.stage.accumulate  # until the last step
     layers = _layers(session)
-    found = session.loader.alone(_passes(session), apart=apart) if layers else None
+    found = loader.alone(passes, apart=apart) if layers else None
     if found is None:
         return
     number, stream = found
-    loader, world = session.loader, session.accelerator.num_processes
+    together = f" on {world} processes" if world > 1 else ""
     if len(loader.mixed) > 1 and apart:
         what = (
             f'step {number // session.stage.accumulate} takes a single image of the stream "{stream}", which '
@@ -40,10 +44,10 @@ def refuse_lone_images(session: Session) -> None:
         )
         advice = "use stream_batchnorm: joint, a larger batch_size or other shares"
     elif len(session.train_samples) < 2 * world:
-        what = f"its train split comes to {_images(len(session.train_samples))}{_on(world)}"
+        what = f"its train split comes to {count(len(session.train_samples), 'image')}{together}"
         advice = "give more images, or a larger fraction"
     else:
-        what = f"batch_size: {session.stage.batch_size} makes passes of a single image{_on(world)}"
+        what = f"batch_size: {session.stage.batch_size} makes passes of a single image{together}"
         advice = f"use batch_size: {2 * world} or more"
     raise InputError(
         f'stage "{session.stage.name}": {what}, and the batch norm {layers[0]} then has one value per channel, which '
@@ -65,22 +69,8 @@ def explaining_lone_images(stage: str) -> Iterator[None]:
         ) from error
 
 
-def _passes(session: Session) -> int:
-    """Forward passes until the last step."""
-    epochs, updates = divmod(session.total_steps, session.updates_per_epoch)
-    return epochs * session.loader.steps_per_epoch + updates * session.stage.accumulate
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
-
-
-def _on(world: int) -> str:
-    return f" on {world} processes" if world > 1 else ""
-
-
 @torch.no_grad()
-def _layers(session: Session) -> list[str]:
+def _layers(session: Trainer) -> list[str]:
     """The batch norms that train at some time and, for one image, have one value per channel. One pass tells."""
     model, found = session.model, []
     trainable = session.freezing.trainable(model, session.total_epochs)
@@ -94,12 +84,9 @@ def _layers(session: Session) -> list[str]:
         if values.numel() == values.shape[1] and (not own or own & trainable):
             found.append(name)
 
-    hooks = [layer.register_forward_pre_hook(look) for layer in batchnorm_layers(model.net)]
     image: Tensor = session.train_samples.batch(np.zeros(1, np.int64), np.zeros(1, np.int64))[0]
-    try:
-        with evaluating(model), session.accelerator.autocast():
-            model(image.to(session.device))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, evaluating(model), session.accelerator.autocast():
+        for layer in batchnorm_layers(model.net):
+            hooks.enter_context(layer.register_forward_pre_hook(look))
+        model(image.to(session.device))
     return found

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from transferkit.training.anchors import pull_all
-from transferkit.training.between_epochs import evaluate_early, evaluate_start
+from contextlib import nullcontext
+
+from transferkit.training.diagnostics import inspect_first_loss
+from transferkit.training.loaders import place
 from transferkit.training.objective import Losses
 from transferkit.training.optimization import clip_gradients
-from transferkit.training.placing import place
-from transferkit.training.session import Session
+from transferkit.training.trainer import Trainer
 
 
-def train(session: Session) -> None:
+def train(session: Trainer) -> None:
     """Train one stage to its end, from wherever its state stands.
 
     Raises NonFiniteError before a loss or a gradient that is no number touches the weights, and Interrupted after a
@@ -18,7 +19,7 @@ def train(session: Session) -> None:
     """
     accelerator, optimizer, state = session.accelerator, session.optimizer, session.state
 
-    evaluate_start(session)  # where the start is a result already, training has to beat it
+    session.evaluate_start()  # where the start is a result already, training has to beat it
     session.analyze()  # what a signal ended after the checkpoint was written
 
     while not session.finished:
@@ -30,26 +31,28 @@ def train(session: Session) -> None:
             losses: list[Losses] = []
             for batch in batches:
                 given = place(session, batch)  # on the device; mixup, transform_batch, combine
-                with session.gradients_meet(only=batch is batches[-1]):
+                # processes average their gradients in the last micro-batch of a step
+                with nullcontext() if batch is batches[-1] else accelerator.no_sync(model):
                     outputs = model(given.images)  # logits, features and taps from one forward
                     loss = session.loss(given, outputs, batch, batches)  # the task's and the penalties'
                     if state.step == 0 and not losses:
-                        session.inspect(loss, outputs)  # says aloud which terms do nothing, or too much
+                        inspect_first_loss(session, loss, outputs)  # says aloud which terms do nothing, or too much
                     accelerator.backward(loss.total)
                 losses.append(loss)
 
             accelerator.unscale_gradients(optimizer)
-            pull_all(session.anchors, session.epochs_done)  # L2-SP and its like, once per step
+            for anchor in session.anchors:  # L2-SP and its like, once per step
+                anchor.pull(session.epochs_done)
+            session.change_gradients()  # plugins' gradients
             size = clip_gradients(session.model.parameters(), session.stage.clip)
             session.check(losses, batches, size)  # losses and gradients are finite, on every process
-            optimizer.step()
-            session.keep_pruned()
+            with session.projection:  # plugins' project: pruning masks, SPD
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-            state.step += 1
-            session.average_weights()
+            session.count_step()  # and the average follows
             session.end_step(losses, batches)  # plugins' step_end, logs, progress
-            evaluate_early(session)  # after the steps that the recipe names
+            session.evaluate_early()  # after the steps that the recipe names
             session.save_or_stop()  # a signal: save, say how to resume, leave; every few minutes: save
 
         metrics = session.evaluate()

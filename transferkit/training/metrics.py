@@ -12,11 +12,12 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from transferkit.atomic import append_text, write_bytes
 from transferkit.errors import StorageError
 from transferkit.report import json_text
-from transferkit.training.objective import Losses
+from transferkit.system.atomic import append_text, write_bytes
+from transferkit.training.objective import Losses, add_to
 from transferkit.training.pictures import log_confusion
+from transferkit.words.formats import named
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,8 +36,7 @@ class Totals:
         self.images = 0
         self.recent: list[float] = []
         self._sums: dict[Key, float] = {}
-        self._correct = 0
-        self._seen = 0
+        self._correct = self._seen = 0
         self._pending: list[tuple[int, dict[Key, Tensor]]] = []
         self._hits: list[Tensor] = []
 
@@ -55,11 +55,11 @@ class Totals:
         """Add one optimizer step of so many images."""
         values: dict[Key, Tensor] = {}
         for loss in losses:
-            _accumulate(values, ("task", "", ""), loss.task)
+            add_to(values, ("task", "", ""), loss.task)
             for key, value in loss.raw.items():
-                _accumulate(values, ("raw", *key), value)
+                add_to(values, ("raw", *key), value)
             for key, value in loss.weighted.items():
-                _accumulate(values, ("weighted", *key), value)
+                add_to(values, ("weighted", *key), value)
         self._pending.append((images, values))
         self.images += images
 
@@ -110,14 +110,16 @@ class Totals:
             counts = torch.tensor([correct, seen], device=accelerator.device)
             correct, seen = accelerator.reduce(counts, "sum").tolist()
         means = {key: value / max(self.images, 1) for key, value in sums.items()}
-        terms: dict[str, Any] = {}
-        for (kind, instance, term), value in means.items():
-            if kind != "task":
-                _note(terms, instance, term, kind, value)
+        values = [pair for pair in means.items() if pair[0][0] != "task"]
         for item in anchors:
-            value = float(item.anchor.value())
-            _note(terms, item.instance, item.anchor.term, "raw", value)
-            _note(terms, item.instance, item.anchor.term, "weighted", value * item.weight(epoch))
+            value, key = float(item.anchor.value()), (item.instance, item.anchor.term)
+            values += [(("raw", *key), value), (("weighted", *key), value * item.weight(epoch))]
+        terms: dict[str, Any] = {}
+        for (kind, instance, term), value in values:
+            entry = terms.setdefault(instance, {"raw": 0.0, "weighted": 0.0})
+            entry[kind] += value
+            if term:
+                entry.setdefault("terms", {}).setdefault(term, {"raw": 0.0, "weighted": 0.0})[kind] += value
         loss = means.get(("task", "", ""), float("nan"))
         top1 = correct / seen if seen else float("nan")
         return {"loss": loss, "top1": top1, "images": self.images, "terms": terms}
@@ -146,17 +148,6 @@ class Totals:
         return totals
 
 
-def _accumulate(values: dict[Key, Tensor], key: Key, value: Tensor) -> None:
-    values[key] = values[key] + value if key in values else value
-
-
-def _note(terms: dict[str, Any], instance: str, term: str, kind: str, value: float) -> None:
-    entry = terms.setdefault(instance, {"raw": 0.0, "weighted": 0.0})
-    entry[kind] += value
-    if term:
-        entry.setdefault("terms", {}).setdefault(term, {"raw": 0.0, "weighted": 0.0})[kind] += value
-
-
 class MetricsLog:
     """`metrics.jsonl` and the trackers. Only the main process writes.
 
@@ -178,27 +169,16 @@ class MetricsLog:
 
     def early(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Append what was found between epochs to early_steps.jsonl, and send it to the trackers."""
-        if not self.accelerator.is_main_process:
-            return
-        self._append(self.early_path, records)
-        for record in records:
-            flat = {f"early/{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
-            self._track(flat, record["step"])
+        if self.accelerator.is_main_process:
+            self._record(self.early_path, records, "early/")
 
     def epoch(self, records: Sequence[Mapping[str, Any]], found: Mapping[str, Evaluation], classes: list[str]) -> None:
         """Append the records of an epoch, durably, and send them to the trackers."""
         if not self.accelerator.is_main_process:
             return
-        self._append(self.path, records)
-        for record in records:
-            flat = {f"{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
-            for instance, entry in record.get("terms", {}).items():
-                flat |= {f"terms/{instance}/{kind}": entry[kind] for kind in ("raw", "weighted")}
-            self._track(flat, record["step"])
-        if len(classes) <= 50:
-            for name, evaluation in found.items():
-                if not evaluation.num_classes:
-                    continue  # numbers have no classes to confuse
+        self._record(self.path, records)
+        for name, evaluation in found.items() if len(classes) <= 50 else ():
+            if evaluation.num_classes:  # numbers have no classes to confuse
                 log_confusion(self.accelerator, name, evaluation.confusion, classes, int(records[0]["step"]))
 
     def rewind(self, stage: str, step: int) -> None:
@@ -226,13 +206,21 @@ class MetricsLog:
             append_text(path, text)
             del self._unwritten[path]
 
-    def _append(self, path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    def _record(self, path: Path, records: Sequence[Mapping[str, Any]], prefix: str = "") -> None:
         lines = "".join(json_text(record) + "\n" for record in records)
         self._unwritten[path] = self._unwritten.get(path, "") + lines
         try:
             self.flush()
         except StorageError as error:
             self.warn(f"{error}; the records are kept in memory and written as soon as possible")
+        for record in records:
+            flat = {f"{prefix}{record['split']}/{k}": v for k, v in record.items() if isinstance(v, float)}
+            for instance, entry in record.get("terms", {}).items():
+                flat |= {f"terms/{instance}/{kind}": entry[kind] for kind in ("raw", "weighted")}
+            flat |= {
+                f"{prefix}{record['split']}/{tag}": value for tag, value in named(record.get("metrics", {})).items()
+            }
+            self._track(flat, record["step"])
 
     def _track(self, values: Mapping[str, Any], step: int) -> None:
         """A tracker that fails costs the curves, not the run."""

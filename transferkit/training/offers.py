@@ -1,126 +1,103 @@
-"""What the hooks of the loop may ask for: one small object per hook, its attributes are the offers."""
+"""What the hooks of the loop may ask for, by the names of `hookspecs`; what costs something is made when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from transferkit.training.objective import Offers
+from transferkit.errors import InputError
 
 if TYPE_CHECKING:
+    from transferkit.data.batches import Batch
     from transferkit.data.streams import Combined
-    from transferkit.model import Output, TransferModel
-    from transferkit.training.session import Session
-    from transferkit.training.workspace import Workspace
+    from transferkit.model.wrapper import Output
+    from transferkit.training.workspace import Session
 
 
-@dataclass
-class SessionOffer:
-    """For `setup` and `streams`."""
-
-    session: Workspace
-
-
-@dataclass
-class ModelOffer:
-    """What `taps` and `anchors` may ask for."""
-
-    model: TransferModel
-    reference: TransferModel | None
-
-    @property
-    def head(self) -> nn.Module:
-        """The target's head."""
-        return self.model.head
-
-
-@dataclass
-class _Drawing:
-    """A generator, made for those who ask for one: this is offered in every step."""
-
-    make_rng: Callable[[], np.random.Generator]
+class BatchOffers(SimpleNamespace):
+    """For `transform_batch` and `combine`, in every step: with `make_rng`, which makes a generator keyed by it."""
 
     @property
     def rng(self) -> np.random.Generator:
-        """Keyed by the step."""
-        return self.make_rng()
+        """Made for those who ask for one."""
+        generator: np.random.Generator = self.make_rng()
+        return generator
 
 
-@dataclass
-class BatchOffer(_Drawing):
-    """For `transform_batch`."""
+class PenaltyOffers(SimpleNamespace):
+    """For `penalty` and `loss`, in one micro-batch of one `stream`.
 
-    images: Tensor
-    labels: Tensor
+    With `session`, the loader's `batch`, the `images`, and `autocast` for a pass of the reference model.
+    """
 
+    @cached_property
+    def _of_reference(self) -> Output:
+        if self.reference is None:
+            raise InputError("this stage starts from scratch: there is no reference model to compare with")
+        with torch.no_grad(), self.autocast():
+            output: Output = self.reference(self.images)
+        taps = {name: tap.float() for name, tap in output.taps.items()}
+        return output._replace(features=output.features.float(), logits=output.logits.float(), taps=taps)
 
-@dataclass
-class CombineOffer(_Drawing):
-    """For `combine`."""
+    @property
+    def reference_features(self) -> Tensor:
+        """The features of the same images in the reference model, (n, d), without gradient."""
+        return self._of_reference.features
 
-    images: Mapping[str, Tensor]
-    labels: Mapping[str, Tensor]
-    step: int
-    epoch: int
-    progress: float
+    @property
+    def reference_taps(self) -> Mapping[str, Tensor]:
+        """The tapped outputs of the reference model for the same images, without gradient."""
+        return self._of_reference.taps
 
+    @property
+    def source_logits(self) -> Tensor:
+        """What the source's classifier says on those features, (n, K_s), without gradient."""
+        return self._of_reference.logits  # the reference has the source's head
 
-@dataclass
-class FeaturesOffer:
-    """For `transform_features`."""
+    @cached_property
+    def _indices(self) -> Tensor:
+        """(n,) which of the stream's samples the images are."""
+        indices: Tensor | None = self.batch.indices.get(self.stream)
+        if indices is None or len(indices) != len(self.labels):
+            raise InputError(
+                f'the curriculum has put other images into the stream "{self.stream}" than were read, so their ids '
+                "and groups are not known"
+            )
+        return indices
 
-    features: Tensor
+    @cached_property
+    def ids(self) -> list[str]:
+        """The stable id of every image."""
+        samples = self.session.loader.streams[self.stream]
+        return [samples.source.ids[index] for index in samples.chosen[self._indices.numpy()]]
 
-
-@dataclass
-class MixOffer:
-    """For `mix`."""
-
-    step: int
-    epoch: int
-    progress: float
-
-
-@dataclass
-class StepOffer:
-    """For `step_end`."""
-
-    session: Session
-    step: int
-    losses: Mapping[str, Tensor]
-
-
-@dataclass
-class EpochOffer:
-    """For `epoch_end`."""
-
-    session: Session
-    epoch: int
-    metrics: Mapping[str, Any]
-
-
-@dataclass
-class TeardownOffer:
-    """For `teardown`."""
-
-    session: Workspace
-    error: BaseException | None
+    @cached_property
+    def groups(self) -> Tensor:
+        """(n,) int64: the group of every image."""
+        groups: Tensor = self.session.groups[self.stream][self._indices.to(self.session.device)]
+        return groups
 
 
-def offers_by_stream(session: Session, given: Combined, outputs: Mapping[str, Output]) -> Callable[[str], Offers]:
-    """What penalties may ask for in a micro-batch, by stream; made when first asked for, then shared."""
+def penalty_offers(
+    session: Session, batch: Batch, given: Combined, outputs: Mapping[str, Output]
+) -> Callable[[str], PenaltyOffers]:
+    """What penalties and the loss may ask for in a micro-batch, by stream; made when first asked for, then shared."""
 
     @cache
-    def offers(stream: str) -> Offers:
-        return Offers(
+    def offers(stream: str) -> PenaltyOffers:
+        return PenaltyOffers(
+            session=session,
+            batch=batch,
+            stream=stream,
             images=given.images[stream],
             labels=given.labels[stream],
-            output=outputs[stream],
+            **outputs[stream]._asdict(),
             model=session.model,
             head=session.model.head_of(stream),
             reference=session.reference,

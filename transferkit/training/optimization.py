@@ -6,21 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.optim import (
-    create_optimizer_v2,
-    list_optimizers,
-    param_groups_layer_decay,
-    param_groups_weight_decay,
-)
+from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import dispatch_clip_grad
 from torch import Tensor, nn
 
 from transferkit.errors import InputError
-from transferkit.model import TransferModel
+from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import schema
-from transferkit.suggest import did_you_mean
+from transferkit.words.suggest import did_you_mean
 
 
 def parameter_groups(model: TransferModel, options: schema.Optimizer) -> list[dict[str, Any]]:
@@ -40,21 +35,14 @@ def parameter_groups(model: TransferModel, options: schema.Optimizer) -> list[di
     head = {id(parameter) for _, parameter in model.named_head_parameters()}
     split: list[dict[str, Any]] = []
     for group in groups:
-        scale = float(group.get("lr_scale", 1.0))
         for is_head in (False, True):
             chosen = [p for p in group["params"] if (id(p) in head) == is_head]
             if chosen:
-                factor = options.head_lr_multiplier if is_head else 1.0
-                split.append(
-                    {
-                        "params": chosen,
-                        "weight_decay": group["weight_decay"],
-                        "lr_scale": scale * factor,
-                        "head": is_head,
-                    }
-                )
+                scale = float(group.get("lr_scale", 1.0)) * (options.head_lr_multiplier if is_head else 1.0)
+                split.append(group | {"params": chosen, "lr_scale": scale, "head": is_head})
     seen = {id(p) for group in split for p in group["params"]}
-    others = [p for p in model.heads.parameters() if id(p) not in seen]
+    beside = (*model.heads.parameters(), *model.own.parameters())
+    others = [p for p in beside if id(p) not in seen and p.requires_grad]
     if others:
         split.append({"params": others, "weight_decay": 0.0, "lr_scale": options.head_lr_multiplier, "head": True})
     return split
@@ -142,13 +130,10 @@ def gradient_size(gradients: list[Tensor]) -> Tensor:
     if not gradients:
         return torch.zeros(())
     if gradients[0].device.type == "cpu":
-        return torch.stack([torch.dot(flat, flat) for flat in map(_flat, gradients)]).sum()
+        # as they lie in memory, without a copy for the layouts that training has
+        flat = (g.view(-1) if g.is_contiguous() else g.movedim(1, -1).reshape(-1) for g in gradients)
+        return torch.stack([torch.dot(numbers, numbers) for numbers in flat]).sum()
     return torch.stack(torch._foreach_norm(gradients)).sum()
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """Its elements in the order in which they lie in memory, without a copy for the layouts that training has."""
-    return tensor.view(-1) if tensor.is_contiguous() else tensor.movedim(1, -1).reshape(-1)
 
 
 def learning_rates(optimizer: torch.optim.Optimizer) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from transferkit.errors import Interrupted, TransferkitError
-from transferkit.training.signals import Stopped, StopSignal
+from transferkit.system.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]

@@ -1,10 +1,11 @@
-"""Pictures for TensorBoard: what the model is shown, and what it confuses."""
+"""Pictures of what the model is shown and confuses, for TensorBoard, and the record of what is planted in images."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,23 +16,17 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from transferkit.data.planting import OWN_COLUMNS
 from transferkit.data.tables import TableSamples
+from transferkit.report import Table, csv_bytes
+from transferkit.system.atomic import make_folder, write_bytes
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
-    from transferkit.model import Preprocessing
+    from transferkit.model.preprocessing import Preprocessing
 
-_tell = threading.excepthook
-
-
-def _tell_once(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread gives its error to whoever writes next, where it becomes a sentence: no traceback before."""
-    if not type(failed.thread).__module__.startswith("tensorboard."):
-        _tell(failed)
-
-
-threading.excepthook = _tell_once
 SHOWN = 16
+MANIFEST = "corruptions.csv"
 PAIRS = 8
 PAIR_SIDE = 80  # pixels, about: a picture of eight pairs then stays below 300 kB
 
@@ -81,9 +76,50 @@ def _shown(picture: Image.Image) -> Image.Image:
     return picture.resize((max(1, round(width * PAIR_SIDE / height)), PAIR_SIDE), Image.Resampling.BOX)
 
 
-def log_corruptions(accelerator: Accelerator, name: str, pairs: Image.Image) -> None:
-    """What `corruption_pairs` drew of that data set."""
-    _show(accelerator, lambda board: board.add_image(f"corruptions/{name}", np.asarray(pairs), 0, dataformats="HWC"))
+def record_corruptions(out: Path, accelerator: Accelerator, samples: Mapping[str, Samples]) -> None:
+    """Write into a stage's folder what is planted in the images it uses; nothing where nothing is.
+
+    `samples` has every split and data set of the stage by any name, None where there is none. `corruptions.csv` has
+    a row per corrupted image and corruption; `corruptions-DATASET.png` shows images before and after, and TensorBoard
+    gets it as well. Only on the main process, and once: after a resume the files are there. Raises InputError when an
+    option does not fit the images, before a worker process would.
+    """
+    if not accelerator.is_main_process or (out / MANIFEST).is_file():
+        return
+    corrupted = distinct(samples.values())
+    if not corrupted:
+        return
+    make_folder(out)
+    table = manifest(corrupted)
+    for name, one in {one.name: one for one in reversed(corrupted)}.items():
+        pairs = corruption_pairs(one)
+        png = io.BytesIO()
+        pairs.save(png, "PNG", optimize=True)
+        write_bytes(out / f"corruptions-{name}.png", png.getvalue())
+        _show_pairs(accelerator, name, np.asarray(pairs))
+    write_bytes(out / MANIFEST, csv_bytes(table))  # last: it says that all of it is there
+
+
+def distinct(samples: Iterable[Samples]) -> list[Samples]:
+    """Those in which something is planted, each split of a data set once."""
+    found: dict[tuple[str, str], Samples] = {}
+    for one in samples:
+        if any(mask.any() for mask in one.planted.values()):
+            found.setdefault((one.name, one.split), one)
+    return list(found.values())
+
+
+def manifest(samples: Iterable[Samples]) -> Table:
+    """One table of their manifests; its columns are those of all plugins together, empty where they do not apply."""
+    rows: list[dict[str, Any]] = [row for one in samples for row in one.manifest_rows()]
+    columns = dict.fromkeys(OWN_COLUMNS)
+    for row in rows:
+        columns |= dict.fromkeys(row)
+    return Table(list(columns), [[row.get(name, "") for name in columns] for row in rows])
+
+
+def _show_pairs(accelerator: Accelerator, name: str, pairs: NDArray[np.uint8]) -> None:
+    _show(accelerator, lambda board: board.add_image(f"corruptions/{name}", pairs, 0, dataformats="HWC"))
 
 
 def log_confusion(accelerator: Accelerator, split: str, confusion: Tensor, classes: list[str], step: int) -> None:

@@ -1,4 +1,4 @@
-"""From a stage of a recipe to a Session: data, model, reference, plugins, loaders, objective, optimizer, in order."""
+"""From a stage of a recipe to a Trainer: data, model, reference, plugins, loaders, objective, optimizer, in order."""
 
 from __future__ import annotations
 
@@ -7,59 +7,55 @@ import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from transferkit.contained import told
 from transferkit.data.randomness import seeded
-from transferkit.folder import cache_folder
-from transferkit.freezing import Freezing
-from transferkit.memory import enough_memory, smaller_batch
 from transferkit.model.digest import backbone_digest
-from transferkit.training.carry_on import carry_on
+from transferkit.model.freezing import Freezing
+from transferkit.plugins.contained import told
+from transferkit.system.atomic import cache_folder, make_folder
+from transferkit.system.memory import enough_memory, smaller_batch
+from transferkit.system.signals import TO_STOP
+from transferkit.training import loaders
+from transferkit.training.adapters import adapt
+from transferkit.training.changes import project_start
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.datasets import open_samples, open_sources, stage_data
 from transferkit.training.devices import make_accelerator
-from transferkit.training.loaders import (
-    add_heads,
-    between,
-    early_loaders,
-    eval_loader,
-    make_mixup,
-    open_streams,
-    train_loader,
-)
 from transferkit.training.lone_images import explaining_lone_images, refuse_lone_images
 from transferkit.training.metrics import MetricsLog
-from transferkit.training.offers import ModelOffer, SessionOffer, TeardownOffer
+from transferkit.training.objective import make_anchors, make_objective
 from transferkit.training.optimization import make_optimizer, make_schedule
-from transferkit.training.pruning import Pruning
-from transferkit.training.session import Session
+from transferkit.training.owned import add_own
 from transferkit.training.stage_plan import StagePlan
-from transferkit.training.starting_model import initialise_head, reference_model, starting_model
-from transferkit.training.terms import make_anchors, make_objective
+from transferkit.training.starting_model import initialise_head, reference_model, starting_model, take_over
+from transferkit.training.trainer import Trainer
 from transferkit.training.workspace import State, Workspace
 
 
-def prepare(plan: StagePlan) -> Session:
+def prepare(plan: StagePlan) -> Trainer:
     """Build everything the loop needs. Raises InputError for what only the real data and model can tell."""
     stage, state = plan.stage, State()
-    plan.out.mkdir(parents=True, exist_ok=True)
+    make_folder(plan.out)
     accelerator = make_accelerator(plan.recipe, stage, plan.board, plan.display.warn)
 
     with seeded(plan.seed, stage.name, "initialise"):
         sources = open_sources(plan)
         model, source_head = starting_model(plan, sources.classes)
         data = stage_data(plan, sources, model.preprocessing)
+        start = adapt(plan, model, source_head)
         for plugin in plan.plugins.calls("taps"):
-            model.tap(plugin(ModelOffer(model, None)))
+            model.tap(plugin(SimpleNamespace(model=model)))
         model.to(accelerator.device)
-        model.stream_batchnorm = stage.stream_batchnorm
-        reference = reference_model(plan, model, source_head, accelerator)
-        pruning = Pruning.from_stage(model, stage.prune) if stage.prune is not None else None
-        initialise_head(plan, model, source_head, data.train, accelerator)  # a ridge head fits the pruned backbone
+        model.stream_batchnorm = start.stream_batchnorm = stage.stream_batchnorm
+        start.tap(model.tap_names)  # before adapters: the very model where there are none
+        reference = reference_model(plan, start, source_head, accelerator)
+        project_start(plan.plugins, model, reference, stage.optimizer.lr)
+        initialise_head(plan, model, source_head, data.train)  # a ridge head fits the projected backbone
     started_from = backbone_digest(model)
 
     workspace = Workspace(
@@ -77,54 +73,48 @@ def prepare(plan: StagePlan) -> Session:
         display=plan.display,
         state=state,
     )
-    streams = open_streams(plan.plugins, workspace)
+    streams = loaders.open_streams(plan.plugins, workspace)
     with seeded(plan.seed, stage.name, "heads"):  # those of further streams are drawn
-        add_heads(model, streams)
+        loaders.add_heads(model, streams)
+    add_own(plan, workspace)
     if stage.channels_last:
         model.to(memory_format=torch.channels_last)
 
-    loader = train_loader(plan, streams, accelerator)
+    loader = loaders.train_loader(plan, streams, accelerator)
     updates = -(-loader.steps_per_epoch // stage.accumulate)
     total_steps = stage.steps if stage.steps is not None else (stage.epochs or 0) * updates
     loader.total_epochs = math.ceil(total_steps / updates)
     optimizer = make_optimizer(model, stage.optimizer)
-    state.steps_before = carry_on(plan, optimizer)
+    state.steps_before = take_over(plan, optimizer)
     schedule = make_schedule(optimizer, stage.schedule, updates, state.steps_before + total_steps)
     freezing = Freezing.from_stage(model, stage)
     freezing.apply(model, 0)
     ema = ModelEmaV3(model, decay=stage.ema.decay, use_warmup=stage.ema.warmup) if stage.ema else None
-    model.between = between(plan.plugins)  # the reference and the average are copies without it
-    module = _compiled(model) if stage.compile else model
-    wrapped = accelerator.prepare(module)
+    model.feature_transform = loaders.make_feature_transform(plan.plugins)  # the average is a copy without it
+    wrapped = accelerator.prepare(_compiled(model) if stage.compile else model)
     if accelerator.scaler is not None:  # without one, Accelerate's wrapper only costs: 0.2 ms a step
         optimizer = accelerator.prepare(optimizer)
 
-    evaluated = dict(data.others)
-    if data.validation is not None:
-        evaluated = {"val": data.validation, **evaluated}
-    session = Session(
+    evaluated = ({} if data.validation is None else {"val": data.validation}) | data.others
+    session = Trainer(
         **vars(workspace),
         plan=plan,
         started_from=started_from,
         wrapped=wrapped,
         loader=loader,
-        validation=eval_loader(plan, data.validation, accelerator) if data.validation is not None else None,
-        others={name: eval_loader(plan, samples, accelerator) for name, samples in data.others.items()},
-        early=early_loaders(plan, evaluated, accelerator),
+        validation=loaders.eval_loader(plan, data.validation, accelerator) if data.validation is not None else None,
+        others={name: loaders.eval_loader(plan, samples, accelerator) for name, samples in data.others.items()},
+        early=loaders.early_loaders(plan, evaluated, accelerator),
         optimizer=optimizer,
         schedule=schedule,
-        objective=make_objective(stage, plan.plugins, streams, accelerator),
+        objective=make_objective(stage, plan.plugins, streams, model, accelerator),
         anchors=(),
         freezing=freezing,
-        plugins=plan.plugins,
         checkpoints=Checkpoints(plan.out / "checkpoints", keep=stage.checkpoints.keep, warn=plan.display.warn).open(),
         log=MetricsLog(plan.out.parent.parent / "metrics.jsonl", accelerator, plan.display.warn),
-        stop=plan.stop,
         total_steps=total_steps,
-        mixup=make_mixup(stage, len(model.classes)),
+        mixup=loaders.make_mixup(stage, len(model.classes)),
         ema=ema,
-        pruning=pruning,
-        scheduled=plan.scheduled,
     )
     if plan.board is not None:
         accelerator.init_trackers(stage.name)
@@ -141,18 +131,18 @@ def _compiled(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def opened(plan: StagePlan) -> Iterator[Session]:
+def opened(plan: StagePlan) -> Iterator[Trainer]:
     """A session whose plugins are set up; whatever happens inside, they are torn down and everything is closed.
 
     A lack of memory, and a batch of one image that nobody foresaw, leave as sentences.
     """
-    session: Session | None = None
+    session: Trainer | None = None
     error: BaseException | None = None
     with enough_memory(lambda: short_of_memory(plan, session)), explaining_lone_images(plan.stage.name):
         session = prepare(plan)
         try:
             for call in plan.plugins.calls("setup"):
-                call(SessionOffer(session))
+                session.watch.call(call, SimpleNamespace(session=session.watch.lent), closely=True)
             refuse_lone_images(session)
             session.anchors = make_anchors(plan.plugins, plan.stage, session.model, session.reference)
             yield session
@@ -162,22 +152,17 @@ def opened(plan: StagePlan) -> Iterator[Session]:
         finally:
             with plan.stop.held(), closing(session):
                 plan.display.end()
-                _tear_down(plan, session, error)
+                for call in plan.plugins.calls("teardown"):
+                    try:
+                        call(SimpleNamespace(session=session.watch.lent, error=error))
+                    except TO_STOP:
+                        raise
+                    except BaseException as broken:  # what was trained is finished: one that fails is a warning
+                        session.warn(f"teardown of the {call.plugin} failed: {told(broken)}")
+                        plan.display.record("".join(traceback.format_exception(broken)))
 
 
-def _tear_down(plan: StagePlan, session: Session, error: BaseException | None) -> None:
-    """Every plugin's `teardown`. What was trained is finished by then: one that fails is a warning."""
-    for call in plan.plugins.calls("teardown"):
-        try:
-            call(TeardownOffer(session, error))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as broken:
-            session.warn(f"teardown of the {call.plugin} failed: {told(broken)}")
-            plan.display.record("".join(traceback.format_exception(broken)))
-
-
-def short_of_memory(plan: StagePlan, session: Session | None) -> str:
+def short_of_memory(plan: StagePlan, session: Trainer | None) -> str:
     """What to say when the memory does not suffice: where, and a smaller batch of the same effect."""
     stage, run = plan.stage, plan.out.parent.parent
     place = "before its first step" if session is None else f"at step {session.state.step} of {session.total_steps}"

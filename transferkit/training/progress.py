@@ -8,19 +8,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from transferkit.formats import duration
-from transferkit.text import one_line, printable
-from transferkit.training import signals
-
-if TYPE_CHECKING:
-    from transferkit.data.samples import Samples
-    from transferkit.training.session import Session
+from transferkit.system import signals
+from transferkit.system.terminal import Guarded
+from transferkit.words.formats import duration, named
+from transferkit.words.text import one_line, printable
 
 REFRESH = 0.5  # seconds between two looks at the losses: each costs a device sync
 PLAIN_EVERY = 20.0  # seconds between two progress lines where there is no terminal
@@ -39,7 +35,7 @@ class Display:
     """Everything a run says goes through here, to standard error: standard output is for results."""
 
     def __init__(self, log: Path | None = None, *, quiet: bool = False, main: bool = True) -> None:
-        self.console = Console(file=sys.stderr, highlight=False)
+        self.console = Console(file=cast("TextIO", Guarded(sys.stderr)), highlight=False)
         self.quiet = quiet or not main
         self.live = self.console.is_terminal and not self.quiet
         self._log = log if main else None
@@ -72,32 +68,18 @@ class Display:
 
     # -- training ---------------------------------------------------------------------------------------------
 
-    def introduce(self, session: Session) -> None:
-        """What a stage is about to do, before it does it."""
-        stage, model, samples = session.stage, session.model, session.train_samples
-        parameters = list(model.parameters())
-        trainable = sum(p.numel() for p in parameters if p.requires_grad)
-        self.line(f"stage {stage.name}: {model.architecture} from {stage.start}", style="bold")
-        self.line(f"  parameters  {sum(p.numel() for p in parameters):,}, of which {trainable:,} train")
-        if session.pruning is not None:
-            self.line(f"  pruning     {session.pruning.line()}")
-        self.line(f"  train       {_contents(samples)}")
-        if session.validation_samples is not None:
-            carved = ", carved from train" if session.validation_samples.source is samples.source else ""
-            self.line(f"  val         {len(session.validation_samples)} images{carved}")
-        else:
-            self.warn(f"stage {stage.name} has no validation split: the last weights are kept, not the best")
-        device = f"{session.device}, {session.accelerator.num_processes} process(es), precision {stage.precision}"
-        effective = stage.batch_size * stage.accumulate
-        self.line(f"  device      {device}")
-        self.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
-        for hook, names in session.plugins.order().items():
-            self.line(f"  {hook:<11} {', '.join(names)}")
-
     def finish_stage(self, name: str, entry: Mapping[str, Any]) -> None:
         """What a stage came to."""
         best, last = entry["best"], entry["last"]
-        if best is not None and last is not None:
+        if best is not None and last is not None and "selected" in best and "selected" in last:
+            self.line(
+                f"stage {name}: best {best['split']} {best['select']} {best['selected']:.4f} (epoch "
+                f"{best['epoch'] + 1}), last {last['selected']:.4f}, {entry['seconds']:.0f} s"
+            )
+        elif best is not None and last is not None and best["epoch"] is None:  # it did not train
+            metric = "top1" if best.get("top1") is not None else "loss"
+            self.line(f"stage {name}: {best['split']} {metric} {best[metric]:.4f}, {entry['seconds']:.0f} s")
+        elif best is not None and last is not None:
             metric = "top1" if best.get("top1") is not None and last.get("top1") is not None else "loss"
             self.line(
                 f"stage {name}: best {best['split']} {metric} {best[metric]:.4f} (epoch {best['epoch'] + 1}), "
@@ -109,18 +91,10 @@ class Display:
         self._epoch, self._steps, self._first = (epoch, epochs), steps, done
         self._began = time.monotonic()
         if self.live:
-            self._progress = Progress(
-                TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(compact=True),
-                console=self.console,
-                transient=True,
-            )
-            self._task = self._progress.add_task(
-                "", total=steps, completed=done, epoch=f"{epoch + 1}/{epochs}", text=""
-            )
+            counted, text = (BarColumn(bar_width=24), MofNCompleteColumn()), TextColumn("{task.fields[text]}")
+            columns = TextColumn(f"epoch {epoch + 1}/{epochs}"), *counted, text, TimeRemainingColumn(compact=True)
+            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._task = self._progress.add_task("", total=steps, completed=done, text="")
             self._progress.start()
 
     def due(self) -> bool:
@@ -151,22 +125,16 @@ class Display:
         """One line that stays; a star marks a new best."""
         self.end()
         train = records[0]
-        parts = [
-            f"epoch {train['epoch'] + 1:>3}/{self._epoch[1]}",
-            f"loss {train['loss']:.4f}",
-        ]
+        parts = [f"epoch {train['epoch'] + 1:>3}/{self._epoch[1]}", f"loss {train['loss']:.4f}"]
         if math.isfinite(train["top1"]):
             parts.append(f"top1 {train['top1']:.3f}")
         for record in records[1:]:
             star = "*" if improved and record["split"] == "val" else ""
             parts.append(f"{record['split']} {scores(record)}{star}")
-        for instance, entry in train["terms"].items():
-            parts.append(f"{instance} {entry['weighted']:.3g}")
+        parts += [f"{instance} {entry['weighted']:.3g}" for instance, entry in train["terms"].items()]
         trained = max(train["images"] / max(train["images_per_second"], 1e-9), 1e-9)
-        parts.append(f"lr {train['lr']:.1e}")
-        parts.append(f"{train['images_per_second']:.0f} img/s (data {100 * waited / trained:.0f}%)")
-        parts.append(f"{train['seconds']:.1f} s")
-        self.line("  ".join(parts))
+        speed = f"{train['images_per_second']:.0f} img/s (data {100 * waited / trained:.0f}%)"
+        self.line("  ".join([*parts, f"lr {train['lr']:.1e}", speed, f"{train['seconds']:.1f} s"]))
         self._printed = time.monotonic()
 
     def end(self) -> None:
@@ -188,21 +156,11 @@ class Display:
 
 
 def scores(record: Mapping[str, Any]) -> str:
-    """Loss and accuracy of an evaluation; of numbers the loss and the share of variance explained."""
+    """Loss and accuracy of an evaluation, and metrics; of numbers the loss and the share of variance explained."""
     top1, r2 = record.get("top1"), record.get("r2")
-    if top1 is not None:
-        return f"{record['loss']:.4f} {top1:.4f}"
-    return f"{record['loss']:.4f}" + (f" R² {r2:.4f}" if r2 is not None else "")
-
-
-def _contents(samples: Samples) -> str:
-    """How many images of which classes, or how many rows."""
-    if np.issubdtype(samples.labels.dtype, np.floating):
-        return f"{len(samples)} rows of a table"
-    counts = dict(zip(samples.classes, np.bincount(samples.labels, minlength=len(samples.classes)), strict=True))
-    shown = ", ".join(f"{shortened(name)} {count}" for name, count in list(counts.items())[:8])
-    more = f", … ({len(counts)} classes)" if len(counts) > 8 else ""
-    return f"{len(samples)} images: {shown}{more}"
+    share = f" {top1:.4f}" if top1 is not None else f" R² {r2:.4f}" if r2 is not None else ""
+    metrics = "".join(f" {tag} {value:.4f}" for tag, value in named(record.get("metrics", {})).items())
+    return f"{record['loss']:.4f}{share}{metrics}"
 
 
 def shortened(name: str, width: int = 24) -> str:
@@ -227,29 +185,21 @@ class _Work:
         signals.check()
         self.done += amount
         now = time.monotonic()
-        if not self._foretold and now - self._began > PATIENCE:
-            self._foretell((now - self._began) / max(self.done, 1) * (self.total - self.done))
+        if not self._foretold and now - self._began > PATIENCE:  # once, after the first seconds
+            self._foretold = True
+            left = (now - self._began) / max(self.done, 1) * (self.total - self.done)
+            if left > LONG:
+                self.display.line(f"{self.description}: {self.total:,} to do, about {duration(left)} left")
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self.done)
         elif self.display.live and now - self._began > PATIENCE and self.display._progress is None:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(24),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
+            columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
             self._progress = Progress(*columns, console=self.display.console, transient=True)
             self._task = self._progress.add_task(self.description, total=self.total, completed=self.done)
             self._progress.start()
         elif not self.display.live and now - self._said > PLAIN_EVERY:
             self._said = now
             self.display.line(f"{self.description}: {self.done}/{self.total}")
-
-    def _foretell(self, left: float) -> None:
-        """Once, after the first seconds: how long work of minutes will take."""
-        self._foretold = True
-        if left > LONG:
-            self.display.line(f"{self.description}: {self.total:,} to do, about {duration(left)} left")
 
     def close(self) -> None:
         """Take the bar away."""

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.atomic import read_json
 from transferkit.errors import InputError, StorageError
+from transferkit.system.atomic import read_json
 from transferkit.training.checkpoint import Checkpoints
+from transferkit.training.datasets import fingerprints
 from transferkit.training.fingerprint import differences, recipe_facts, refuse, refuse_other_classes, version_facts
 from transferkit.training.metrics import Totals
 from transferkit.training.non_finite import refuse_state
 from transferkit.training.state import load_tree, save_tree, snapshot
 
 if TYPE_CHECKING:
-    from transferkit.training.session import Session
+    from transferkit.training.session import TrainingSession
     from transferkit.training.stage_plan import StagePlan
 
 FINGERPRINT = "fingerprint"
 
 
-def save(session: Session, *, always: bool = False) -> None:
+def save(session: TrainingSession, *, always: bool = False) -> None:
     """Write a checkpoint if one is due: a new best, every so many epochs, at the end, and within an epoch; or `always`.
 
     What is written is copied first, and training goes on while it is written. Raises NonFiniteError instead, on every
@@ -38,22 +39,18 @@ def save(session: Session, *, always: bool = False) -> None:
     refuse_state(session)
     totals = session.totals.state(session.accelerator)
     if session.accelerator.is_main_process:
-        _begin(session, totals, best=best)
+        try:
+            session.log.flush()  # a checkpoint stands for the records before it
+        except StorageError as error:
+            session.display.warn(f"{error}; no checkpoint was written at step {state.step}")
+        else:
+            content = snapshot(_content(session, totals))
+            session.checkpoints.begin(state.step, partial(_write, content), best=best)
     session.saved()
     session.accelerator.wait_for_everyone()
 
 
-def _begin(session: Session, totals: Mapping[str, Any], *, best: bool) -> None:
-    try:
-        session.log.flush()  # a checkpoint stands for the records before it
-    except StorageError as error:
-        session.display.warn(f"{error}; no checkpoint was written at step {session.state.step}")
-        return
-    content = snapshot(_content(session, totals))
-    session.checkpoints.begin(session.state.step, partial(_write, content), best=best)
-
-
-def _content(session: Session, totals: Mapping[str, Any]) -> dict[str, Any]:
+def _content(session: TrainingSession, totals: Mapping[str, Any]) -> dict[str, Any]:
     """{file name: tree} of all that is needed to go on exactly."""
     content: dict[str, Any] = {
         "model": session.model.state_dict(),
@@ -74,8 +71,11 @@ def _write(content: Mapping[str, Any], folder: Path) -> None:
         save_tree(folder / name, tree)
 
 
-def restore(session: Session, folder: Path) -> None:
-    """Go on from a checkpoint. Raises InputError when it belongs to something else, or lacks a plugin's state."""
+def restore(session: TrainingSession, folder: Path, known: Sequence[str] = ()) -> None:
+    """Go on from a checkpoint; `known` are differences that are accepted already, in sentences.
+
+    Raises InputError when it belongs to something else, or lacks a plugin's state.
+    """
     accepted = _accepted(session, folder)
     try:
         load_weights(session, folder)
@@ -101,11 +101,11 @@ def restore(session: Session, folder: Path) -> None:
     session.schedule.step_update(max(session.state.steps_before + session.state.step - 1, 0))
     session.log.rewind(session.stage.name, session.state.step)
     session.saved()
-    for sentence in accepted:
+    for sentence in (*accepted, *known):
         session.warn(f"stage {session.stage.name} goes on with a difference: {sentence}")
 
 
-def _accepted(session: Session, folder: Path) -> list[str]:
+def _accepted(session: TrainingSession, folder: Path) -> list[str]:
     """Differences of data and machine from those of the checkpoint. Raises InputError for what is not accepted."""
     saved, where = load_tree(folder / FINGERPRINT), f"the checkpoint {folder.name} of stage {session.stage.name}"
     refuse_other_classes(saved, session.fingerprint, where)
@@ -115,7 +115,7 @@ def _accepted(session: Session, folder: Path) -> list[str]:
     return refuse(differences(saved, now), session.plan.accept, where)
 
 
-def _extend(session: Session) -> None:
+def _extend(session: TrainingSession) -> None:
     """A finished stage goes on for more epochs: patience begins anew. Raises InputError for no more than it had."""
     state, epochs = session.state, session.stage.epochs or 0
     if state.epoch >= epochs:
@@ -144,7 +144,33 @@ def refuse_other_recipe(plan: StagePlan) -> list[str]:
     return refuse(differences(saved, now), plan.accept, f"the checkpoint {folder.name} of stage {plan.stage.name}")
 
 
-def load_weights(session: Session, folder: Path) -> None:
+def refuse_changed_images(session: TrainingSession, finished: Mapping[str, Any]) -> list[str]:
+    """The accepted differences between the images of a stage that begins and those that stages before it had.
+
+    `finished` is what result.json says of those. Where they took the same part of the same data set, every byte that a
+    checkpoint knows of is compared, otherwise names and sizes. Raises InputError for what is not accepted.
+    """
+    stage, accepted = session.stage, []
+    for other in session.plan.recipe.stages:
+        if other.name not in finished or other.dataset != stage.dataset:
+            continue
+        kept = Checkpoints(session.out.parent / other.name / "checkpoints").folders()
+        where = f'the stage "{other.name}", which "{stage.name}" comes after,'
+        if kept and (other.fraction, other.validation) == (stage.fraction, stage.validation):
+            saved, now = (read_json(kept[0] / f"{FINGERPRINT}.json"), session.fingerprint)
+            both = saved["data"]["splits"].keys() & now["data"]["splits"].keys() & {"train", "val"}
+            splits = [{split: one["data"]["splits"][split] for split in sorted(both)} for one in (saved, now)]
+            found = differences(*({"data": {"splits": one, "start": None}} for one in splits))
+        else:
+            ours = fingerprints(session.train_samples, session.validation_samples)
+            theirs = finished[other.name].get("fingerprints") or {}
+            changed = [split for split in theirs.keys() & ours.keys() if theirs[split] != ours[split]]
+            found = {"data": [f"{split} of {stage.dataset} has other images" for split in sorted(changed)]}
+        accepted += refuse({kind: said for kind, said in found.items() if said}, session.plan.accept, where)
+    return accepted
+
+
+def load_weights(session: TrainingSession, folder: Path) -> None:
     """Take the model, and its average where there is one, from a checkpoint."""
     session.model.load_state_dict(load_tree(folder / "model"))
     if session.ema is not None:

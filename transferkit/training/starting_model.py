@@ -1,20 +1,28 @@
-"""The model a stage starts from: built, given its head, and kept as a frozen reference if a plugin asks for one."""
+"""What a stage starts from: its model, with a head, kept as a frozen reference if a plugin asks for one.
+
+And what goes on from the stage before: the optimizer's memory, and the place in the learning-rate schedule.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from transferkit import head_init
 from transferkit.data.samples import Samples
 from transferkit.data.sources import labelled_classes
 from transferkit.errors import InputError
 from transferkit.hookspecs import REFERENCE
-from transferkit.model import SourceHead, TransferModel, build, reference_of
+from transferkit.model import head_init
+from transferkit.model.creation import build
+from transferkit.model.passes import features_of
+from transferkit.model.wrapper import SourceHead, TransferModel, reference_of
+from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.stage_plan import StagePlan
+from transferkit.training.state import load_tree
 
 
 def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, SourceHead | None]:
@@ -30,9 +38,7 @@ def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, 
     return build(spec, weights=weights, source_classes=None, classes=classes, say=plan.display.line)  # type: ignore[arg-type]
 
 
-def initialise_head(
-    plan: StagePlan, model: TransferModel, source_head: SourceHead | None, samples: Samples, accelerator: Accelerator
-) -> None:
+def initialise_head(plan: StagePlan, model: TransferModel, source_head: SourceHead | None, samples: Samples) -> None:
     """Fill the new head as `head_init` says."""
     how = plan.stage.head_init
     if how == "source" and source_head is not None:
@@ -41,31 +47,18 @@ def initialise_head(
     if how != "ridge":
         head_init.initialise_head(model, how)
         return
-    features, labels = _features(plan, model, samples, accelerator)
+    text, batch_size = "features for the ridge head", plan.stage.batch_size
+    features, labels = features_of(model, samples, plan.display.task, text, batch_size=batch_size)
     head_init.initialise_head(model, how, features, labels)
-
-
-@torch.no_grad()
-def _features(
-    plan: StagePlan, model: TransferModel, samples: Samples, accelerator: Accelerator
-) -> tuple[Tensor, Tensor]:
-    """Features (n, d) and labels (n,) of all training images, through the evaluation transform."""
-    features, labels = [], []
-    model.eval()
-    with plan.display.task(len(samples), "features for the ridge head") as bar:
-        for images, batch_labels in samples.evaluation_batches(plan.stage.batch_size, device=accelerator.device):
-            features.append(model(images).features.float().cpu())
-            labels.append(batch_labels.cpu())
-            bar.advance(len(batch_labels))
-    return torch.cat(features), torch.cat(labels)
 
 
 def reference_model(
     plan: StagePlan, model: TransferModel, source_head: SourceHead | None, accelerator: Accelerator
 ) -> TransferModel | None:
     """The frozen model the stage starts from, only if some plugin asks for it."""
-    asked = {hook: plan.plugins.requests(hook) & REFERENCE for hook in ("penalty", "anchors")}
-    sessions = any("session" in plan.plugins.requests(hook) for hook in ("setup", "streams"))
+    hooks = ("penalty", "anchors", "gradients", "project", "edit")
+    asked = {hook: plan.plugins.requests(hook) & REFERENCE for hook in hooks}
+    sessions = any("session" in plan.plugins.requests(hook) for hook in ("setup", "streams", "parameters"))
     if source_head is None:
         if any(asked.values()):
             raise InputError(
@@ -78,3 +71,47 @@ def reference_model(
     reference = reference_of(model, source_head).to(accelerator.device)
     # no gradient flows through it, so its layout is free: on a CPU convolutions are faster in this one
     return reference.to(memory_format=torch.channels_last) if accelerator.device.type == "cpu" else reference
+
+
+def take_over(plan: StagePlan, optimizer: torch.optim.Optimizer) -> int:
+    """Fill the optimizer's state if the recipe carries it on; the steps that the schedule has behind it.
+
+    Momentum and its like are taken over for every parameter whose shape is still the same: a new head starts without.
+    Rates and other settings are this stage's own. Raises InputError when the earlier stage's last state is gone.
+    """
+    what = plan.stage.carry_on
+    if not what or plan.start is None:
+        return 0
+    folder = _last_checkpoint(plan, plan.start.parent)
+    if "optimizer" in what:
+        _take_over_optimizer(optimizer, load_tree(folder / "optimizer"))
+    if "schedule" not in what:
+        return 0
+    state = load_tree(folder / "state")
+    return int(state["step"]) + int(state.get("steps_before", 0))
+
+
+def _last_checkpoint(plan: StagePlan, stage: Path) -> Path:
+    folder = None
+    if (stage / "checkpoints").is_dir():
+        folder = Checkpoints(stage / "checkpoints", warn=plan.display.warn).newest()
+    if folder is None:
+        raise InputError(
+            f'stage "{plan.stage.name}" carries on from "{plan.stage.start}", but {stage / "checkpoints"} holds no '
+            "checkpoint; run that stage again, or leave out carry_on"
+        )
+    return folder
+
+
+def _take_over_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    own = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if sum(len(group["params"]) for group in saved["param_groups"]) != len(parameters):
+        raise InputError("carry_on: the optimizer of the earlier stage has other parameters than this stage's model")
+    kept = {}
+    for index, values in saved["state"].items():
+        shape = parameters[int(index)].shape
+        tensors = [value for value in values.values() if isinstance(value, Tensor) and value.ndim]
+        if all(value.shape == shape for value in tensors):
+            kept[int(index)] = values
+    optimizer.load_state_dict({"state": kept, "param_groups": own["param_groups"]})

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from transferkit.errors import InputError
+from transferkit.model.weights import save_tensors
 
 TENSOR, PAIRS = "$tensor", "$pairs"
 
@@ -21,11 +22,8 @@ def snapshot(tree: Any) -> Any:
     Raises InputError for anything but tensors, numbers, text, lists and dicts.
     """
     tensors: dict[str, Tensor] = {}
-    return _restore(_flatten(tree, "", tensors), {name: _copied(tensor) for name, tensor in tensors.items()})
-
-
-def _copied(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    plain, layout = _flatten(tree, "", tensors), torch.contiguous_format
+    return _restore(plain, {name: t.detach().to("cpu", copy=True, memory_format=layout) for name, t in tensors.items()})
 
 
 def save_tree(path: Path, tree: Any) -> list[Path]:
@@ -39,7 +37,7 @@ def save_tree(path: Path, tree: Any) -> list[Path]:
     files[0].write_text(json.dumps(plain), encoding="utf-8")
     if tensors:
         files.append(path.with_suffix(".safetensors"))
-        save_file(tensors, files[1])
+        save_tensors(tensors, files[1])
     return files
 
 

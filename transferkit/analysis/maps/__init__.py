@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from transferkit.analysis.maps.activation import ActivationMaps, MapsOutput, upsample
-from transferkit.analysis.maps.wanted import Wanted
+from transferkit.analysis.maps.activation import ActivationMaps, MapsOutput, Wanted, upsample
 
 __all__ = ["ActivationMaps", "MapsOutput", "Wanted", "upsample"]

@@ -4,20 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from transferkit.analysis.maps.cut import WHOLE, Cut, gradients, undisturbed
-from transferkit.analysis.maps.layout import Layout
+from transferkit.analysis.maps.cut import WHOLE, gradients, undisturbed
 from transferkit.analysis.maps.library import OURS, find_method, library_maps, method_key
-from transferkit.analysis.maps.pooling import MeanPooling, mean_pooling
+from transferkit.analysis.maps.pooling import Pooling, mean_pooling
 from transferkit.analysis.maps.target import choose
-from transferkit.analysis.maps.wanted import Asked, Wanted
 from transferkit.errors import InputError
-from transferkit.model import TransferModel
 from transferkit.model.compatibility import probe_batch
+from transferkit.model.wrapper import SourceHead, TransferModel
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """One map per image: of the class in `classes` (b,), by `head` or else the model's own.
+
+    `margin` explains a class's logit minus the mean of the others'; of two classes it gives one the negative
+    of the other's map.
+    """
+
+    classes: Tensor | Literal["predicted"] = "predicted"
+    head: SourceHead | None = None
+    of: Literal["logit", "margin"] = "logit"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A Wanted with its classes (b,) and its head at hand: what the methods need of it."""
+
+    classes: Tensor
+    margin: bool
+    weight: Tensor
+    logits: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def of(cls, model: TransferModel, wanted: Wanted, features: Tensor) -> Asked:
+        """What is wanted of images with these features (b, d). Raises InputError for what cannot be."""
+        if wanted.head is None and not isinstance(model.head, nn.Linear):
+            raise InputError("class-activation maps: this model has no classifier of its own; give Wanted a head")
+        weight = model.head.weight if wanted.head is None else wanted.head.weight
+        logits = model.head if wanted.head is None else wanted.head.logits
+        classes = wanted.classes if isinstance(wanted.classes, Tensor) else logits(features).argmax(dim=1)
+        _check_wanted(wanted, classes, images=len(features), count=len(weight))
+        return cls(classes.to(features.device), wanted.of == "margin", weight.detach().to(features), logits)
+
+    @property
+    def directions(self) -> Tensor:
+        """(b, d): the gradient of what is explained by each image's features."""
+        rows = self.weight[self.classes]
+        if not self.margin:
+            return rows
+        count, total = len(self.weight), self.weight.double().sum(dim=0)
+        return ((count * rows.double() - total) / (count - 1)).to(rows)
+
+    @property
+    def scores(self) -> list[Callable[[Tensor], Tensor]]:
+        """For each image, what is explained as a function of its row of logits (K,)."""
+        return [self._score(int(index)) for index in self.classes]
+
+    def _score(self, index: int) -> Callable[[Tensor], Tensor]:
+        if not self.margin:
+            return lambda row: row[index]
+        return lambda row: row[index] - (row.sum() - row[index]) / (len(row) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +99,10 @@ class ActivationMaps:
         self._library = None if method_key(method) == OURS else find_method(method)
         with undisturbed(model):
             self._cut, self._layout = choose(model, layer)
-            self._pooling = None if self._library else _pooling(model, self._cut, self._layout)
+            self._pooling = None
+            if self._library is None and self._cut.layer == WHOLE:
+                output = self._cut.output(probe_batch(model, 2))
+                self._pooling = mean_pooling(self._cut.after, output, self._layout)
         self.layer = self._cut.layer
         self.grid = self._layout.grid
         self.closed_form = self._pooling is not None
@@ -82,12 +136,12 @@ class ActivationMaps:
                 f"(b, {self.model.preprocessing.in_chans}, {size[0]}, {size[1]}); use the model's preprocessing"
             )
 
-    def _in_closed_form(self, images: Tensor, pooling: MeanPooling) -> tuple[Tensor, Callable[[Asked], Tensor]]:
+    def _in_closed_form(self, images: Tensor, pooling: Pooling) -> tuple[Tensor, Callable[[Asked], Tensor]]:
         with torch.no_grad():
             output = self._cut.net.forward_features(images)
             features = self._cut.after(output)
         positions = self.grid[0] * self.grid[1]
-        return features, lambda asked: self._weighted(pooling.channel_weights(asked.directions) / positions, output)
+        return features, lambda asked: self._weighted(pooling(asked.directions) / positions, output)
 
     def _by_gradient(self, images: Tensor) -> tuple[Tensor, Callable[[Asked], Tensor]]:
         features, leaf = self._cut.leaf(images)
@@ -109,12 +163,19 @@ class ActivationMaps:
         return features, lambda asked: library_maps(method, self._cut, self._layout, images, asked.logits, asked.scores)
 
 
-def _pooling(model: TransferModel, cut: Cut, layout: Layout) -> MeanPooling | None:
-    if cut.layer != WHOLE:
-        return None
-    return mean_pooling(cut.after, cut.output(probe_batch(model, 2)), layout)
-
-
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (b, h, w) at size (H, W), bilinear between the centres of the cells: (b, H, W)."""
     return nn.functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def _check_wanted(wanted: Wanted, classes: Tensor, *, images: int, count: int) -> None:
+    if not isinstance(wanted.classes, Tensor) and wanted.classes != "predicted":
+        raise InputError(f'class-activation maps: classes are a tensor or "predicted", not {wanted.classes!r}')
+    if classes.shape != (images,) or classes.is_floating_point():
+        raise InputError(f"class-activation maps: {images} images need {images} classes, not {tuple(classes.shape)}")
+    if not set(classes.tolist()) <= set(range(count)):
+        raise InputError(f"class-activation maps: classes must be 0..{count - 1}, the classes of the head")
+    if wanted.of not in ("logit", "margin"):
+        raise InputError(f'class-activation maps are of "logit" or "margin", not "{wanted.of}"')
+    if wanted.of == "margin" and count < 2:
+        raise InputError("class-activation maps: the margin of a class needs at least two classes")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.errors import InputError
-from transferkit.model import TransferModel
-from transferkit.model.compatibility import evaluating
+from transferkit.model.modes import evaluating
 from transferkit.model.taps import find_layer
+from transferkit.model.wrapper import TransferModel
 
 WHOLE = "forward_features"
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from transferkit.analysis.maps.cut import WHOLE, Cut
-from transferkit.analysis.maps.layout import Layout
 from transferkit.data.randomness import seeded
 from transferkit.errors import InputError, Problem
-from transferkit.suggest import did_you_mean
+from transferkit.model.layout import Layout
+from transferkit.words.suggest import did_you_mean
 
 OURS = "gradcam"
 

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from transferkit.analysis.maps.cut import gradients, probe_directions
-from transferkit.analysis.maps.layout import Layout
+from transferkit.model.layout import Layout
 
 TOLERANCE = 1e-4
 CHUNK = 64
 
 
-@dataclass(frozen=True)
-class MeanPooling:
-    """features = J·(mean of the map over its positions) + constant. `jacobian` (d, C); None is the identity."""
-
-    jacobian: Tensor | None = None
-
-    def channel_weights(self, directions: Tensor) -> Tensor:
-        """What each channel's mean is worth to the directions (b, d): (b, C)."""
-        return directions if self.jacobian is None else directions @ self.jacobian.to(directions)
+Pooling = Callable[[Tensor], Tensor]
+"""Directions (b, d) -> what each channel's mean is worth to them (b, C): features = J·(mean of the map) + constant."""
 
 
-def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layout) -> MeanPooling | None:
+def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layout) -> Pooling | None:
     """The head's mean pooling, or None where it is something else.
 
     `head` takes the layer's output (b, …) to features (b, d). It is a mean pooling if the gradient at every
@@ -46,10 +38,10 @@ def mean_pooling(head: Callable[[Tensor], Tensor], output: Tensor, layout: Layou
             return None
         weights.append(weight)
     if weights[0].shape == directions[0][0].shape and all(map(_equal, weights, (d[0] for d in directions))):
-        return MeanPooling()
+        return lambda asked: asked
     jacobian = _jacobian(head, inputs[:1], layout, features.shape[1])
     same = all(_equal(d[0] @ jacobian, weight) for d, weight in zip(directions, weights, strict=True))
-    return MeanPooling(jacobian) if same else None
+    return (lambda asked: asked @ jacobian.to(asked)) if same else None
 
 
 def _probe_inputs(output: Tensor, layout: Layout) -> Tensor:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from transferkit.analysis.maps.cut import WHOLE, Cut, gradients, probe_directions
-from transferkit.analysis.maps.layout import Layout, declared_grids, readings
-from transferkit.analysis.maps.order import Verdict, judge
 from transferkit.errors import InputError
-from transferkit.model import TransferModel
 from transferkit.model.compatibility import probe_batch
+from transferkit.model.layout import Grid, Layout, reading_of, readings
+from transferkit.model.wrapper import TransferModel
 
+Verdict = Literal["confirmed", "contradicted", "undecided"]
+CLEAR = 0.1  # a cell stands out when its share of the response exceeds the mean share by this much
 NO_MAP = "its output is no map"
 NO_GRADIENT = "no class depends on its positions (the gradient there is zero)"
 SCRAMBLED = "its positions do not lie as those of the image do"
@@ -60,7 +62,7 @@ def _width(model: TransferModel, cut: Cut, shape: tuple[int, ...]) -> int | None
     """The layer's number of channels where it is known: the backbone's, or that of the stage the layer is in."""
     if cut.layer == WHOLE:
         return _backbone_width(model)
-    return model.tap_channels(cut.layer) if len(shape) == 4 else None
+    return model.reading(cut.layer).channels if len(shape) == 4 else None
 
 
 def _backbone_width(model: TransferModel) -> int | None:
@@ -69,25 +71,22 @@ def _backbone_width(model: TransferModel) -> int | None:
 
 
 def _readings(model: TransferModel, shape: tuple[int, ...], layer: str, width: int | None) -> list[Layout]:
-    declared = getattr(model.net, "num_prefix_tokens", None)
-    prefixes = [0, 1] if declared is None else [declared] if layer == WHOLE else [declared, 0]
-    grids = declared_grids(model.net)
-    return readings(shape, model.preprocessing.input_size, channels=width, prefixes=prefixes, grids=grids)
+    known = reading_of(model.net, model.preprocessing.input_size, width)
+    prefixes = known.prefixes[:1] if layer == WHOLE and hasattr(model.net, "num_prefix_tokens") else known.prefixes
+    return readings(shape, known.size, channels=width, prefixes=prefixes, grids=known.grids)
 
 
 def _in_order(model: TransferModel, cut: Cut, layouts: list[Layout]) -> Layout | None:
     """The layout whose positions are seen to answer to the image's, else the likeliest that may; None if all differ."""
+
+    def maps_of(layout: Layout, images: Tensor) -> Tensor:
+        return layout.spatial(cut.output(images))
+
     image = probe_batch(model, 1)
-
-    def verdict_on(layout: Layout) -> Verdict:
-        return judge(lambda images: layout.spatial(cut.output(images)), image, layout.grid)
-
-    verdicts = [verdict_on(layout) for layout in layouts]
-    for wanted in ("confirmed", "undecided"):
-        for layout, verdict in zip(layouts, verdicts, strict=True):
-            if verdict == wanted:
-                return layout
-    return None
+    found: dict[Verdict, Layout] = {}
+    for layout in layouts:
+        found.setdefault(judge(partial(maps_of, layout), image, layout.grid), layout)
+    return found.get("confirmed", found.get("undecided"))
 
 
 def _last_inner(model: TransferModel) -> tuple[Cut, Layout]:
@@ -166,3 +165,50 @@ def _carries_all(model: TransferModel, cut: Cut, layout: Layout) -> bool:
         return True
     past = gradients(features, probe_directions(features, 1)[0], entered[0])
     return not bool(past[:, layout.prefix :].any())
+
+
+# --- whether positions lie as those of the image do ------------------------------------------------------------
+
+
+def judge(maps_of: Callable[[Tensor], Tensor], image: Tensor, grid: Grid) -> Verdict:
+    """Disturb single cells of one image (1, C, H, W) and see where the map (b, C', h, w) answers.
+
+    How strongly a cell answers is measured against its answers to all disturbances: some cells (registers,
+    outlier tokens) answer to everything. A disturbance that no cell stands out for says nothing: attention
+    with random weights may forget positions altogether.
+    """
+    cells = _cells(grid)
+    if len(cells) < 2:
+        return "undecided"
+    maps = maps_of(torch.cat([image, *(_disturbed(image, cell, grid) for cell in cells)])).detach().float()
+    response = (maps[1:] - maps[:1]).square().sum(dim=1).sqrt()
+    share = (response / response.sum(dim=0, keepdim=True)).nan_to_num(0.0)
+    right = wrong = 0
+    for own, cell in zip(share, cells, strict=True):
+        mean, most = float(own.mean()), float(own.max())
+        if most - mean > CLEAR:
+            stands_out = float(own[cell]) - mean > (most - mean) / 2
+            right, wrong = right + stands_out, wrong + (not stands_out)
+    if wrong >= 2:
+        return "contradicted"
+    return "confirmed" if right > max(1, wrong) else "undecided"
+
+
+def _cells(grid: Grid) -> list[Grid]:
+    """The four corners and one cell inside, so that turned, mirrored, shifted and unrolled maps all show."""
+    rows, columns = grid
+    corners = [(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)]
+    return list(dict.fromkeys([*corners, (rows // 3, 2 * columns // 3)]))
+
+
+def _disturbed(image: Tensor, cell: Grid, grid: Grid) -> Tensor:
+    """The image with the pixels of one cell turned to their negative, plus a pattern."""
+    rows, columns = (
+        slice(side * index // cells, side * (index + 1) // cells)
+        for index, cells, side in zip(cell, grid, image.shape[-2:], strict=True)
+    )
+    result = image.clone()
+    part = result[..., rows, columns]
+    pattern = torch.cos(1.7 * torch.arange(part.numel(), device=image.device, dtype=torch.float64))
+    result[..., rows, columns] = pattern.reshape(part.shape).to(image.dtype) - part
+    return result

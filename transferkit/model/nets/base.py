@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, generate_default_cfgs
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
+
+COMMON = {
+    "num_classes": 10,
+    "input_size": (3, 32, 32),
+    "mean": IMAGENET_DEFAULT_MEAN,
+    "std": IMAGENET_DEFAULT_STD,
+    "crop_pct": 1.0,
+    "interpolation": "bilinear",
+}
+default_cfgs: dict[str, Any] = {}
+"""Where timm looks for them: in the module of the function that it registers."""
 
 
 class Net(nn.Module):
@@ -115,20 +127,24 @@ def initialise_convolutions(net: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def default_cfgs(names: Iterable[str], **facts: Any) -> Any:
-    """timm's default configuration for these names: 32 px RGB, ImageNet statistics, no crop, 10 classes."""
-    common = {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "crop_pct": 1.0,
-        "interpolation": "bilinear",
-    }
-    return generate_default_cfgs({name: {**common, **facts} for name in names})
+def register(
+    net: Callable[..., nn.Module],
+    name: str,
+    layers: int | Callable[[Mapping[str, Any]], int],
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+    **facts: Any,
+) -> None:
+    """Make the net known to timm under that name, without pretrained weights.
 
+    `layers` is the number of entries in its `feature_info`, if need be by its options; `fixed` are options that nobody
+    may give. Of timm's configuration `facts` say what differs from 32 px RGB, ImageNet statistics, no crop, 10 classes.
+    """
 
-def create(net: Callable[..., nn.Module], name: str, pretrained: bool, layers: int, **options: Any) -> Any:
-    """The net by timm's own way of building; `layers` is the number of entries in its `feature_info`."""
-    features = {"out_indices": tuple(range(layers)), "feature_cls": "hook"}
-    return build_model_with_cfg(net, name, pretrained, feature_cfg=features, **options)
+    def create(pretrained: bool = False, **options: Any) -> Any:
+        count = layers if isinstance(layers, int) else layers(options)
+        features = {"out_indices": tuple(range(count)), "feature_cls": "hook"}
+        return build_model_with_cfg(net, name, pretrained, feature_cfg=features, **fixed, **options)
+
+    create.__name__ = name
+    default_cfgs.update(generate_default_cfgs({name: {**COMMON, **facts}}))
+    register_model(create)

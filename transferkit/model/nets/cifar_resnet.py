@@ -5,10 +5,7 @@ Names of parameters are those of akamaster/pytorch_resnet_cifar10, so that its p
 
 from __future__ import annotations
 
-from typing import Any
-
 from timm.layers import DropPath
-from timm.models import register_model
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
@@ -17,10 +14,6 @@ from transferkit.model.nets import base
 WIDTHS = (16, 32, 64)
 STAGES = ("layer1", "layer2", "layer3")
 TAPS = ("act1", *STAGES)
-
-default_cfgs = base.default_cfgs(
-    [f"transferkit_resnet{depth}" for depth in (20, 32, 44, 56, 110)], first_conv="conv1", classifier="linear"
-)
 
 
 class CifarResNet(base.PooledNet):
@@ -97,37 +90,12 @@ def _stage(before: int, width: int, drop_paths: list[float]) -> nn.Sequential:
     return stage
 
 
-def _create(depth: int, pretrained: bool, options: dict[str, Any]) -> CifarResNet:
-    return base.create(  # type: ignore[no-any-return]
-        CifarResNet, f"transferkit_resnet{depth}", pretrained, len(TAPS), depth=depth, **options
+for depth in (20, 32, 44, 56, 110):
+    base.register(
+        CifarResNet,
+        f"transferkit_resnet{depth}",
+        layers=len(TAPS),
+        fixed={"depth": depth},
+        first_conv="conv1",
+        classifier="linear",
     )
-
-
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_resnet20(pretrained: bool = False, **options: Any) -> CifarResNet:
-    """CIFAR ResNet-20."""
-    return _create(20, pretrained, options)
-
-
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_resnet32(pretrained: bool = False, **options: Any) -> CifarResNet:
-    """CIFAR ResNet-32."""
-    return _create(32, pretrained, options)
-
-
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_resnet44(pretrained: bool = False, **options: Any) -> CifarResNet:
-    """CIFAR ResNet-44."""
-    return _create(44, pretrained, options)
-
-
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_resnet56(pretrained: bool = False, **options: Any) -> CifarResNet:
-    """CIFAR ResNet-56."""
-    return _create(56, pretrained, options)
-
-
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_resnet110(pretrained: bool = False, **options: Any) -> CifarResNet:
-    """CIFAR ResNet-110."""
-    return _create(110, pretrained, options)

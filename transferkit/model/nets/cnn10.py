@@ -6,18 +6,13 @@ The paper prints no widths, strides or dropout rate. Ours follow the All-CNN tha
 
 from __future__ import annotations
 
-from typing import Any
-
 from timm.layers import ConvNormAct
-from timm.models import register_model
 from torch import Tensor, nn
 
 from transferkit.model.nets import base
 
 WIDTHS = (64, 128, 256)
 CONVOLUTIONS = 3
-
-default_cfgs = base.default_cfgs(["transferkit_cnn10"], first_conv="blocks.0.0.conv", classifier="head")
 
 
 class Cnn10(base.PooledNet):
@@ -67,7 +62,4 @@ def _block(before: int, channels: int, stride: int) -> nn.Sequential:
     )
 
 
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_cnn10(pretrained: bool = False, **options: Any) -> Cnn10:
-    """The ten-layer network of paper 004, with widths of our choice."""
-    return base.create(Cnn10, "transferkit_cnn10", pretrained, len(WIDTHS), **options)  # type: ignore[no-any-return]
+base.register(Cnn10, "transferkit_cnn10", layers=len(WIDTHS), first_conv="blocks.0.0.conv", classifier="head")

@@ -11,16 +11,11 @@ from math import prod
 from typing import Any
 
 from timm.layers import to_2tuple
-from timm.models import register_model
 from torch import Tensor, nn
 
 from transferkit.model.nets import base
 
 HIDDEN = (250, 250, 60, 20, 10)
-
-default_cfgs = base.default_cfgs(
-    ["transferkit_mlp"], fixed_input_size=True, mean=(0.0,) * 3, std=(1.0,) * 3, classifier="head"
-)
 
 
 class Mlp(base.Net):
@@ -69,8 +64,12 @@ def _checked(hidden: Any) -> tuple[int, ...]:
     return widths
 
 
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_mlp(pretrained: bool = False, **options: Any) -> Mlp:
-    """A multi-layer perceptron."""
-    layers = len(_checked(options.get("hidden", HIDDEN)))
-    return base.create(Mlp, "transferkit_mlp", pretrained, layers, **options)  # type: ignore[no-any-return]
+base.register(
+    Mlp,
+    "transferkit_mlp",
+    layers=lambda options: len(_checked(options.get("hidden", HIDDEN))),
+    fixed_input_size=True,
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
+    classifier="head",
+)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from timm.models import register_model
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from transferkit.model.nets import base
-
-default_cfgs = base.default_cfgs(["transferkit_resnet18"], first_conv="conv1", classifier="fc")
 
 STEM_WIDTH = 64
 STEM_REDUCTION = 4
@@ -45,7 +40,4 @@ class ResNet32px(ResNet):  # type: ignore[misc]
             entry["reduction"] = max(1, entry["reduction"] // STEM_REDUCTION)
 
 
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_resnet18(pretrained: bool = False, **options: Any) -> ResNet32px:
-    """ResNet-18 for 32 px."""
-    return base.create(ResNet32px, "transferkit_resnet18", pretrained, 5, **options)  # type: ignore[no-any-return]
+base.register(ResNet32px, "transferkit_resnet18", layers=5, first_conv="conv1", classifier="fc")

@@ -6,9 +6,6 @@ first dense layer, so that its size does not depend on the image's.
 
 from __future__ import annotations
 
-from typing import Any
-
-from timm.models import register_model
 from torch import Tensor, nn
 
 from transferkit.model.nets import base
@@ -16,10 +13,6 @@ from transferkit.model.nets import base
 WIDTHS = (32, 64, 128)
 DENSE = (512, 128)
 GRID = 7
-
-default_cfgs = base.default_cfgs(
-    ["transferkit_small_cnn"], input_size=(3, 224, 224), crop_pct=0.875, first_conv="stages.0.conv", classifier="head"
-)
 
 
 class SmallCnn(base.Net):
@@ -70,7 +63,12 @@ class Stage(nn.Module):
         return self.pool(self.act(self.conv(maps)))  # type: ignore[no-any-return]
 
 
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_small_cnn(pretrained: bool = False, **options: Any) -> SmallCnn:
-    """The small network that paper 001 trains from scratch."""
-    return base.create(SmallCnn, "transferkit_small_cnn", pretrained, len(WIDTHS), **options)  # type: ignore[no-any-return]
+base.register(
+    SmallCnn,
+    "transferkit_small_cnn",
+    layers=len(WIDTHS),
+    input_size=(3, 224, 224),
+    crop_pct=0.875,
+    first_conv="stages.0.conv",
+    classifier="head",
+)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from timm.layers import ClassifierHead
-from timm.models import register_model
 from timm.models.vgg import VGG
 from torch import nn
 
@@ -18,8 +17,6 @@ CONVOLUTIONS = (2, 2, 4, 4, 4)
 WIDTHS = (64, 128, 256, 512, 512)
 SMALLEST_MLP = 1 / 4096
 """timm's VGG always makes its two dense layers; this ratio keeps the ones that are thrown away small."""
-
-default_cfgs = base.default_cfgs(["transferkit_vgg19"], first_conv="features.0", classifier="head.fc")
 
 
 class Vgg32px(VGG):  # type: ignore[misc]
@@ -49,7 +46,4 @@ class Vgg32px(VGG):  # type: ignore[misc]
         return {"blocks": [(rf"^features\.(?:{layer})\.", (number,)) for number, layer in enumerate(layers)]}
 
 
-@register_model  # type: ignore[untyped-decorator]
-def transferkit_vgg19(pretrained: bool = False, **options: Any) -> Vgg32px:
-    """VGG-19 with batch norm for 32 px."""
-    return base.create(Vgg32px, "transferkit_vgg19", pretrained, 6, **options)  # type: ignore[no-any-return]
+base.register(Vgg32px, "transferkit_vgg19", layers=6, first_conv="features.0", classifier="head.fc")

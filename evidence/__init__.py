@@ -1,0 +1,1 @@
+"""What the papers show, what transferkit measured of it, and the page that says so: see docs/reproduction.md."""

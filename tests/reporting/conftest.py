@@ -1,0 +1,3 @@
+"""Made-up run folders."""
+
+from tests.analysis.conftest import run_folder  # noqa: F401

@@ -1,0 +1,27 @@
+"""`transferkit init`: looks at a folder of images and writes a first recipe for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferkit.errors import InputError
+from transferkit.system.atomic import write_text
+from transferkit.system.terminal import note
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="One sub-folder per class, in train/ and val/ or directly.")],
+    model: Annotated[str, typer.Option(help="The backbone: any timm name.")] = "resnet50",
+    out: Annotated[Path | None, typer.Option(help="The recipe to write; default: FOLDER's name.yaml here.")] = None,
+) -> None:
+    """Look at a folder of images and write a commented recipe for so many of them; then try `plan` and `run`."""
+    from transferkit.recipe.starter import look, starter
+
+    recipe = out or Path(f"{folder.resolve().name or 'images'}.yaml")
+    if recipe.exists():
+        raise InputError(f"{recipe} is there already; give another name with --out")
+    write_text(recipe, starter(folder, look(folder), model))
+    note(f"{recipe} written; next: transferkit plan {recipe}, then transferkit run {recipe}")

@@ -1,0 +1,148 @@
+"""A model folder opened for use: images in, predictions out, with what the detector says where there is one.
+
+Runs with torch and timm; the trainer and recipes are never imported, plugins only where the folder's detector is one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.deploy.guarded import Guarded, GuardedByPlugin
+from transferkit.deploy.interference import SOURCE_MODEL, Interference, read_interference
+from transferkit.errors import InputError
+from transferkit.model.detector import DetectorModule
+from transferkit.model.folder import open_model, read_info, read_source_head
+from transferkit.model.preprocessing import Preprocess
+from transferkit.model.wrapper import SourceHead, TransferModel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to a batch of n images: logits (n, K_t) float32.
+
+    From a guarded model also, each (n,): score float32; flag bool; source_class int64, the lingering class with the
+    largest probability as an index into `LoadedModel.source_classes` (−1 where the detector names none); p_value
+    float64, how rarely a clean image has such a score. They are None without a detector. An image whose score is no
+    number is flagged.
+    """
+
+    logits: Tensor
+    score: Tensor | None = None
+    flag: Tensor | None = None
+    source_class: Tensor | None = None
+    p_value: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(n, K): the softmax of the logits."""
+        return self.logits.softmax(dim=1)
+
+
+class LoadedModel:
+    """A model folder ready for use: call it with a preprocessed batch (n, C, H, W).
+
+    `guarded` says whether it has a detector; then `interference` is what its file says and `module` is the graph of
+    both, else they are None.
+    """
+
+    def __init__(
+        self,
+        model: TransferModel,
+        source_head: SourceHead | None,
+        info: Mapping[str, Any],
+        interference: Interference | None = None,
+        module: Guarded | GuardedByPlugin | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.source_head = source_head
+        self.info = dict(info)
+        self.interference = interference
+        self.module = module
+        self.classes = list(model.classes)
+        self.source_classes = [] if interference is None else list(interference.source_classes)
+        self.preprocess = Preprocess(model.preprocessing)
+        self._clean = torch.tensor([] if interference is None else interference.calibration.scores, dtype=torch.float64)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether predictions come with a score and a flag."""
+        return self.module is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return self.model.head.weight.dtype
+
+    def to(self, *args: Any, **kwargs: Any) -> LoadedModel:
+        """Move the model to a device, a dtype or both, as torch's `Module.to`; images follow when it is called."""
+        whole: nn.Module = self.model if self.module is None else self.module
+        whole.to(*args, **kwargs)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Prediction:
+        """(n, C, H, W) -> Prediction, on the model's device. Raises InputError for another shape."""
+        channels = self.model.preprocessing.in_chans
+        if images.dim() != 4 or images.shape[1] != channels:
+            raise InputError(
+                f"the model takes a batch of images (n, {channels}, height, width), not {list(images.shape)}; "
+                "stack what `preprocess` returns"
+            )
+        images = images.to(self.device, self.dtype)
+        if self.module is None:
+            return Prediction(self.model(images).logits.float())
+        logits, score, source_class = self.module(images)
+        return Prediction(logits.float(), score.float(), *self._judge(score, source_class))
+
+    def _judge(self, score: Tensor, source_class: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(flag, source_class, p_value). Compared on the CPU in double precision, which not every device has."""
+        assert self.interference is not None
+        exact = score.detach().cpu().double()
+        flag = ~(exact <= self.interference.detect_p)
+        n = len(self._clean)
+        at_least = n - torch.searchsorted(self._clean, exact)
+        p_value = (1 + at_least).double() / (n + 1)
+        p_value = torch.where(exact.isnan() | (n == 0), torch.nan, p_value)
+        return flag.to(score.device), source_class, p_value
+
+
+def load(model_dir: Path | str) -> LoadedModel:
+    """Open a model folder for prediction: `load(folder)(images).probabilities`.
+
+    With `interference.json` the model is guarded. Raises InputError for anything missing, damaged or changed.
+    """
+    folder = Path(model_dir)
+    interference = read_interference(folder)
+    model, source_head = open_model(folder, verify=interference is None)  # a detector's files were all compared
+    module = None if interference is None else _guard(folder, model, interference)
+    return LoadedModel(model, source_head, read_info(folder), interference, module)
+
+
+def _guard(folder: Path, model: TransferModel, interference: Interference) -> Guarded | GuardedByPlugin:
+    if interference.detector is not None:
+        from transferkit.deploy.plugin_detector import open_detector
+
+        inner = open_detector(folder, interference.detector, model)
+        return GuardedByPlugin(model, DetectorModule(inner, interference.indices), [*interference.detector.layers])
+    names, reduction = list(interference.source_classes), interference.score.reduction
+    if interference.head_file is not None:
+        head = read_source_head(folder / interference.head_file, names)
+        return Guarded(model, head, interference.indices, reduction)
+    source, _ = open_model(folder / SOURCE_MODEL, verify=False)
+    if len(source.classes) != len(names):
+        raise InputError(
+            f"{folder / SOURCE_MODEL}: a model of {len(source.classes)} classes, where interference.json names "
+            f"{len(names)}"
+        )
+    return Guarded(model, None, interference.indices, reduction, source)

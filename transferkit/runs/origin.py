@@ -1,0 +1,72 @@
+"""What a stage's model was trained from, through stages that only edit and model folders of other runs. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from transferkit.errors import InputError
+from transferkit.recipe import schema, yaml
+from transferkit.recipe.tree import shown
+from transferkit.runs.folder import RunFolder
+from transferkit.runs.model_place import ModelPlace, model_place
+
+Origin = Path | schema.Model
+"""A model folder, or the model section that says which pretrained weights."""
+
+
+def source_of(recipe: schema.Recipe, stage: schema.Stage, model_of: Callable[[str], Path]) -> Origin | None:
+    """What the training that made a stage's model started from; `model_of(stage)` is the folder of a stage's model.
+
+    A stage without training asks the one that it starts from, and a model folder the run that it lies in. None for a
+    start from scratch, and for a folder of which no run says it. Raises InputError for a recipe that cannot be read.
+    """
+    if stage.start == "scratch":
+        return None
+    if stage.start == "pretrained":
+        return stage.model or recipe.model
+    before = next((one for one in recipe.stages if one.name == stage.start), None)
+    if stage.trains:
+        return model_of(stage.start) if before is not None else Path(stage.start)
+    if before is not None:
+        return source_of(recipe, before, model_of)
+    place = model_place(stage.start)
+    known = recipe_of(place)
+    if known is None or place.run is None:
+        return None
+    inner, run = next((one for one in known.stages if one.name == place.stage), None), RunFolder(place.run)
+    return None if inner is None else source_of(known, inner, run.model)
+
+
+def recipe_of(place: ModelPlace) -> schema.Recipe | None:
+    """The resolved recipe of the run that a model lies in, or None. Raises InputError where it cannot be read."""
+    if place.run is None or place.stage is None:
+        return None
+    path = place.run / "recipe.yaml"
+    try:
+        return schema.Recipe.model_validate(yaml.read(path).plain())
+    except ValidationError as error:
+        raise InputError(
+            f"{shown(path)} is not a recipe of this version ({error.error_count()} problems); "
+            "give --source, --source-data and --target-data and a copy of the model folder outside its run"
+        ) from error
+
+
+def trained_stage(recipe: schema.Recipe, stage: schema.Stage) -> schema.Stage:
+    """The stage whose training made the model, as far as the recipe has it: the stage itself where that trains."""
+    stages = {one.name: one for one in recipe.stages}
+    while not stage.trains and stage.start in stages:
+        stage = stages[stage.start]
+    return stage
+
+
+def source_data(recipe: schema.Recipe, stage: schema.Stage) -> str | None:
+    """The data set that the recipe's analyses of a stage look at, else what the stage it was trained from learned."""
+    trained = trained_stage(recipe, stage)
+    wanted = {stage.name, trained.name}
+    uses = [use for use in recipe.analyses if (use.stage or recipe.stages[-1].name) in wanted]
+    named = next((use.dataset for use in uses if use.dataset is not None), None)
+    before = next((one for one in recipe.stages if one.name == trained.start), None)
+    return named or (before.dataset if before is not None else None)

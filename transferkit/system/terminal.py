@@ -1,0 +1,209 @@
+"""What the verbs print: answers on stdout, everything about the work on stderr.
+
+Tables are drawn for terminals and become plain aligned text in pipes and files. Nothing here reads markup,
+so that a class called "[bold]" is printed as it is, and nothing that moves a cursor or cannot be encoded gets through.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from transferkit.errors import StorageError
+from transferkit.report import json_text
+from transferkit.system import signals
+from transferkit.words.text import one_line, printable
+
+PATIENCE = 2.0  # seconds
+ESCAPES = "transferkit.escapes"
+"""How streams write what their encoding lacks, as `errors`: in escapes that are right in JSON too."""
+console = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def _escapes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)), error.end
+
+
+codecs.register_error(ESCAPES, _escapes)
+
+
+class Guarded:
+    """A standard stream that may go: a terminal that closes, a pipe whose reader ends, a full disk behind `2>`.
+
+    The first failure is given to `failed`, and what is written afterwards goes nowhere.
+    """
+
+    def __init__(self, stream: TextIO, failed: Callable[[OSError], object] = lambda error: None) -> None:
+        self._stream, self._failed = stream, failed
+        self.lost = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As the stream does."""
+        with self._watched():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As the stream does."""
+        with self._watched():
+            self._stream.flush()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError, ValueError, AttributeError):  # what it holds would fail again when Python ends
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+            self.lost = True
+            self._failed(error)
+
+
+def open_standard_streams() -> None:
+    """Give a closed standard stream (`>&-`) an end that goes nowhere, before a file of a run takes its number."""
+    while (nowhere := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(nowhere)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def answer_lost(error: OSError) -> None:
+    """What a failed standard output means: a reader of a pipe may have had enough; else it raises StorageError."""
+    if isinstance(error, BrokenPipeError):
+        return
+    raise StorageError(f"standard output could not be written: {error.strerror or error}") from error
+
+
+def answers_only() -> AbstractContextManager[object]:
+    """While work is done inside, what a plugin prints goes to standard error: standard output is for answers."""
+    return redirect_stdout(sys.stderr)
+
+
+def speaks() -> bool:
+    """Whether this process prints answers and errors: torchrun numbers its processes, and the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON value on stdout; NaN and infinities become null."""
+    sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def say(text: str = "") -> None:
+    """Print a line of the answer on stdout, wrapped only by a terminal."""
+    console.print(printable(text), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print a line about the work on stderr."""
+    err.print(printable(text), soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
+    """Print a table on stdout; the columns named in `right` are aligned right."""
+    columns = [one_line(column) for column in columns]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
+    numeric = {one_line(column) for column in right}
+    if not console.is_terminal:
+        sys.stdout.write(plain_table(columns, cells, right=numeric) + "\n")
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        drawn.add_column(Text(column), justify="right" if column in numeric else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console.print(drawn)
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Iterable[str] = ()) -> str:
+    """The table as text: two spaces between columns, no lines, no trailing spaces."""
+    numeric = set(right)
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = (
+            cell.rjust(width) if name in numeric else cell.ljust(width)
+            for name, cell, width in zip(columns, cells, widths, strict=True)
+        )
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(columns), *(line(row) for row in rows)])
+
+
+@contextmanager
+def progress(total: int | None, description: str) -> Iterator[Callable[[int], None]]:
+    """A function that counts work done; on a terminal, work of more than two seconds gets a bar on stderr.
+
+    It raises Stopped after a signal.
+    """
+    if not err.is_terminal:
+        yield lambda count: signals.check()
+        return
+    from rich.progress import Progress
+
+    started = time.monotonic()
+    bar = Progress(console=err, transient=True)
+    task = bar.add_task(description, total=total)
+
+    def advance(count: int) -> None:
+        signals.check()
+        bar.advance(task, count)
+        if not bar.live.is_started and time.monotonic() - started > PATIENCE:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@contextmanager
+def working(description: str) -> Iterator[Callable[[str], None]]:
+    """A function that names the present step, for work that cannot be counted.
+
+    On a terminal, work of more than two seconds shows its step and the time passed on stderr, also while
+    `sys.stderr` leads elsewhere.
+    """
+    if not err.is_terminal:
+        yield lambda text: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    terminal = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    shown = Progress(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False)
+    task = shown.add_task(description, total=None)
+    patience = threading.Timer(PATIENCE, shown.start)
+    patience.daemon = True
+    patience.start()
+    try:
+        yield lambda text: shown.update(task, description=one_line(text))
+    finally:
+        patience.cancel()
+        patience.join()
+        shown.stop()
