@@ -65,8 +65,9 @@ KINDS: dict[str, Any] = {
 
 def with_plugin(name):
     """The plugins of a run with the one of this name."""
+    from transferkit.plugins.distributions import Owner
     from transferkit.plugins.hooks import Plugin, RunPlugins
-    from transferkit.plugins.registry import Component, Owner
+    from transferkit.plugins.registry import Component
 
     kind, cls = KINDS[name]
     component = Component(kind, cls.__name__, cls, Owner(cls.__name__, "benchmark", "0"))

@@ -13,7 +13,8 @@ from PIL import Image
 
 from transferkit.api import execute
 from transferkit.recipe import load_recipe
-from transferkit.recipe.schema import Stage, places_in
+from transferkit.recipe.places import places_in
+from transferkit.recipe.schema import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "methods")

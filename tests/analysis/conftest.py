@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import transferkit
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 
 from .audit_world import ANALYZERS, make_world
 from .made_up_runs import metrics, write_run

@@ -16,7 +16,7 @@ from transferkit.api import resume
 from transferkit.cli import app
 from transferkit.errors import InputError, Interrupted
 from transferkit.model.folder import save_model
-from transferkit.plugins.registry import Owner
+from transferkit.plugins.distributions import Owner
 from transferkit.testing import tiny_model
 
 from .audit_world import NOT_GIVEN, SOURCE, Counting, Optional, images

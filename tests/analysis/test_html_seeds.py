@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 from transferkit.report import Metric, Report
 from transferkit.reporting.html import write_report
 from transferkit.runs.over_seeds import summarise
@@ -27,7 +28,7 @@ def declared(monkeypatch):
     """The analyzer that wrote the reports, installed."""
     registry = Registry()
     registry.add("analyzer", "retention", Keeps, Owner("test", "test-plugins", "1.0"))
-    monkeypatch.setattr("transferkit.plugins.registry.installed", lambda: registry)
+    monkeypatch.setattr("transferkit.plugins.files.known", lambda: registry)
 
 
 SEEDS = {3: (0.4, 0.90), 4: (0.6, 0.92), 5: (0.5, 0.94)}

@@ -10,7 +10,8 @@ from transferkit.analysis.session import AnalysisSession
 from transferkit.data import digest, parts
 from transferkit.plugins.registry import Registry
 from transferkit.recipe import Loaded
-from transferkit.recipe.schema import AnalyzerUse, Recipe
+from transferkit.recipe.schema import Recipe
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.runs.folder import RunFolder
 from transferkit.testing import tiny_model
 from transferkit.training.cache import Cache

@@ -17,8 +17,9 @@ import transferkit
 from tests.analysis.test_session import bench
 from transferkit.analysis.run_analyzers import Analysis, gap, run_analyzer, run_analyzers
 from transferkit.errors import InputError, StorageError
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import Plugin
-from transferkit.plugins.registry import Component, Owner
+from transferkit.plugins.registry import Component
 from transferkit.report import Metric
 from transferkit.statistics import Estimate
 

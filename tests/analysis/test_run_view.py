@@ -14,9 +14,11 @@ from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.session import AnalysisSession
 from transferkit.errors import InputError
 from transferkit.model.folder import open_model, save_model
-from transferkit.plugins.registry import Owner, Registry, discover
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry, discover
 from transferkit.recipe import Loaded
-from transferkit.recipe.schema import AnalyzerUse, Recipe
+from transferkit.recipe.schema import Recipe
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.runs.folder import RunFolder
 from transferkit.testing import tiny_images, tiny_model
 from transferkit.training.progress import Display

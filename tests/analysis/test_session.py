@@ -190,8 +190,9 @@ def test_a_source_without_classifier_gets_a_ridge_probe(tmp_path):
 
 
 def test_planted_corruptions_are_known(tmp_path):
+    from transferkit.plugins.distributions import Owner
     from transferkit.plugins.hooks import Plugin, RunPlugins
-    from transferkit.plugins.registry import Component, Owner
+    from transferkit.plugins.registry import Component
 
     class Mark:
         def select(self, labels):

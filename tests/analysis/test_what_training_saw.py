@@ -22,9 +22,10 @@ from transferkit.data.parts import StageImages, carve_validation, per_class_frac
 from transferkit.data.planting import Corruption
 from transferkit.data.sources import open_split
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Owner, discover
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import discover
 from transferkit.recipe import load_recipe
-from transferkit.recipe.schema import AnalyzerUse
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.report import Report
 from transferkit.runs.folder import RunFolder
 from transferkit.system.signals import StopSignal

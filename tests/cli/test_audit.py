@@ -15,7 +15,8 @@ import pytest
 from transferkit.cli.audit import read_settings
 from transferkit.errors import InputError
 from transferkit.model.folder import save_model
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 from transferkit.report import Report
 from transferkit.testing import tiny_model
 

@@ -12,7 +12,8 @@ from PIL import Image
 from transferkit.cli import doctor_machine
 from transferkit.cli.doctor_data import duplicates, imbalance, repeated
 from transferkit.errors import InputError, TransferkitError
-from transferkit.plugins.registry import Failure, Owner, Registry
+from transferkit.plugins.distributions import Failure, Owner
+from transferkit.plugins.registry import Registry
 
 verb = importlib.import_module("transferkit.cli.doctor")  # the package's `doctor` is the verb
 ONE_STEP = verb.one_step

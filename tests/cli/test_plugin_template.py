@@ -11,8 +11,9 @@ import pytest
 
 from transferkit.cli.plugin_template import write_plugin
 from transferkit.errors import InputError
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.kinds import KINDS
-from transferkit.plugins.registry import Owner, discover
+from transferkit.plugins.registry import discover
 from transferkit.recipe import load_recipe
 
 FILES = ("pyproject.toml", "recipe.yaml", "{package}/README.md", "{package}/__init__.py", "{package}/py.typed")

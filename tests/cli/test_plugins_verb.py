@@ -8,7 +8,8 @@ from pydantic import Field
 from transferkit.cli import plugins as verb
 from transferkit.cli.plugin_facts import card, described
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Failure, Owner, Registry
+from transferkit.plugins.distributions import Failure, Owner
+from transferkit.plugins.registry import Registry
 
 OWNER = Owner("mine", "my-dist", "1.2")
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from transferkit.cli.summary import over_seeds_lines
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 from transferkit.report import Metric
 from transferkit.runs.over_seeds import over_seeds
 
@@ -29,7 +30,7 @@ def result(tmp_path, monkeypatch):
     """A made-up result of two seeds, with an analyzer that declares less than it returns."""
     registry = Registry()
     registry.add("analyzer", "declares", Declares, Owner("test", "test-plugins", "1.0"))
-    monkeypatch.setattr("transferkit.plugins.registry.installed", lambda: registry)
+    monkeypatch.setattr("transferkit.plugins.files.known", lambda: registry)
 
     def of(*values):
         found = over_seeds(values)

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit.cli.verbs import add_verbs, verbs_of
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 from transferkit.system.signals import Stopped
 
 

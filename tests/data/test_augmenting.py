@@ -13,8 +13,9 @@ from tests.data.test_samples import Paint, Relabel, planted
 from transferkit.data.augmenting import augmentations
 from transferkit.data.batches import TrainLoader
 from transferkit.errors import InputError
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import Plugin, RunPlugins
-from transferkit.plugins.registry import Component, Owner
+from transferkit.plugins.registry import Component
 
 
 @dataclass

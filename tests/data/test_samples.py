@@ -17,8 +17,9 @@ from transferkit.data.samples import Samples
 from transferkit.data.sources import open_split
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import Plugin, RunPlugins
-from transferkit.plugins.registry import Component, Owner
+from transferkit.plugins.registry import Component
 from transferkit.recipe.schema import Augmentation, Dataset
 
 

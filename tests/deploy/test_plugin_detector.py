@@ -24,7 +24,8 @@ from transferkit.deploy.plugin_detector import open_detector
 from transferkit.deploy.portable import open_onnx
 from transferkit.errors import InputError
 from transferkit.model.folder import open_model, save_model
-from transferkit.plugins.registry import Owner, Registry, installed
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry, installed
 from transferkit.serving.engine import Outputs
 from transferkit.serving.schema import Predictor
 from transferkit.testing import tiny_analysis, tiny_images

@@ -7,7 +7,7 @@ import re
 from transferkit.cli.plugin_template import parts_of
 from transferkit.plugins.kinds import KINDS
 from transferkit.plugins.registry import RUN_HOOKS
-from transferkit.recipe.schema import PLACES
+from transferkit.recipe.places import PLACES
 from transferkit.training.lent import GIVEN
 
 from .pages import code, page, sections

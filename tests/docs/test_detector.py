@@ -10,7 +10,8 @@ from PIL import Image
 
 from transferkit.deploy.interference import Calibration, Guarantee, read_interference
 from transferkit.deploy.summary import Tally, summarise
-from transferkit.plugins.registry import Owner, Register, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Register, Registry
 from transferkit.testing import check_plugin, tiny_guarded
 
 from .pages import blocks, code, defined, page, sections

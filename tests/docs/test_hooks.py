@@ -10,9 +10,10 @@ import pytest
 import typer
 
 from transferkit.hookspecs import Declared, InstalledHooks
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import check_signatures
 from transferkit.plugins.kinds import KINDS
-from transferkit.plugins.registry import RUN_HOOKS, Owner, Register, Registry
+from transferkit.plugins.registry import RUN_HOOKS, Register, Registry
 from transferkit.testing import check_plugin
 
 from .pages import blocks, classes, code, defined, page, sections

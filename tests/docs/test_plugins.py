@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from transferkit.plugins.registry import Owner, Register, Registry, installed
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Register, Registry, installed
 from transferkit.testing import check_plugin
 
 from .pages import PAGES, ROOT, blocks, classes, code, defined, page, sections

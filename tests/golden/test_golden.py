@@ -16,7 +16,7 @@ import pytest
 from transferkit.analysis.run_analyzers import Analysis, run_analyzer
 from transferkit.plugins.registry import installed
 from transferkit.recipe.plugin_use import make
-from transferkit.recipe.schema import AnalyzerUse
+from transferkit.recipe.uses import AnalyzerUse
 
 from .compare import differences
 from .situations import SITUATIONS

@@ -16,7 +16,8 @@ from transferkit.model.creation import build, create_net
 from transferkit.model.folder import open_model, save_model
 from transferkit.model.registered import is_known
 from transferkit.plugins import registry as registries
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 from transferkit.recipe.schema import Model
 
 SOURCE = """

@@ -10,7 +10,7 @@ from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.session import AnalysisSession
 from transferkit.api import RunResult
 from transferkit.recipe import load_recipe
-from transferkit.recipe.schema import AnalyzerUse
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.runs.folder import RunFolder
 from transferkit.training.cache import Cache
 from transferkit.training.progress import Display

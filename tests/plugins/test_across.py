@@ -19,7 +19,8 @@ from transferkit.analysis.plots import picture
 from transferkit.cli import main
 from transferkit.errors import InputError
 from transferkit.hookspecs import Declared
-from transferkit.plugins.registry import installed, path_options
+from transferkit.plugins.options import path_options
+from transferkit.plugins.registry import installed
 from transferkit.recipe import load_recipe
 
 from .made_up_analyses import audit, bias, result, retention, run, stage, write
@@ -277,7 +278,7 @@ analyses: [{use: across, runs: [one, "other:bias"], of: bias.bees}]
 
 def test_options_and_promises():
     component = installed().get("analyzer", "across")
-    assert component.cls is Across and path_options(component) == ["runs"]
+    assert component.cls is Across and path_options(component.options) == ["runs"]
     assert not hasattr(Across, "standard_audit")
     assert component.create({}) == Across()
     with pytest.raises(ValidationError):

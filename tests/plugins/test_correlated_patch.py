@@ -17,7 +17,8 @@ from transferkit_correlated_patch import choose, gate, patch_colours, shortcut_r
 from transferkit_correlated_patch.patch import CorrelatedPatch
 
 from transferkit.errors import InputError
-from transferkit.plugins.registry import installed, path_options
+from transferkit.plugins.options import path_options
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 
 from .corruption_world import make, pixels, samples
@@ -222,7 +223,7 @@ def test_a_picture_takes_the_place_of_the_square(tmp_path):
     Image.fromarray(mark[..., :3]).save(tmp_path / "solid.png")
     solid = make(NAME, image=str(tmp_path / "solid.png")).corrupt(Image.new("RGB", (32, 32)), 0, ["a"])
     assert np.array_equal(np.asarray(solid)[:4, :4], mark[..., :3])
-    assert path_options(installed().get("corruption", NAME)) == ["image"]
+    assert path_options(installed().get("corruption", NAME).options) == ["image"]
 
 
 # -- wrong input --------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from transferkit.analysis.run_analyzers import Analysis, run_analyzer
 from transferkit.errors import InputError
 from transferkit.plugins.registry import installed
 from transferkit.recipe.plugin_use import make
-from transferkit.recipe.schema import AnalyzerUse
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.testing import MadeUpImages, MadeUpModel, made_up_session
 
 WORD = re.compile(r"(?<![\w.])[-+]?(nan|inf)(?!\w)", re.IGNORECASE)

@@ -8,8 +8,9 @@ import pytest
 
 from transferkit.errors import InputError
 from transferkit.hookspecs import Declared
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import Plugin, RunPlugins, check_signatures
-from transferkit.plugins.registry import Component, Owner
+from transferkit.plugins.registry import Component
 from transferkit.report import Metric
 
 

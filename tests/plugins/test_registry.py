@@ -13,7 +13,9 @@ from pydantic import Field, ValidationError
 
 import transferkit
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Owner, Registry, discover, options_model, path_options
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.options import options_model, path_options
+from transferkit.plugins.registry import Registry, discover
 from transferkit.system.signals import TO_STOP
 
 OWNER = Owner("spread", "transferkit-spread", "0.1")
@@ -51,7 +53,7 @@ def test_options_come_from_the_fields() -> None:
     assert set(component.options.model_fields) == {"floor", "where"}
     assert component.create({"floor": "1e-3"}).floor == 1e-3
     assert component.hooks == ["penalty"]
-    assert path_options(component) == ["where"]
+    assert path_options(component.options) == ["where"]
     for wrong in ({"floor": -1}, {"flour": 1}, {"kept": 1}):
         with pytest.raises(ValidationError):
             component.create(wrong)

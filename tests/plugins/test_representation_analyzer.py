@@ -32,8 +32,9 @@ from transferkit.api import execute
 from transferkit.data import world
 from transferkit.errors import InputError
 from transferkit.hookspecs import Declared
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import check_signatures
-from transferkit.plugins.registry import Owner, discover, installed
+from transferkit.plugins.registry import discover, installed
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import Dataset
 from transferkit.statistics import ratio, share

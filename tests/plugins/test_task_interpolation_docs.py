@@ -13,7 +13,8 @@ from transferkit_task_interpolation.lams import Plan, target_counts
 import transferkit
 from tests.docs.pages import blocks, classes, page
 from tests.plugins import interpolation_world as world
-from transferkit.plugins.registry import Owner, discover
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import discover
 from transferkit.recipe import load_recipe
 from transferkit.testing import check_plugin
 

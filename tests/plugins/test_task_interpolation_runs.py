@@ -22,7 +22,8 @@ from tests.plugins import interpolation_world as world
 from tests.plugins.interpolation_world import N_SOURCE, N_TARGET, records, said, same, weights
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted
-from transferkit.plugins.registry import Owner, Registry, discover
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry, discover
 from transferkit.recipe import load_recipe
 
 STEPS = N_TARGET // 8

@@ -9,7 +9,8 @@ from PIL import Image
 from transferkit_tennis_ball import attraction_rate, draw_ball
 
 from transferkit.errors import InputError
-from transferkit.plugins.registry import installed, path_options
+from transferkit.plugins.options import path_options
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 
 from .corruption_world import make, pixels, samples
@@ -96,7 +97,7 @@ def test_a_sprite_of_ones_own(tmp_path):
         )
     )
     assert (found == [0, 0, 255]).all(axis=2).sum() == 4 and found.any(axis=2).sum() == 4
-    assert path_options(installed().get("corruption", NAME)) == ["sprite"]
+    assert path_options(installed().get("corruption", NAME).options) == ["sprite"]
 
 
 def test_wrong_input_is_one_sentence(tmp_path):

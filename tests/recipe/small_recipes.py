@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from transferkit.plugins.registry import Owner, Registry
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry
 
 RECIPE = """\
 name: demo

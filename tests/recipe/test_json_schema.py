@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from transferkit.plugins.registry import Owner, installed
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import installed
 from transferkit.recipe import yaml
 from transferkit.recipe.json_schema import recipe_schema
 from transferkit.recipe.tree import Mark

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from transferkit.recipe import load_recipe
-from transferkit.recipe.schema import WeightSchedule
+from transferkit.recipe.uses import WeightSchedule
 
 from .small_recipes import PLAIN, draw
 

@@ -9,7 +9,9 @@ import pytest
 from pydantic import Field
 
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Owner, Register, Registry, reference_options
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.options import reference_options
+from transferkit.plugins.registry import Register, Registry
 from transferkit.recipe import load_recipe
 from transferkit.words.names import DatasetName, StageName
 
@@ -51,7 +53,7 @@ def registry() -> Registry:
 
 def test_the_types_say_what_the_options_name(registry):
     component = registry.get("analyzer", "looks")
-    assert reference_options(component) == {"at": "data set", "best": "stage", "sets": "data set"}
+    assert reference_options(component.options) == {"at": "data set", "best": "stage", "sets": "data set"}
 
 
 def test_every_unknown_name_is_one_sentence_with_its_place(registry, tmp_path):

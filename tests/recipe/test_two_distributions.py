@@ -7,7 +7,7 @@ import pytest
 from transferkit.analysis.audit_request import choose, standard
 from transferkit.cli.audit import read_settings
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Owner
+from transferkit.plugins.distributions import Owner
 from transferkit.recipe.json_schema import recipe_schema
 
 from .small_recipes import RECIPE, Memory, Remember, Spectral, plugin_module, registry_of

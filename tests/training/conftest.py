@@ -13,7 +13,8 @@ import yaml
 
 import transferkit
 from transferkit.api import RunResult, execute
-from transferkit.plugins.registry import Owner, Registry, discover
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry, discover
 from transferkit.recipe import load_recipe
 
 CLASSES = ["red", "green", "blue"]

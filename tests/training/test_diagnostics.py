@@ -68,13 +68,11 @@ def test_one_class_that_takes_all_predictions_is_named(run) -> None:
 def test_features_that_have_become_one_are_named(run, registry) -> None:
     @dataclasses.dataclass
     class Same:
-        def setup(self, session):
-            with torch.no_grad():
-                for parameter in session.model.net.parameters():
-                    parameter.zero_()
+        def project(self, parameters):
+            return {name: torch.zeros_like(value) for name, value in parameters.items()}
 
-    offer(registry, "observer", "same", Same)
-    result = run(epochs=1, observers=[{"use": "same"}], optimizer={"name": "momentum", "lr": 1e-9})
+    offer(registry, "regularizer", "same", Same)
+    result = run(epochs=1, regularizers=[{"use": "same"}], optimizer={"name": "momentum", "lr": 1e-9})
     assert "the features collapse" in warnings(result)
 
 

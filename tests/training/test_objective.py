@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from transferkit.errors import InputError
 from transferkit.recipe import schema
-from transferkit.recipe.schema import RegularizerUse
+from transferkit.recipe.uses import RegularizerUse
 from transferkit.training.objective import Objective, check_terms, task_loss, weight_of
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, 0.3], [-3.0, 4.0, 0.0], [1.0, 1.0, 1.0]])

@@ -12,9 +12,9 @@ from transferkit.plugins.hooks import Plugin, refuse_broken
 from transferkit.plugins.registry import Registry
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.plugin_use import Use, UseReader
-from transferkit.recipe.schema import AnalyzerUse
 from transferkit.recipe.sections import keys_of
 from transferkit.recipe.tree import Mark, Node, Problems
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.system.atomic import read_json
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean

@@ -11,7 +11,7 @@ from transferkit.errors import InputError
 from transferkit.plugins.contained import said
 from transferkit.plugins.files import known
 from transferkit.plugins.hooks import refuse_broken
-from transferkit.recipe.schema import PluginUse
+from transferkit.recipe.uses import PluginUse
 
 
 def _use(value: Any) -> Any:

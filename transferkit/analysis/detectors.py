@@ -21,7 +21,7 @@ from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.plugins.contained import told
 from transferkit.plugins.files import known
 from transferkit.plugins.hooks import Plugin, RunPlugins
-from transferkit.recipe.schema import PluginUse
+from transferkit.recipe.uses import PluginUse
 
 ROWS = 1024  # images that a module sees at a time
 

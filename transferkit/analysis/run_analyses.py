@@ -21,6 +21,8 @@ from transferkit.model.folder import open_model
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.plugins.hooks import Plugin
 from transferkit.recipe import Loaded, schema
+from transferkit.recipe.places import places_in
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.report import Report
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.origin import source_of, trained_stage
@@ -74,16 +76,16 @@ class RunAnalyses:
         if "_models" in vars(self):
             self._models.close()
 
-    def _target(self, use: schema.AnalyzerUse) -> str:
+    def _target(self, use: AnalyzerUse) -> str:
         return use.stage or self._loaded.recipe.stages[-1].name
 
-    def _on_schedule(self, use: schema.AnalyzerUse, plugin: Plugin, live: Live, epoch: int) -> Report | None:
+    def _on_schedule(self, use: AnalyzerUse, plugin: Plugin, live: Live, epoch: int) -> Report | None:
         """On a copy of the model in training. None where it was done before."""
         one = self._analysis(use, plugin, live, epoch)
         return None if one.finished() is not None else run_analyzer(one)
 
     def _analysis(
-        self, use: schema.AnalyzerUse, plugin: Plugin, live: Live | None = None, epoch: int | None = None
+        self, use: AnalyzerUse, plugin: Plugin, live: Live | None = None, epoch: int | None = None
     ) -> Analysis:
         out = self._folder.analysis(use.instance_name)
         return Analysis(
@@ -96,7 +98,7 @@ class RunAnalyses:
             step=epoch or 0,
         )
 
-    def _peers(self, use: schema.AnalyzerUse) -> dict[str, Any]:
+    def _peers(self, use: AnalyzerUse) -> dict[str, Any]:
         """The analyzers of this recipe by registered name; the one that looks at the same models comes first."""
         alike = sorted(self._uses, key=lambda pair: (pair[0].stage, pair[0].dataset) == (use.stage, use.dataset))
         return {plugin.component.name: plugin.instance for _, plugin in alike}
@@ -125,7 +127,7 @@ class RunModels:
         if "board" in vars(self):
             self.board.close()
 
-    def workbench(self, use: schema.AnalyzerUse, live: Live | None = None) -> Workbench:
+    def workbench(self, use: AnalyzerUse, live: Live | None = None) -> Workbench:
         """What the analysis `use` looks at. `live` is the model in training, of which a copy is looked at."""
         stage = self.loaded.recipe.stage(use.stage or self.loaded.recipe.stages[-1].name)
         images = self._bench_of_images(stage, use)
@@ -138,12 +140,12 @@ class RunModels:
             self._benches[key] = images.with_models(self._models(stage, use, None), self.board)
         return self._benches[key]
 
-    def view(self, use: schema.AnalyzerUse) -> RunView:
+    def view(self, use: AnalyzerUse) -> RunView:
         """The run as the analysis `use` sees it."""
         recipe = self.loaded.recipe
         return RunView(recipe, use.stage or recipe.stages[-1].name, self.folder, self.stage)
 
-    def _models(self, stage: schema.Stage, use: schema.AnalyzerUse, live: Live | None) -> dict[str, Given]:
+    def _models(self, stage: schema.Stage, use: AnalyzerUse, live: Live | None) -> dict[str, Given]:
         models = {}
         source = self.stage(use.source) if use.source is not None else self.start(stage)
         if source is not None:
@@ -153,7 +155,7 @@ class RunModels:
             models["baseline"] = self.stage(use.baseline)
         return models
 
-    def _bench_of_images(self, stage: schema.Stage, use: schema.AnalyzerUse) -> Workbench:
+    def _bench_of_images(self, stage: schema.Stage, use: AnalyzerUse) -> Workbench:
         """A bench without models. The stage and the source say which classes the images are labelled in."""
         key = (stage.name, use.source, use.dataset)
         if key not in self._images:
@@ -253,7 +255,7 @@ class RunModels:
 
 def _options(stage: schema.Stage) -> set[str]:
     """The texts among the options of a stage's plugins: data sets that they open are named there."""
-    uses = [use for place in schema.places_in(schema.Stage) for use in place.uses(stage)]
+    uses = [use for place in places_in(schema.Stage) for use in place.uses(stage)]
     return {value for use in uses for value in use.options.values() if isinstance(value, str)}
 
 

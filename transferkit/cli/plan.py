@@ -17,7 +17,8 @@ from transferkit.words.text import printable
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
     from transferkit.recipe.counting import StepPlan
-    from transferkit.recipe.schema import PluginUse, Stage
+    from transferkit.recipe.schema import Stage
+    from transferkit.recipe.uses import PluginUse
 
 MAX_NAMED_CLASSES = 6
 HEADS = {

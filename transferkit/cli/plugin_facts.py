@@ -13,8 +13,9 @@ from typing import Any
 from transferkit.errors import InputError
 from transferkit.hookspecs import RunHooks
 from transferkit.plugins.contained import contained, told
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import refuse_broken
-from transferkit.plugins.registry import Component, Owner
+from transferkit.plugins.registry import Component
 
 RANGES = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 CORE_OPTIONS = {

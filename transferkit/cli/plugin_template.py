@@ -18,6 +18,7 @@ from transferkit.errors import InputError
 from transferkit.plugins.kinds import Kind
 from transferkit.plugins.registry import RUN_HOOKS
 from transferkit.recipe import schema
+from transferkit.recipe.places import PLACES, Place
 from transferkit.surface import __version__
 from transferkit.system.atomic import make_folder, write_text
 
@@ -117,8 +118,8 @@ def _use(name: str, options: str) -> str:
     return f"{{use: {name}, {options}}}" if options else f"{{use: {name}}}"
 
 
-def _place(kind: Kind) -> schema.Place | None:
-    return next((place for place in schema.PLACES if place.kind == kind), None)
+def _place(kind: Kind) -> Place | None:
+    return next((place for place in PLACES if place.kind == kind), None)
 
 
 def _example(kind: Kind, use: str) -> str:

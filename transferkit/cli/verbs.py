@@ -11,7 +11,8 @@ from typer.main import get_command_name, get_group
 
 from transferkit.errors import InputError
 from transferkit.plugins.contained import contained
-from transferkit.plugins.registry import Failure, Owner, Registry
+from transferkit.plugins.distributions import Failure, Owner
+from transferkit.plugins.registry import Registry
 from transferkit.system.signals import TO_STOP
 from transferkit.words.suggest import closest
 

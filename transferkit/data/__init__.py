@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transferkit.data.tables import TableSamples as TableSamples
     from transferkit.data.tables import as_images as as_images
     from transferkit.recipe.lineage import lineage as lineage
-    from transferkit.recipe.schema import CorruptionUse as CorruptionUse
+    from transferkit.recipe.uses import CorruptionUse as CorruptionUse
     from transferkit.words.names import DatasetName as DatasetName
     from transferkit.words.names import StageName as StageName
 else:

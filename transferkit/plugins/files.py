@@ -15,7 +15,8 @@ from types import ModuleType
 
 from transferkit.errors import InputError
 from transferkit.plugins.contained import contained
-from transferkit.plugins.registry import Owner, Registry, installed
+from transferkit.plugins.distributions import Owner
+from transferkit.plugins.registry import Registry, installed
 
 VARIABLE = "TRANSFERKIT_ALLOW_LOCAL_PLUGINS"
 HOW = f"--allow-plugins, from Python allow_plugins=True, or {VARIABLE}=1"

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import os
 import re
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import Distribution, EntryPoint, distributions
-from pathlib import Path
-from typing import Any, get_args
+from importlib.metadata import Distribution, distributions
+from typing import Any
 
 import pluggy
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ValidationError
 
 from transferkit.errors import InputError, Problem
 from transferkit.hookspecs import PROJECT, Declared, InstalledHooks, RunHooks
-from transferkit.plugins.contained import contained, told
+from transferkit.plugins.contained import contained
+from transferkit.plugins.distributions import Failure, Owner, is_in, listed, normalised, offered
 from transferkit.plugins.kinds import Kind
+from transferkit.plugins.options import options_model
 from transferkit.surface import API_VERSION, __version__
 from transferkit.system.signals import TO_STOP
-from transferkit.words.names import Refers, plain_name
+from transferkit.words.names import plain_name
 from transferkit.words.suggest import closest, did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TARGET = re.compile(r"[\w.]+:[\w.]+")
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 RUN_HOOKS = {name: hook for name, hook in vars(RunHooks).items() if not name.startswith("_")}
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The installed distribution a plugin comes from."""
-
-    plugin: str
-    distribution: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.distribution} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -122,17 +107,6 @@ class OfferedModel:
         """Import the module. Raises InputError when that fails."""
         with contained(f"{self} could not be loaded"):
             import_module(self.module)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An installed plugin that could not be loaded."""
-
-    owner: Owner
-    error: BaseException
-
-    def __str__(self) -> str:
-        return f"{self.owner.plugin} ({self.owner}): {told(self.error)}"
 
 
 class Register:
@@ -235,10 +209,10 @@ class Registry:
             raise InputError(f"{name!r} cannot be the name of a model: use letters, digits and underscores")
         if not isinstance(module, str) or not MODULE.fullmatch(module):
             raise InputError(f'the model "{name}" must have the name of a module, not {module!r}')
-        offered = self.models.setdefault(name, [])
-        if any(normalised(one.owner.distribution) == normalised(owner.distribution) for one in offered):
+        others = self.models.setdefault(name, [])
+        if any(normalised(one.owner.distribution) == normalised(owner.distribution) for one in others):
             raise InputError(f'{owner} offers two models under the name "{name}"')
-        offered.append(OfferedModel(name, module, owner))
+        others.append(OfferedModel(name, module, owner))
 
     def model(self, name: str) -> OfferedModel | None:
         """The architecture of that name, or None. Raises InputError where several distributions offer it."""
@@ -340,64 +314,6 @@ def _name(module: Any) -> str:
     return str(getattr(module, "__name__", module))
 
 
-def normalised(distribution: str) -> str:
-    """A distribution's name in the one form in which packaging compares them."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def _listed(variable: str) -> set[str] | None:
-    value = os.environ.get(variable)
-    return None if value is None else {normalised(name.strip()) for name in value.split(",") if name.strip()}
-
-
-def _is_in(owner: Owner, listed: set[str] | None) -> bool:
-    """Whether an environment variable names the plugin: by its entry point, its distribution, or both."""
-    plugin, distribution = normalised(owner.plugin), normalised(owner.distribution)
-    return bool({plugin, distribution, f"{distribution}:{plugin}"} & (listed or set()))
-
-
-def _entry_points(distribution: Distribution, name: str | None) -> list[tuple[EntryPoint, Owner]]:
-    """The distribution's entry points in our group. Raises InputError where they or their owner's name are broken."""
-    try:
-        entries = [entry for entry in distribution.entry_points if entry.group == PROJECT]
-    except Exception as error:
-        raise InputError(f"its entry points cannot be read: {told(error)}") from error
-    if entries and name is None:
-        raise InputError(f"its metadata say no name, so {entries[0].value} was left out; install it again")
-    version = (_header(distribution, "Version") or "?") if entries else ""
-    return [(entry, Owner(entry.name, str(name), version)) for entry in entries]
-
-
-def _header(distribution: Distribution, field: str) -> str | None:
-    """One line of the distribution's metadata; None where they lack it, are missing or cannot be read.
-
-    Looked up in the text, because parsing the metadata of everything installed takes longer than reading a recipe.
-    """
-    try:
-        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    except Exception:
-        return None
-    found = re.search(rf"^{field}:[ \t]*(\S+)", text.partition("\n\n")[0], re.MULTILINE)
-    return found[1] if found else None
-
-
-def _offered(found: Iterable[Distribution], failures: list[Failure]) -> list[tuple[EntryPoint, Owner]]:
-    """All entry points in our group by name; the first copy of a distribution on the path wins."""
-    seen: set[str] = set()
-    offered: list[tuple[EntryPoint, Owner]] = []
-    for distribution in found:
-        name = _header(distribution, "Name")
-        if name is not None and normalised(name) in seen:
-            continue
-        seen.add(normalised(name or ""))
-        try:
-            offered += _entry_points(distribution, name)
-        except InputError as error:
-            broken = name or "a distribution without a name"
-            failures.append(Failure(Owner(broken, broken, _header(distribution, "Version") or "?"), error))
-    return sorted(offered, key=lambda pair: (pair[0].name, pair[1].distribution))
-
-
 def discover(found: Iterable[Distribution] | None = None) -> Registry:
     """Load every installed plugin. One that fails is recorded and harms nobody who does not use it.
 
@@ -405,9 +321,9 @@ def discover(found: Iterable[Distribution] | None = None) -> Registry:
     entry points, of distributions, and `dist:name`.
     """
     registry = Registry()
-    allowed, disabled = _listed("TRANSFERKIT_PLUGINS"), _listed("TRANSFERKIT_DISABLE_PLUGINS")
-    for entry, owner in _offered(found if found is not None else distributions(), registry.failures):
-        if _is_in(owner, disabled) or not (allowed is None or _is_in(owner, allowed)):
+    allowed, disabled = listed("TRANSFERKIT_PLUGINS"), listed("TRANSFERKIT_DISABLE_PLUGINS")
+    for entry, owner in offered(found if found is not None else distributions(), PROJECT, registry.failures):
+        if is_in(owner, disabled) or not (allowed is None or is_in(owner, allowed)):
             continue
         try:
             with contained():
@@ -423,53 +339,3 @@ def discover(found: Iterable[Distribution] | None = None) -> Registry:
 def installed() -> Registry:
     """The registry of this process."""
     return discover()
-
-
-def options_model(cls: type) -> type[BaseModel]:
-    """The options of a plugin class: its dataclass fields, with their types, ranges and defaults."""
-    if not dataclasses.is_dataclass(cls):
-        if any(name != "self" for name in _init_parameters(cls)):
-            raise InputError(f"{cls.__name__}: a plugin with options must be a dataclass (add @dataclass)")
-        return create_model(cls.__name__, __config__=ConfigDict(extra="forbid"))
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields: dict[str, Any] = {}
-    for item in dataclasses.fields(cls):
-        if not item.init:
-            continue
-        default: Any = ...
-        if item.default is not dataclasses.MISSING:
-            default = item.default
-        elif item.default_factory is not dataclasses.MISSING:
-            default = FieldInfo(default_factory=item.default_factory)
-        fields[item.name] = (hints[item.name], default)
-    config = ConfigDict(extra="forbid", validate_default=True, arbitrary_types_allowed=True)
-    return create_model(cls.__name__, __config__=config, **fields)
-
-
-def _init_parameters(cls: type) -> list[str]:
-    if cls.__init__ is object.__init__:  # type: ignore[misc]
-        return []
-    code = getattr(cls.__init__, "__code__", None)  # type: ignore[misc]
-    return list(code.co_varnames[: code.co_argcount]) if code else []
-
-
-def reference_options(component: Component) -> dict[str, str]:
-    """{option: what its names stand for}: options of the types `StageName` and `DatasetName`, or lists of them."""
-    found: dict[str, str] = {}
-    for name, info in component.options.model_fields.items():
-        marks = [mark for mark in (*info.metadata, *_marks(info.annotation)) if isinstance(mark, Refers)]
-        if marks:
-            found[name] = marks[0].what
-    return found
-
-
-def _marks(annotation: Any) -> list[Any]:
-    """Everything that `Annotated` adds to the types within an annotation."""
-    own = list(getattr(annotation, "__metadata__", ()))
-    return own + [mark for inner in get_args(annotation) for mark in _marks(inner)]
-
-
-def path_options(component: Component) -> list[str]:
-    """Names of the options that are paths: they are read relative to the recipe that gives them."""
-    fields = component.options.model_fields.items()
-    return [name for name, info in fields if Path in (info.annotation, *get_args(info.annotation))]

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from transferkit.errors import InputError
+from transferkit.plugins.distributions import normalised
 from transferkit.plugins.hooks import Call, Plugin, RunPlugins
-from transferkit.plugins.registry import installed, normalised
+from transferkit.plugins.registry import installed
 
 
 def adapter_calls(

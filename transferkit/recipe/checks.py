@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,17 +14,18 @@ from transferkit.errors import InputError
 from transferkit.hookspecs import REFERENCE
 from transferkit.plugins.contained import contained, told
 from transferkit.plugins.hooks import Plugin, RunPlugins
-from transferkit.plugins.registry import reference_options
+from transferkit.plugins.options import reference_options
 from transferkit.recipe import schema
 from transferkit.recipe.draft import Draft, StageDraft
-from transferkit.recipe.lineage import lineage, resolved
+from transferkit.recipe.lineage import lineage
 from transferkit.recipe.paths import STARTS, looks_like_path
 from transferkit.recipe.plugin_use import Use, requested
 from transferkit.recipe.selection import OWN, selection
 from transferkit.recipe.still import Found, without_training
+from transferkit.recipe.table_checks import check_tables
 from transferkit.recipe.tree import Problems, Steps
+from transferkit.recipe.uses import PluginUse, RegularizerUse
 from transferkit.system.signals import TO_STOP
-from transferkit.words.formats import listing
 from transferkit.words.suggest import did_you_mean
 
 SCHEDULES = ("constant", "cosine", "tanh", "step", "multistep", "poly", "wsd", "rsqrt", "none")
@@ -39,9 +39,9 @@ def check_recipe(draft: Draft) -> None:
     _check_datasets(draft)
     _check_analyses(draft)
     for use in draft.uses:
-        for name, what in reference_options(use.component).items() if use.component is not None else ():
+        for name, what in reference_options(use.component.options).items() if use.component is not None else ():
             _known(draft, (*use.path, name), what)
-    _check_tables(draft)
+    check_tables(draft)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
         _check_references(draft, stage, index)
@@ -189,7 +189,7 @@ def _check_selection(problems: Problems, drafted: StageDraft, stage: schema.Stag
 
 def _check_weight(use: Use, problems: Problems) -> None:
     """Penalties and anchors are multiplied by a weight; nothing else is."""
-    if not isinstance(use.core, schema.RegularizerUse) or use.component is None or use.plugin is None:
+    if not isinstance(use.core, RegularizerUse) or use.component is None or use.plugin is None:
         return
     weighs = bool({"penalty", "anchors"} & set(use.component.hooks))
     given = problems.root.find((*use.path, "weight"))
@@ -211,7 +211,7 @@ def _plugin_contradictions(use: Use, plugin: Plugin, stage: schema.Stage) -> Ite
     calls = {name for call in RunPlugins([plugin]).calls("penalty") for name in call.requests}
     if stage.fixed_features and calls & {"features", "taps"} and not calls & {"logits", "head", "model"}:
         yield at, "acts on the features, which fixed_features keeps as they are", "leave out one of the two"
-    stream = use.core.on if isinstance(use.core, schema.RegularizerUse) else "all"
+    stream = use.core.on if isinstance(use.core, RegularizerUse) else "all"
     if stage.curriculum is None and stream not in ("target", "all"):
         yield ("on",), f'there is no stream "{stream}": without a curriculum the only one is target', None
 
@@ -264,7 +264,7 @@ def _stage_contradictions(stage: schema.Stage, device: str) -> Iterator[Found]:
         yield ("augmentation", "none"), message, None
     if options.scale is not None and options.scale[0] > options.scale[1]:
         yield ("augmentation", "scale"), "the first share must not be above the second", None
-    if isinstance(stage.loss, schema.PluginUse) and stage.balance in ("loss", "logit_adjustment"):
+    if isinstance(stage.loss, PluginUse) and stage.balance in ("loss", "logit_adjustment"):
         message = f"{stage.balance} changes the usual loss, and {stage.loss.use} takes its place"
         yield ("balance",), message, "use balance: sampling, or leave it out"
     if stage.mixup is not None and not (stage.mixup.mixup or stage.mixup.cutmix):
@@ -323,95 +323,3 @@ def _schedule_contradictions(stage: schema.Stage, schedule: schema.Schedule) -> 
     for key in ("min_lr", "warmup_lr"):
         if getattr(schedule, key) > stage.optimizer.lr:
             yield ("schedule", key), f"must not be above the optimizer's lr ({stage.optimizer.lr:g})", None
-
-
-# -- what is said about images and classes where the data are a table of numbers, and the other way round -------------
-
-
-def _check_tables(draft: Draft) -> None:
-    """Losses, options, evaluations, corruptions and analyses that do not suit what the data set holds."""
-    for name, spec in draft.datasets.items():
-        if spec is not None and is_table(draft, name):
-            _check_table(draft, name, spec)
-    for stage in draft.stages:
-        if stage.stage is not None and resolved(stage.stage.dataset, draft.datasets) is not None:
-            _check_stage_data(draft, stage, stage.stage)
-    _check_table_analyses(draft)
-
-
-def is_table(draft: Draft, name: str) -> bool:
-    """Whether a data set, or the one it is made from, is a table."""
-    found = resolved(name, draft.datasets)
-    return found is not None and found.synthetic is not None
-
-
-def _check_table(draft: Draft, name: str, spec: schema.Dataset) -> None:
-    at: Steps = ("datasets", name)
-    table = spec.synthetic
-    if table is not None and table.permuted > table.features:
-        message = f"{table.permuted} columns cannot be permuted: there are {table.features}"
-        draft.problems.add((*at, "synthetic", "permuted"), message)
-    if any(use.kind == "corruption" for use in draft.planted.get(name, [])):
-        message = "are planted in images, and this is a table"
-        draft.problems.add((*at, "corruptions"), message, "synthetic: {…, permuted: N} permutes leading columns")
-    for key in ("classes", "labels"):
-        if getattr(spec, key) is not None:
-            draft.problems.add((*at, key), "a table has no classes", "leave it out")
-
-
-def _check_stage_data(draft: Draft, drafted: StageDraft, stage: schema.Stage) -> None:
-    problems, path, table = draft.problems, drafted.path, is_table(draft, stage.dataset)
-    if table and isinstance(stage.loss, schema.Loss) and stage.loss.name != "mse":
-        message = f'{stage.loss.name} needs classes, but the data set "{stage.dataset}" is a table of numbers'
-        problems.add((*path, "loss", "name"), message, "loss: {name: mse}")
-    if not table and stage.own_loss.name == "mse":
-        message = f'mse needs numbers to learn, but the data set "{stage.dataset}" has classes'
-        problems.add((*path, "loss", "name"), message, "use cross_entropy or bce, or a table")
-    stopping = stage.early_stopping
-    unsuited = {
-        ("loss", "label_smoothing"): stage.own_loss.label_smoothing > 0,
-        ("balance",): stage.balance != "none",
-        ("mixup",): stage.mixup is not None,
-        ("head_init",): stage.head_init == "ridge",
-        ("early_stopping", "metric"): stopping is not None
-        and stopping.metric == "top1"
-        and "metric" in stopping.model_fields_set,
-    }
-    for steps in [steps for steps, given in unsuited.items() if table and given]:
-        message = f'needs classes, but the data set "{stage.dataset}" is a table of numbers'
-        problems.add((*path, *steps), message, "leave it out")
-    for use in drafted.uses if table else ():
-        if use.kind == "augmentation":
-            problems.add((*use.path, "use"), "is for images; the rows of a table stay as they are", "leave it out")
-        elif use.kind == "metric" and use.component is not None and not use.component.declared.takes_tables:
-            message = f'looks at classes, but the data set "{stage.dataset}" is a table of numbers'
-            problems.add((*use.path, "use"), message, "leave it out")
-    if table and stage.augmentation not in (schema.Augmentation(), schema.Augmentation(none=True)):
-        problems.add((*path, "augmentation"), "is for images; the rows of a table stay as they are")
-    for position, name in enumerate(stage.evaluate):
-        if resolved(name, draft.datasets) is not None and is_table(draft, name) != table:
-            kinds = ("holds images", "is a table") if table else ("is a table", "holds images")
-            message = f'"{name}" {kinds[0]}, but "{stage.dataset}", which the stage learns, {kinds[1]}'
-            problems.add((*path, "evaluate", position), message)
-
-
-def _check_table_analyses(draft: Draft) -> None:
-    """Analyzers look at classes unless they declare that they take tables."""
-    stages = {stage.name: stage.stage for stage in draft.stages if stage.stage is not None}
-    last = draft.stages[-1].stage if draft.stages else None
-    for use in draft.analyses:
-        core = use.core
-        if not isinstance(core, schema.AnalyzerUse) or use.component is None:
-            continue
-        target = stages.get(core.stage) if core.stage is not None else last
-        names = [name for name in (target.dataset if target else None, core.dataset) if name is not None]
-        tables = [name for name in names if is_table(draft, name)]
-        if tables and not use.component.declared.takes_tables:
-            message = f'looks at images and their classes, but "{tables[0]}" is a table of numbers'
-            others = []
-            for name in draft.registry.names("analyzer"):
-                with suppress(InputError):  # one that cannot be used is no help
-                    if draft.registry.get("analyzer", name).declared.takes_tables:
-                        others.append(name)
-            hint = f"{listing(others)} look{'s' if len(others) == 1 else ''} at tables" if others else None
-            draft.problems.add((*use.path, "use"), message, hint)

@@ -10,18 +10,21 @@ from pydantic import TypeAdapter, ValidationError, create_model
 
 from transferkit.plugins.registry import Registry
 from transferkit.recipe import schema
+from transferkit.recipe.base import Name, Section
+from transferkit.recipe.places import Place, places_in
 from transferkit.recipe.plugin_use import Use, UseReader
 from transferkit.recipe.sections import keys_of, sentence, unknown_key, validate
 from transferkit.recipe.tree import Node, Problems, Steps
+from transferkit.recipe.uses import AnalyzerUse, PluginUse
 from transferkit.words.suggest import closest
 
 SECTIONS = ("model", "datasets", "stages", "analyses")
-S = TypeVar("S", bound=schema.Section)
-_NAME: TypeAdapter[str] = TypeAdapter(schema.Name)
+S = TypeVar("S", bound=Section)
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 _HEADER_FIELDS: dict[str, Any] = {
     name: (info.annotation, info) for name, info in schema.Recipe.model_fields.items() if name not in SECTIONS
 }
-_HEADER: Any = create_model("Header", __base__=schema.Section, **_HEADER_FIELDS)
+_HEADER: Any = create_model("Header", __base__=Section, **_HEADER_FIELDS)
 
 
 @dataclass
@@ -110,7 +113,7 @@ class _Reader:
         for index, node in self._items("stages"):
             draft.stages.append(self._stage(("stages", index), node))
         for index, node in self._items("analyses"):
-            draft.analyses.append(self.uses.read("analyzer", schema.AnalyzerUse, ("analyses", index), node))
+            draft.analyses.append(self.uses.read("analyzer", AnalyzerUse, ("analyses", index), node))
         return draft
 
     def _dataset(self, node: Node, path: Steps, uses: list[Use]) -> schema.Dataset | None:
@@ -148,14 +151,14 @@ class _Reader:
         uses = self._uses(schema.Stage, node, path)
         return StageDraft(path, node, node.text("name"), stage and _with_cores(stage, uses), uses)
 
-    def _taken(self, section: type[schema.Section], node: Node) -> tuple[str, ...]:
+    def _taken(self, section: type[Section], node: Node) -> tuple[str, ...]:
         """The keys of the section whose values are read as plugins."""
-        return tuple(place.key for place in schema.places_in(section) if _names_plugins(place, node.child(place.key)))
+        return tuple(place.key for place in places_in(section) if _names_plugins(place, node.child(place.key)))
 
-    def _uses(self, section: type[schema.Section], node: Node, path: Steps) -> list[Use]:
+    def _uses(self, section: type[Section], node: Node, path: Steps) -> list[Use]:
         """Every plugin that the section names, in call order."""
         found: list[Use] = []
-        for place in schema.places_in(section):
+        for place in places_in(section):
             entry = node.child(place.key)
             if entry is None or not _names_plugins(place, entry):
                 continue
@@ -169,7 +172,7 @@ class _Reader:
         return found
 
 
-def _names_plugins(place: schema.Place, entry: Node | None) -> bool:
+def _names_plugins(place: Place, entry: Node | None) -> bool:
     """Whether it is read as a plugin: a stage's loss is one only where it says `use`."""
     return place.key != "loss" or (entry is not None and isinstance(entry.value, dict) and "use" in entry.value)
 
@@ -177,7 +180,7 @@ def _names_plugins(place: schema.Place, entry: Node | None) -> bool:
 def _with_cores(section: S, uses: list[Use]) -> S:
     """The section with those of its plugin entries that are valid, for plugins that look at it in `check`."""
     update: dict[str, Any] = {}
-    for place in schema.places_in(type(section)):
+    for place in places_in(type(section)):
         cores = [
             _meant(use.core.model_copy(update=use.options) if use.options else use.core, use)
             for use in uses
@@ -190,5 +193,5 @@ def _with_cores(section: S, uses: list[Use]) -> S:
     return section.model_copy(update=update)
 
 
-def _meant(core: schema.PluginUse, use: Use) -> schema.PluginUse:
+def _meant(core: PluginUse, use: Use) -> PluginUse:
     return core.meaning(use.component) if use.kind == "reader" and use.component is not None else core

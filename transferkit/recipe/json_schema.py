@@ -11,6 +11,8 @@ from typing import Any
 from transferkit.plugins.kinds import Kind
 from transferkit.plugins.registry import Registry
 from transferkit.recipe import schema
+from transferkit.recipe.places import PLACES
+from transferkit.recipe.uses import PluginUse
 
 Json = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,7 +26,7 @@ def recipe_schema(registry: Registry) -> Json:
     recipe = schema.Recipe.model_json_schema(ref_template=f"{_REF}{{model}}")
     defs: Json = recipe.pop("$defs")
     defs["Recipe"] = recipe
-    for place in schema.PLACES:
+    for place in PLACES:
         defs |= _plugin_definitions(place.kind, place.use, registry)
         entry, reference = defs[place.section.__name__]["properties"][place.key], {"$ref": f"{_REF}plugin.{place.kind}"}
         if not place.single:
@@ -51,7 +53,7 @@ def recipe_schema(registry: Registry) -> Json:
     }
 
 
-def _plugin_definitions(kind: Kind, use: type[schema.PluginUse], registry: Registry) -> Json:
+def _plugin_definitions(kind: Kind, use: type[PluginUse], registry: Registry) -> Json:
     """`plugin.KIND` chooses by `use`; `plugin.KIND.NAME` has the options of one plugin."""
     core = use.model_json_schema(ref_template=f"{_REF}{{model}}")
     defs: Json = core.pop("$defs", {})
@@ -101,7 +103,7 @@ def _partial_definitions(defs: Json) -> Json:
     core = [name for name in defs if not name.startswith("plugin.")]
     partial: Json = {f"partial.{name}": _relaxed(defs[name], core) for name in core}
     change: Json = {"type": "object", "description": "changes to the plugin of that name"}
-    for place in schema.PLACES:
+    for place in PLACES:
         owner, key = place.section.__name__, place.key
         properties = partial[f"partial.{owner}"]["properties"]
         if place.single:

@@ -19,9 +19,10 @@ from transferkit.recipe.files import check_files
 from transferkit.recipe.merge import merge, read_extended
 from transferkit.recipe.overrides import apply_overrides, apply_preset
 from transferkit.recipe.paths import resolve_paths
+from transferkit.recipe.places import places_in
 from transferkit.recipe.plugin_files import plugin_files
 from transferkit.recipe.plugin_use import make
-from transferkit.recipe.schema import Dataset, Recipe, Stage, places_in
+from transferkit.recipe.schema import Dataset, Recipe, Stage
 from transferkit.recipe.tree import Node, Problems, Steps, item_label, refusal, shown
 
 HEADER = "# Resolved by transferkit: every value is explicit. It runs again to the same result."
@@ -43,7 +44,7 @@ class Loaded:
         return self.origins.get(path, "default")
 
     def plugins(self, stage: Stage | str) -> RunPlugins:
-        """New instances of a stage's plugins, in call order: see `schema.PLACES`."""
+        """New instances of a stage's plugins, in call order: see `places.PLACES`."""
         stage = self.recipe.stage(stage) if isinstance(stage, str) else stage
         places = places_in(Stage)
         return RunPlugins([one for place in places for one in make(place.uses(stage), place.kind, self.registry)])

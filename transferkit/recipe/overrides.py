@@ -13,7 +13,7 @@ from pathlib import Path
 from transferkit.errors import InputError, Problem
 from transferkit.recipe import yaml
 from transferkit.recipe.merge import find_item, merge, removes
-from transferkit.recipe.schema import PLACES
+from transferkit.recipe.places import PLACES
 from transferkit.recipe.tree import Key, Mark, Node, dotted, item_label
 from transferkit.words.suggest import did_you_mean
 

@@ -14,11 +14,12 @@ from transferkit.errors import InputError
 from transferkit.plugins.contained import contained, said
 from transferkit.plugins.hooks import Plugin, RunPlugins, refuse_broken
 from transferkit.plugins.kinds import Kind
-from transferkit.plugins.registry import Component, Registry, path_options
+from transferkit.plugins.options import path_options
+from transferkit.plugins.registry import Component, Registry
 from transferkit.recipe.paths import resolve
-from transferkit.recipe.schema import PluginUse
 from transferkit.recipe.sections import described, hint, joined, keys_of, not_a_mapping, one_per_place, validate
 from transferkit.recipe.tree import Node, Problems, Steps
+from transferkit.recipe.uses import PluginUse
 from transferkit.words.suggest import SYNONYMS, closest, did_you_mean
 
 
@@ -73,7 +74,7 @@ class UseReader:
             message = f"{component.owner}: {component.name} has an option called {clash[0]}, which every {use.kind} has"
             self.problems.add((*use.path, "use"), message, "the plugin must rename it")
             return
-        for name in path_options(component):
+        for name in path_options(component.options):
             resolve(node.child(name))
         valid = self._valid_options(use, component, model, node)
         if valid is None:

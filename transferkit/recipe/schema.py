@@ -5,54 +5,35 @@ Plugin options are not here: a plugin's own dataclass fields are its options (se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    PrivateAttr,
     Tag,
     ValidationInfo,
     model_validator,
 )
 
-from transferkit.plugins.kinds import Kind
-from transferkit.words.names import plain_name
+from transferkit.recipe.base import (
+    AboveZero,
+    Count,
+    Flag,
+    Name,
+    Number,
+    PartShare,
+    Positive,
+    Section,
+    Share,
+    SomeShare,
+    Weight,
+    Whole,
+)
+from transferkit.recipe.uses import AnalyzerUse, CorruptionUse, PluginUse, RegularizerUse, Split
 
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
-Split = Literal["train", "val", "test"]
 DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_")
-
-
-def _whole(value: object) -> object:
-    """Refuse true/false where a number is meant: pydantic would read them as 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true/false")
-    return value
-
-
-Flag = Annotated[bool, Field(strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Number = Annotated[float, BeforeValidator(_whole), Field(allow_inf_nan=False)]
-Positive = Annotated[Whole, Field(ge=1)]
-Count = Annotated[Whole, Field(ge=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
-SomeShare = Annotated[Number, Field(gt=0, le=1)]
-PartShare = Annotated[Number, Field(ge=0, lt=1)]
-AboveZero = Annotated[Number, Field(gt=0)]
-Weight = Annotated[Number, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """Common rules of every section: no unknown keys, defaults are validated, field names are the keys."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, populate_by_name=True, frozen=True)
 
 
 class Preprocessing(Section):
@@ -73,88 +54,6 @@ class Model(Section):
     weights: str | None = Field(None, description="a .safetensors file; without it timm's own pretrained weights")
     options: dict[str, Any] = Field({}, description="passed to timm.create_model")
     preprocessing: Preprocessing = Preprocessing()
-
-
-class PluginUse(Section):
-    """A plugin named in a recipe. All other keys are the plugin's own options."""
-
-    model_config = ConfigDict(extra="allow", validate_default=True, populate_by_name=True, frozen=True)
-
-    use: str = Field(description="the plugin's registered name, or distribution:name where several offer it")
-    name: Name | None = Field(None, description="the name in logs and state; needed for a second instance")
-    _component: Any = PrivateAttr(None)  # a Component: sections know nothing of registries
-
-    @property
-    def component(self) -> Any:
-        """The Component that the name stands for where the recipe was read, if that was noted; else None."""
-        return self._component
-
-    def meaning(self, component: Any) -> PluginUse:
-        """The same, with what it stands for noted: for a data set's reader, which is asked wherever it is opened."""
-        noted = self.model_copy()
-        noted._component = component
-        return noted
-
-    @property
-    def instance_name(self) -> str:
-        """The name under which logs, state and overrides know this instance."""
-        return self.name or plain_name(self.use)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The plugin's own options as the recipe gives them."""
-        return dict(self.model_extra or {})
-
-
-class WeightSchedule(Section):
-    """A weight that moves from one value to another over the first epochs."""
-
-    from_: Weight = Field(alias="from")
-    to: Weight
-    over: AboveZero = Field(description="epochs")
-    shape: Literal["linear", "cosine"] = "linear"
-
-
-def _weight_form(value: object) -> str:
-    """Which of the three forms a weight has, so that a mistake is judged by that form alone."""
-    if isinstance(value, WeightSchedule):
-        return "schedule"
-    if isinstance(value, dict):
-        return "schedule" if {"from", "from_", "to", "over"} & set(value) else "terms"
-    return "number"
-
-
-class RegularizerUse(PluginUse):
-    """A penalty or an anchor, with its weight in the loss; or a change of the features, which has none."""
-
-    weight: (
-        Annotated[
-            Annotated[Weight, Tag("number")]
-            | Annotated[WeightSchedule, Tag("schedule")]
-            | Annotated[dict[str, Weight], Tag("terms")],
-            Discriminator(_weight_form),
-        ]
-        | None
-    ) = Field(None, description="a number, {term: number}, or {from, to, over}")
-    on: str = Field("target", description="the stream it sees: target, another stream's name, or all")
-
-
-class CorruptionUse(PluginUse):
-    """A change planted in a data set, in recipe order."""
-
-    splits: list[Split] = Field(["train", "val", "test"], min_length=1)
-
-
-class AnalyzerUse(PluginUse):
-    """An analyzer, run on finished models or on schedule."""
-
-    stage: str | None = Field(None, description="the stage whose model is the target; default: the last one")
-    dataset: str | None = Field(None, description="the data set it looks at, usually source images")
-    source: str | None = Field(
-        None, description="the stage whose model is the source; default: what the stage starts from"
-    )
-    baseline: str | None = Field(None, description="the stage whose model is the baseline")
-    every: Positive | None = Field(None, description="also run every so many epochs of the stage")
 
 
 class World(Section):
@@ -200,7 +99,7 @@ class Dataset(Section):
     classes: Annotated[list[str], Field(min_length=1)] | Positive | None = Field(
         None, description="keep these classes only, or so many drawn at random, the same ones every time"
     )
-    corruptions: list[CorruptionUse] = []
+    corruptions: list[CorruptionUse] = Field([])
 
     @model_validator(mode="after")
     def _one_source(self) -> Dataset:
@@ -381,11 +280,11 @@ class Stage(Section):
     workers: Count | None = Field(None, description="data workers; default: by core count")
     adapters: list[PluginUse] = Field([], description="plugins whose layers take the place of the model's own")
     keep_adapted: Flag = Field(False, description="save the layers of adapters as they are where they cannot be merged")
-    regularizers: list[RegularizerUse] = []
+    regularizers: list[RegularizerUse] = Field([])
     curriculum: PluginUse | None = None
     metrics: list[PluginUse] = Field([], description="plugins that add numbers to every evaluation")
     select: str = Field("top1", description="what the best epoch has most of: top1, loss (least), or a metric's name")
-    observers: list[PluginUse] = []
+    observers: list[PluginUse] = Field([])
     edits: list[PluginUse] = Field([], description="plugins that change the finished model's weights, in this order")
     accept: list[Literal["weight_decay"]] = Field([], description="contradictions that are meant")
 
@@ -434,45 +333,8 @@ class Recipe(Section):
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
-    analyses: list[AnalyzerUse] = []
+    analyses: list[AnalyzerUse] = Field([])
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where recipes name plugins of a kind: a key of a section, a list of uses or a `single` one."""
-
-    section: type[Section]
-    key: str
-    kind: Kind
-    use: type[PluginUse] = PluginUse
-    single: bool = False
-
-    def uses(self, section: Section) -> list[Any]:
-        """The uses that the section has there."""
-        value = getattr(section, self.key)
-        return list(value) if isinstance(value, list) else [value] if isinstance(value, PluginUse) else []
-
-
-PLACES = (
-    Place(Dataset, "reader", "reader", single=True),
-    Place(Dataset, "corruptions", "corruption", CorruptionUse),
-    Place(Stage, "adapters", "adapter"),
-    Place(Stage, "regularizers", "regularizer", RegularizerUse),
-    Place(Stage, "curriculum", "curriculum", single=True),
-    Place(Stage, "augment", "augmentation"),
-    Place(Stage, "loss", "loss", single=True),
-    Place(Stage, "metrics", "metric"),
-    Place(Stage, "observers", "observer"),
-    Place(Stage, "edits", "edit"),
-    Place(Recipe, "analyses", "analyzer", AnalyzerUse),
-)
-"""Every place, in the order in which a run calls the plugins that it names."""
-
-
-def places_in(section: type[Section]) -> list[Place]:
-    """Those of one section."""
-    return [place for place in PLACES if place.section is section]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
-from transferkit.recipe.schema import PLACES
+from transferkit.recipe.places import PLACES
 from transferkit.report import Metric
 from transferkit.runs.over_seeds import over_seeds
 from transferkit.runs.record import RunRecord, declared_in, is_run, of, read_report, read_run

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
-from transferkit.plugins.registry import Registry, reference_options
+from transferkit.plugins.options import reference_options
+from transferkit.plugins.registry import Registry
 from transferkit.recipe import Loaded, schema
 from transferkit.recipe.given_data import read_data
 from transferkit.recipe.load import load_tree
@@ -49,7 +50,7 @@ def edit_recipe(asked: EditRequest, registry: Registry, analyses: Sequence[str] 
     component = registry.get("edit", asked.use)
     data, names = _data(asked, place, run, known)
     options = dict(asked.options)
-    for option, what in reference_options(component).items():
+    for option, what in reference_options(component.options).items():
         info = component.options.model_fields[option]
         if option not in options and what == "data set" and info.is_required():
             options[option] = _node(_source(asked, names, run, known), f"transferkit edit {shown(place.folder)}")

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 
 from transferkit.errors import InputError
 from transferkit.plugins.contained import told
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.hooks import Plugin, RunPlugins, check_signatures
 from transferkit.plugins.kinds import Kind
-from transferkit.plugins.registry import Component, Owner
+from transferkit.plugins.registry import Component
 from transferkit.report import Report
 from transferkit.testing.annotations import check_annotations
 from transferkit.testing.check_adapter import check_adapt

@@ -27,9 +27,12 @@ from transferkit.data import world
 from transferkit.errors import InputError, Interrupted
 from transferkit.model.folder import save_model
 from transferkit.plugins.contained import told
+from transferkit.plugins.distributions import Owner
 from transferkit.plugins.files import VARIABLE
-from transferkit.plugins.registry import Component, Owner, Registry, installed, reference_options
+from transferkit.plugins.options import reference_options
+from transferkit.plugins.registry import Component, Registry, installed
 from transferkit.recipe import load_recipe, schema, yaml
+from transferkit.recipe.places import PLACES, Place
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.runner import Runner, plan_stage
 from transferkit.system.signals import watching
@@ -64,7 +67,7 @@ def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path
     """Raise AssertionError that says in which run what went wrong, and what to do."""
     if component.kind == "analyzer":
         _check_made_up(component, options, folder / "made-up")
-    if not any(place.kind == component.kind for place in schema.PLACES):
+    if not any(place.kind == component.kind for place in PLACES):
         return
     trial = Trial.of(component, options, folder)
     with _said(component, "in a whole run of two epochs", "see the traceback"):
@@ -189,8 +192,8 @@ class Trial:
         return [one for one in needless if one.owner.distribution == OWN and one.cls is not self.component.cls]
 
     @property
-    def _place(self) -> schema.Place:
-        return next(place for place in schema.PLACES if place.kind == self.component.kind)
+    def _place(self) -> Place:
+        return next(place for place in PLACES if place.kind == self.component.kind)
 
     def write(
         self, name: str, top: Mapping[str, Any] = {}, stage: Mapping[str, Any] = {}, beside: Component | None = None
@@ -205,7 +208,9 @@ class Trial:
         if self.component.kind == "analyzer":
             uses[0].setdefault("dataset", "source")
         sections[place.section][place.key] = uses[0] if place.single else uses
-        named = [self.use[option] for option, what in reference_options(self.component).items() if what == "data set"]
+        named = [
+            self.use[option] for option, what in reference_options(self.component.options).items() if what == "data set"
+        ]
         recipe = {
             "name": "check",
             "device": "cpu",

@@ -19,6 +19,7 @@ from transferkit.data.streams import Stream
 from transferkit.errors import InputError
 from transferkit.plugins.hooks import Call, RunPlugins
 from transferkit.recipe import schema
+from transferkit.recipe.uses import RegularizerUse, WeightSchedule
 from transferkit.training.anchors import WeightedAnchor
 from transferkit.words.suggest import did_you_mean
 
@@ -31,7 +32,7 @@ TermKey = tuple[str, str]  # instance, term
 WeightFunction = Callable[[float], float]
 
 
-def weight_of(use: schema.RegularizerUse, term: str) -> WeightFunction:
+def weight_of(use: RegularizerUse, term: str) -> WeightFunction:
     """The weight of one term as a function of the epoch (a float). An unnamed term is called ""."""
     weight = use.weight
     if isinstance(weight, dict):
@@ -44,7 +45,7 @@ def weight_of(use: schema.RegularizerUse, term: str) -> WeightFunction:
     known = weight  # for the type of it
 
     def at(epoch: float) -> float:
-        if not isinstance(known, schema.WeightSchedule):
+        if not isinstance(known, WeightSchedule):
             return float(known)
         done = min(max(epoch / known.over, 0.0), 1.0)
         if known.shape == "cosine":
@@ -54,7 +55,7 @@ def weight_of(use: schema.RegularizerUse, term: str) -> WeightFunction:
     return at
 
 
-def check_terms(use: schema.RegularizerUse, terms: set[str]) -> None:
+def check_terms(use: RegularizerUse, terms: set[str]) -> None:
     """Refuse weights for terms that the plugin does not have."""
     unknown = sorted(set(use.weight) - terms) if isinstance(use.weight, dict) else []
     if unknown:
@@ -93,7 +94,7 @@ def task_loss(options: schema.Loss, class_weights: Tensor | None = None, log_pri
 class Penalty:
     """A penalty of the recipe: its compiled call, its weight, and the stream it sees."""
 
-    use: schema.RegularizerUse
+    use: RegularizerUse
     call: Call
     weights: dict[str, WeightFunction] = field(default_factory=dict)
     own: nn.Module | None = None
@@ -291,7 +292,7 @@ def make_anchors(
     return found
 
 
-def _weighted(call: Call, stage: schema.Stage) -> schema.RegularizerUse:
+def _weighted(call: Call, stage: schema.Stage) -> RegularizerUse:
     """The recipe's entry that gives a penalty or an anchor its weight: only regularizers have one."""
     if call.plugin.kind != "regularizer":
         raise InputError(f"the {call.plugin} has a {call.hook}, which only a regularizer may: it needs a weight")
