@@ -97,8 +97,9 @@ def smaller(recipe: str, folder: Path) -> list[str]:
     if recipe == "permuted_digits.yaml":
         sizes = [f"datasets.digits.world.{split}=4" for split in ("train", "val")]
         return [*overrides, "preset=small", "repeat=1", *sizes]
-    if recipe in ("quickstart.yaml", "mitigation.yaml"):
-        return overrides
+    drawn = [name for name, spec in (content.get("datasets") or {}).items() if "world" in spec]
+    if drawn:
+        return [*overrides, *(f"datasets.{name}.world.{split}=4" for name in drawn for split in ("train", "val"))]
     if recipe in ("feature_spectra.yaml", "bss_methods.yaml"):  # batches of four images
         stages = [stage["name"] for stage in content["stages"]]
         few = [f"stages.{name}.{key}" for name in stages for key in ("fraction=1", "validation=0.25")]

@@ -146,6 +146,12 @@ def test_unknown_options_are_named_with_a_suggestion():
         make(options={"drop_ratee": 0.1})
 
 
+def test_an_option_of_other_architectures_is_not_suggested_in_its_own_place():
+    with pytest.raises(InputError, match='takes no option "pad_type"') as refused:
+        make("resnet10t", options={"pad_type": ""})
+    assert "did you mean" not in str(refused.value)
+
+
 def test_options_that_belong_elsewhere_say_where():
     with pytest.raises(InputError) as caught:
         make(options={"num_classes": 3, "pretrained": True})

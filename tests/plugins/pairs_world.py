@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,19 +45,23 @@ def uses(kind: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Uses]:
     return found
 
 
-def covering(*sizes: int) -> list[tuple[int, ...]]:
-    """Cases (i, j, …), in which every two values of two different factors meet: all pairs of the two largest factors.
+Case = tuple[str, ...]
 
-    The others go round at different speeds, and so meet every value of both and, as a test sees, of each other.
-    """
-    order = sorted(range(len(sizes)), key=lambda factor: -sizes[factor])
-    cases = []
-    for first in range(sizes[order[0]]):
-        for second in range(sizes[order[1]]):
-            rest = ((first + turn * second) % sizes[factor] for turn, factor in enumerate(order[2:], 1))
-            case = dict(zip(order, (first, second, *rest), strict=True))
-            cases.append(tuple(case[factor] for factor in range(len(sizes))))
-    return cases
+
+def met(case: Case) -> set[tuple[int, int, str, str]]:
+    """The pairs of choices that a case brings together."""
+    return {(a, b, case[a], case[b]) for a, b in combinations(range(len(case)), 2)}
+
+
+def covering(cases: Iterable[Case]) -> list[Case]:
+    """Few of the cases, in which every two choices meet that meet in any: always the one that brings most new pairs."""
+    pairs = {case: met(case) for case in cases}
+    left, found = set().union(*pairs.values()), []
+    while left:
+        best = max(pairs, key=lambda case: len(pairs[case] & left))
+        left -= pairs[best]
+        found.append(best)
+    return found
 
 
 @dataclass

@@ -137,7 +137,7 @@ def _call_timm(origin: Origin, options: dict[str, Any], arguments: dict[str, Any
     except Exception as error:
         name = str(error).partition("unexpected keyword argument '")[2].partition("'")[0]
         if isinstance(error, TypeError) and name in options:
-            hint = closest(name, COMMON)
+            hint = closest(name, [one for one in COMMON if one != name])
             suggestion = f'did you mean "{hint}"?' if hint else None
             problem = Problem(f"{OPTIONS}.{name}", f'{origin.label} takes no option "{name}"', suggestion)
         else:
