@@ -10,6 +10,7 @@ from transferkit.report import json_text
 from transferkit.reporting import page
 from transferkit.reporting.tables import cell
 from transferkit.runs.record import RunRecord
+from transferkit.words.formats import settings_text
 
 ROLES = {"source": "source model", "target": "target model", "baseline": "baseline model"}
 PLAIN = (str, int, float, type(None))
@@ -30,6 +31,8 @@ def facts(run: RunRecord) -> Iterator[str]:
         for key, names in (("models", ROLES), ("data", DATA))
         for role, entry in sorted((audit.get(key) or {}).items(), key=lambda item: _place(names, item[0]))
     ]
+    if audit.get("inherited"):
+        rows.append(["from the run's recipe", settings_text(audit["inherited"])])
     rest = [[key, cell(value)] for key, value in audit.items() if key != "name" and isinstance(value, PLAIN)]
     yield page.heading(2, "What was audited")
     yield page.table(["", ""], rows + rest, style="facts")
