@@ -139,7 +139,7 @@ def show(result: AuditResult) -> None:
         print_table(["analysis", "metric", "value"], rows, right=["value"])
     _listed("Be careful", result.warnings)
     _listed("Broken", result.errors)
-    _listed("Findings", [str(finding) for finding in result.findings])
+    _listed("Conditions of --fail-on", [str(finding) for finding in result.findings])
     say(f"\nreport   {result.run_dir / 'report.html'}")
 
 

@@ -46,21 +46,21 @@ def _described(entry: Mapping[str, Any]) -> page.Markup:
 
 
 def findings(run: RunRecord) -> str:
-    """Each condition of `--fail-on` with the value or values it looks at and whether it holds."""
+    """Each condition of `--fail-on`: failed or passed, with the value or values it looks at."""
     found = [one for one in run.result.get("findings") or [] if isinstance(one, Mapping)]
     holds = any(one.get("holds") is True or one.get("unchecked") for one in found)
-    return page.box("Findings", [_finding(one) for one in found], "warn" if holds else "note")
+    return page.box("Conditions of --fail-on", [_finding(one) for one in found], "warn" if holds else "note")
 
 
 def _finding(one: Mapping[str, Any]) -> page.Markup:
     values = one.get("values")
     named = values if isinstance(values, Mapping) else {"": one.get("value")}
     shown = ", ".join(" = ".join(filter(None, [str(name), _measured(value)])) for name, value in named.items())
+    outcome, holds = ("FAILED", "holds") if one.get("holds") is True else ("passed", "does not hold")
     if one.get("unchecked"):
-        outcome = "cannot be checked, which counts as a finding"
-    else:
-        outcome = "<strong>holds</strong>" if one.get("holds") is True else "does not hold"
-    return page.Markup(f"<code>{escape(str(one.get('expression', '–')))}</code> {outcome} ({escape(shown)})")
+        outcome, holds = "FAILED", "cannot be checked"
+    condition = f"<code>{escape(str(one.get('expression', '–')))}</code>"
+    return page.Markup(f"<strong>{outcome}</strong>: {condition} {holds} ({escape(shown)})")
 
 
 def _measured(value: Any) -> str:
