@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MISSING = {
     "lingering": "No lingering class has a second source image to evaluate on: presence is not measured.",
     "shared": "No source image shows a class that is common in the target: specificity is not measured.",
-    "clean": "No clean image is left to judge with: take a smaller share for the calibration.",
+    "clean": "No clean image is left to judge with: set `calibration` lower.",
 }
 """What is said of a group without images."""
 

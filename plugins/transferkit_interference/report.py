@@ -39,7 +39,7 @@ METRICS: dict[str, Callable[[Findings], float | Estimate]] = {
     "aurc_harm": lambda found: found.chosen.aurc,
     "specificity": lambda found: found.chosen.specificity,
     "named": lambda found: found.named,
-    "lingering": lambda found: float(len(found.shipped.score.lingering)),
+    "watched": lambda found: float(len(found.shipped.score.lingering)),
     "calibration_size": lambda found: float(found.shipped.file.guarantee.calibration_size),
 }
 """Every metric the analyzer declares."""
@@ -52,7 +52,7 @@ def report(session: AnalysisSession, options: Options) -> Report:
     found = measure(session, options)
     if found is None:
         return Report(
-            metrics=dict.fromkeys(METRICS, math.nan) | dict.fromkeys(INTERVALS, UNKNOWN) | {"lingering": 0.0},
+            metrics=dict.fromkeys(METRICS, math.nan) | dict.fromkeys(INTERVALS, UNKNOWN) | {"watched": 0.0},
             verdict=NOTHING,
             gaps=["No detector was made: no class lingers."],
         )

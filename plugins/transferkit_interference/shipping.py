@@ -109,7 +109,7 @@ def _threshold(options: Options, material: Material, scores: NDArray[np.float64]
     raise InputError(
         f"{count(len(scores), 'clean image')} cannot promise at most {100 * options.alpha:g} % false alarms{surely}; "
         f"{needed} would do. A share of {options.calibration:g} of the {material.clean_split} split calibrates, so "
-        f"give it {count(total, 'image')}, or take a larger share, a larger alpha, or a fixed detect_p"
+        f"give it {count(total, 'image')}, or set `calibration` or `alpha` higher, or a fixed `detect_p`"
     )
 
 

@@ -75,7 +75,7 @@ def test_everything_is_reported(session):
         assert all(0 <= value <= 1 for value in column(table, name)), name
     assert report.metrics["auroc_presence"] == column(table, "auroc_presence")[0]
     assert report.metrics["calibration_size"] == 2
-    assert len(report.tables["watched"].rows) == report.metrics["lingering"] > 0
+    assert len(report.tables["watched"].rows) == report.metrics["watched"] > 0
     assert "lingering source classes" in report.verdict
     assert any("no detector was written" in note for note in report.notes)
 
@@ -190,7 +190,7 @@ def test_the_source_model_is_identified_by_its_weights(session, tmp_path):
 def test_nothing_lingers(session):
     session.peers = {"lingering": Lingering(k=12)}
     report = written(InterferenceDetector(**SMALL).analyze(session), session)
-    assert report.metrics["lingering"] == 0 and math.isnan(report.metrics["detect_p"])
+    assert report.metrics["watched"] == 0 and math.isnan(report.metrics["detect_p"])
     assert (
         set(report.metrics) == set(Declared.of(InterferenceDetector).metric_keys)
         and "nothing to detect" in report.verdict
@@ -360,7 +360,7 @@ def test_text_picture_table_and_file_are_of_one_detector(session, tmp_path, opti
     row = column(table, "threshold").index(file.detect_p)
     assert column(table, "tpr_presence")[row] == metrics["tpr_presence"]
     assert column(table, "false_alarms")[row] == metrics["false_alarm_rate"]
-    assert metrics["lingering"] == len(file.lingering) == len(report.tables.get("watched", Table(["class"], [])).rows)
+    assert metrics["watched"] == len(file.lingering) == len(report.tables.get("watched", Table(["class"], [])).rows)
     assert f"watches {len(file.lingering) or 'no'} " in report.verdict
     chosen = set(column(report.tables["classes"], "class"))
     assert not file.lingering or chosen <= set(file.indices)
