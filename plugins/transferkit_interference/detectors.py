@@ -20,9 +20,14 @@ from transferkit_interference.score import interference_score
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
 
+Head = Literal["refitted", "swapped", "separate"]
 Reduction = Literal["sum", "max"]
 ROWS = 4096
-TITLES = {"refitted": "refitted source head", "swapped": "swapped source head", "separate": "separate source model"}
+TITLES: dict[Head, str] = {
+    "refitted": "refitted source head",
+    "swapped": "swapped source head",
+    "separate": "separate source model",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Detector:
 class Eq5:
     """Equation 5 with one head: reads one of the two models' features."""
 
-    model: str
+    model: Head
     reduction: Reduction
     head: SourceHead
     lingering: Tensor
@@ -70,9 +75,13 @@ def fit_map(material: Material, seed: int, limit: int, ridge: float | None) -> L
     return ridge_map(torch.cat([one.target for one in both]), torch.cat([one.source for one in both]), ridge)
 
 
-def eq5_detectors(material: Material, refitted: LinearMap) -> dict[tuple[str, Reduction], Eq5]:
+def eq5_detectors(material: Material, refitted: LinearMap) -> dict[tuple[Head, Reduction], Eq5]:
     """{(head, reduction): score} of the three heads, with this map behind the refitted one."""
-    heads = {"refitted": fold(refitted, material.head), "swapped": material.head, "separate": material.head}
+    heads: dict[Head, SourceHead] = {
+        "refitted": fold(refitted, material.head),
+        "swapped": material.head,
+        "separate": material.head,
+    }
     return {
         (name, how): Eq5(name, how, head, torch.from_numpy(material.memories.lingering))
         for name, head in heads.items()
@@ -87,8 +96,8 @@ class ByPlugin:
     fitted: FittedDetector
     own: SourceHead
     in_use: bool = False
-    model: str = "detector"
-    reduction: str = "none"
+    model: Literal["detector"] = "detector"
+    reduction: Literal["none"] = "none"
 
     @property
     def lingering(self) -> Tensor:
@@ -134,7 +143,7 @@ def detector_session(session: AnalysisSession, material: Material) -> DetectorSe
 
 def all_detectors(
     material: Material,
-    ours: dict[tuple[str, Reduction], Eq5],
+    ours: dict[tuple[Head, Reduction], Eq5],
     fitted: Mapping[NamedDetector, FittedDetector],
     deployed: NamedDetector | None,
 ) -> list[Detector]:

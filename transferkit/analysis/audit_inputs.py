@@ -41,7 +41,7 @@ class Inputs:
     """(role or name, data set) -> as which stage saw it; None: as they are."""
 
 
-def collect(wanted: Arguments, display: Display) -> Inputs:
+def collect(wanted: Arguments, seed: int, display: Display) -> Inputs:
     """Find everything; what is missing and wrong about the arguments themselves is said at once.
 
     Paths are relative to the working directory. Where the target belongs to a run, what was not given comes from its
@@ -63,7 +63,7 @@ def collect(wanted: Arguments, display: Display) -> Inputs:
     if origin is not None:
         inputs.images = origin.models.images(origin.stage, origin.source_stage, inputs.datasets, skip_bad=skip)
     elif skip:
-        whole = StageImages(None, inputs.datasets, wanted.seed, skip_bad=True)
+        whole = StageImages(None, inputs.datasets, seed, skip_bad=True)
         inputs.images = lambda data, name: whole
     return inputs
 

@@ -102,7 +102,7 @@ class Auditing:
 
     def _analyze(self, warnings: list[str]) -> None:
         """Open and check everything, then one analyzer after the other."""
-        inputs = collect(self.arguments.here(), self.display)
+        inputs = collect(self.arguments.here(), self.settings.seed, self.display)
         self._record(inputs)
         self._introduce(inputs)
         bench = Workbench(

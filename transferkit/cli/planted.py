@@ -13,7 +13,7 @@ from transferkit.system.atomic import read_json
 
 @dataclass(frozen=True)
 class Planted:
-    """One thing that is there to be found: it is where the value lies above the bound, and every class is as planted."""
+    """One thing that is there to be found: the value lies above the bound, and every class is as planted."""
 
     text: str
     value: float
@@ -27,8 +27,9 @@ class Planted:
         return self.right == self.of and self.value > self.bound
 
     def __str__(self) -> str:
-        margin = f", {self.value / self.bound:.1f} times" if self.bound else ""
-        return f"{'found ' if self.found else 'MISSED'}  {self.text}: {self.value:.3g} against {self.bound:.3g}{margin}"
+        margin = f" ({self.value / self.bound:.1f} times as much)" if self.bound else ""
+        outcome = "found " if self.found else "MISSED"
+        return f"{outcome}  {self.text} {self.value:.3g}, and more than {self.bound:.3g} is asked for{margin}"
 
 
 def planted(run: Path, analyses: Mapping[str, str]) -> Iterator[Planted]:
@@ -37,7 +38,7 @@ def planted(run: Path, analyses: Mapping[str, str]) -> Iterator[Planted]:
         yield from _classes(read_json(run / analyses["lingering"]))
     if "distraction" in analyses:
         low = read_json(run / analyses["distraction"])["metrics"]["difference_low"]
-        text = "it looks at the source's memories more than the baseline does; least difference of the overlap"
+        text = "it looks at what the source model sees more than the baseline does: overlap larger by at least"
         yield Planted(text, float("nan") if low is None else low, 0)
 
 
@@ -50,8 +51,8 @@ def _classes(report: Mapping[str, Any]) -> Iterator[Planted]:
         return min(rows[name][column] for name in names), right, len(names)
 
     value, right, of = least(SOURCE_ONLY, "lingering", "mean_probability")
-    text = f"{right} of {of} classes that it never needed again linger; least mean probability"
+    text = f"{right} of {of} classes that no wheel or sign shows linger: mean probability at least"
     yield Planted(text, value, options["p_lo"], right, of)
     value, right, of = least(SHARED, "shared", "prevalence_share")
-    text = f"{right} of {of} classes that wheels and signs are made of are seen in them; least share of images"
+    text = f"{right} of {of} classes that wheels and signs are made of are seen there: in a share of at least"
     yield Planted(text, value, options["v_lo"], right, of)
