@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 quickstart: $(READY)
-	$(BIN)/transferkit run recipes/quickstart.yaml
+	$(BIN)/transferkit quickstart
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults

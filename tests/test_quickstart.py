@@ -7,6 +7,8 @@ seeds 0 to 9, with one thread and with two. What ten seeds came to is stored in 
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from evidence.page import result_of
 from evidence.results import estimate
 from transferkit.api import execute
+from transferkit.cli.planted import Planted, planted
 from transferkit.data import world
 from transferkit.recipe import load_recipe
 from transferkit.statistics import difference_over_seeds
@@ -31,7 +34,6 @@ SMALL = [
     "analyses.distraction.gallery=0",
     *(f"~analyses.{name}" for name in ("retention", "bias", "confusion", "interference")),
 ]
-STATES = {name: "lingering" if name in world.SOURCE_ONLY else "shared" for name in world.SOURCE_CLASSES}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,31 +41,41 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(metafunc.config.getoption("--quickstart-seeds")))
 
 
-def report(found, name: str) -> dict[str, Any]:
-    return json.loads((found.run_dir / found.analyses[name]).read_text(encoding="utf-8"))
-
-
-def rows(of: dict[str, Any], table: str) -> dict[str, dict[str, Any]]:
+def rows_of(report: dict[str, Any], table: str) -> dict[str, dict[str, Any]]:
     """{class: row} of a table of a report."""
-    columns = of["tables"][table]["columns"]
-    found = [dict(zip(columns, row, strict=True)) for row in of["tables"][table]["rows"]]
+    columns = report["tables"][table]["columns"]
+    found = [dict(zip(columns, row, strict=True)) for row in report["tables"][table]["rows"]]
     return {row["name"]: row for row in found}
 
 
-def check(found, margin: float = 1) -> None:
+def check(found, margin: float = 1) -> list[Planted]:
     """Exactly the planted classes linger, `margin` times the thresholds away; M^t looks where M^s does."""
-    lingering = report(found, "lingering")
-    classes = rows(lingering, "lingering")
-    assert {name: row["state"] for name, row in classes.items()} == STATES
-    assert min(classes[name]["mean_probability"] for name in world.SOURCE_ONLY) > margin * 0.167
-    assert min(classes[name]["prevalence_share"] for name in world.SHARED) > margin * 0.05
-    distraction = rows(report(found, "distraction"), "distraction")
-    pairs = [(distraction[name]["target"], distraction[name]["baseline"]) for name in world.SOURCE_ONLY]
-    assert difference_over_seeds(*zip(*pairs, strict=True), paired=True).low > 0
+    there = list(planted(found.run_dir, found.analyses))
+    assert len(there) == 3
+    for one in there:
+        assert one.found and one.value > margin * one.bound, str(one)
+    return there
 
 
 def test_a_small_version(tmp_path: Path) -> None:
-    check(execute(load_recipe(RECIPE, SMALL), out=tmp_path, quiet=True))
+    found = execute(load_recipe(RECIPE, SMALL), out=tmp_path, quiet=True)
+    memories, shown, looks = check(found)
+    lingering, distraction = (json.loads((found.run_dir / found.analyses[name]).read_text()) for name in found.analyses)
+    rows = rows_of(lingering, "lingering")
+    assert memories.value == min(rows[name]["mean_probability"] for name in world.SOURCE_ONLY)
+    assert shown.value == min(rows[name]["prevalence_share"] for name in world.SHARED)
+    assert (memories.bound, shown.bound) == (0.167, 0.05)
+    maps = rows_of(distraction, "distraction")
+    pairs = [(maps[name]["target"], maps[name]["baseline"]) for name in world.SOURCE_ONLY]
+    low = difference_over_seeds(*zip(*pairs, strict=True), paired=True).low
+    assert looks.value == pytest.approx(low) and "8 of 8 classes" in str(memories)
+    assert re.search(r"^found .* \([0-9.]+ times as much\)$", str(shown))
+
+
+def test_what_is_not_as_planted_is_called_missed():
+    assert str(Planted("7 of 8 classes linger; least", 0.4, 0.167, 7, 8)).startswith("MISSED  7 of 8 classes linger")
+    assert not Planted("least", 0.1, 0.167).found and Planted("least", 0.4, 0.167).found
+    assert not Planted("least", math.nan, 0).found
 
 
 @pytest.mark.parametrize("threads", [1, 2])

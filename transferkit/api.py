@@ -249,8 +249,8 @@ def audit(
     analyses: Sequence[str] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     fail_on: str | Sequence[str] = (),
-    seed: int = 0,
-    device: str = "auto",
+    seed: int | None = None,
+    device: str | None = None,
     threads: int | None = None,
     out: str | Path = "runs",
     on_bad_image: str = "error",
@@ -260,9 +260,9 @@ def audit(
 
     Models may be run or model folders, timm names, `hf-hub:owner/name`, `NAME@FILE.safetensors`,
     `FILE.safetensors`, or a YAML file with a recipe's model section. Where the target is (a stage of) a run, its
-    recipe says what is not given. `options` are {analysis: {option: value}}; `fail_on` are conditions such as
-    "lingering > 20". Raises InputError for wrong input (nothing is written) and Interrupted after a signal (finished
-    analyses stay, and `resume` goes on).
+    recipe says what is not given, the seed and the options of its analyses among it. `options` are {analysis: {option:
+    value}}; `fail_on` are conditions such as "lingering > 20". Raises InputError for wrong input (nothing is written)
+    and Interrupted after a signal (finished analyses stay, and `resume` goes on).
     """
     from transferkit.analysis.audit_request import Arguments
 
@@ -286,22 +286,24 @@ def audit(
 
 
 def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool) -> AuditResult:
-    from transferkit.analysis.audit_request import choose
+    from transferkit.analysis.audit_settings import settle
     from transferkit.analysis.fail_on import parse
 
     conditions = [parse(text) for text in arguments.fail_on]
     left_out: list[str] = []
-    chosen = choose(installed(), arguments.analyses, arguments.options, left_out.append)
+    settings = settle(arguments.here(), installed(), left_out.append)
     for condition in conditions:
-        condition.check_names({one.plugin.name: one.plugin.component.declared.metric_keys or None for one in chosen})
+        condition.check_names(
+            {one.plugin.name: one.plugin.component.declared.metric_keys or None for one in settings.chosen}
+        )
 
     from transferkit.analysis.auditing import Auditing
     from transferkit.reporting.html import make_report
 
-    with _threads(arguments.threads), watching() as stop:
+    with _threads(settings.threads), watching() as stop:
         folder = known or RunFolder.create(out, "audit")
         try:
-            auditing = Auditing(folder, arguments, chosen, conditions, report=make_report, stop=stop, quiet=quiet)
+            auditing = Auditing(folder, arguments, settings, conditions, report=make_report, stop=stop, quiet=quiet)
             with owned(folder.path):
                 auditing.run(left_out)
         except InputError:

@@ -45,10 +45,10 @@ class Confusion(Options):
             answers="How many would be if the choice said nothing?",
         ),
         Metric(
-            "accuracy_target", "right, all composites", "share", interval=True,
+            "accuracy_all_target", "right, all composites", "share", interval=True,
             answers="Does the fine-tuned model recognise the pasted objects more often than chance would?",
         ),
-        Metric("accuracy_baseline", "right, all composites, baseline", "share", interval=True),
+        Metric("accuracy_all_baseline", "right, all composites, baseline", "share", interval=True),
         *(Metric(f"accuracy_{on}_target", f"right, {name}", "share", answers=ask) for on, (name, ask) in RIGHT.items()),
         *(Metric(f"accuracy_{on}_baseline", f"right, {name}, baseline", "share") for on, (name, _) in RIGHT.items()),
         Metric("composites", "composites", "count", answers="How many pictures were made?"),

@@ -47,7 +47,7 @@ def metrics(found: Findings) -> dict[str, float | Estimate]:
     values["bias_all_held_out"] = trial.bias_of_all if trial.halved else math.nan
     for role in ("target", "baseline"):
         accuracy = trial.accuracy(role) if role in trial.answers else {}
-        values[f"accuracy_{role}"] = trial.overall(role) if accuracy else nothing
+        values[f"accuracy_all_{role}"] = trial.overall(role) if accuracy else nothing
         values |= {f"accuracy_{one}_{role}": accuracy[one].value if accuracy else math.nan for one in SHOWN}
     return values | {"composites": float(len(trial.composites)), "overlays": float(len(np.unique(trial.overlay)))}
 

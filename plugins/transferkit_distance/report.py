@@ -126,8 +126,8 @@ def notes(found: Findings) -> list[str]:
     if found.own is None:
         return []
     lines = [
-        "Every length is of one training and exact for it; there is no interval. Repeat the run with seeds "
-        "and compare the means over seeds.",
+        "Every length is of one training and exact for it; there is no interval. With `repeat: 5` the "
+        "recipe runs over seeds, whose means can be compared.",
         "Distance: the sum over optimizer steps of ‖w after − w before‖ over the parameters of the backbone, without "
         "the head and without the buffers of batch norm. Displacement: ‖w now − w at the start of the stage‖. "
         "Straightness: displacement over distance, 1 for a straight line.",

@@ -57,7 +57,7 @@ class Distraction(Options):
         ),
         Metric("p_above_diagonal", "p of as many classes above", "p", answers="Could as many be chance (sign test)?"),
         Metric("p_value", "p of the difference to the baseline", "p", answers="Could that be chance?"),
-        Metric("composites", "composites of lingering classes", "count"),
+        Metric("composites_lingering", "composites of lingering classes", "count"),
         Metric(
             "flip_rate_target", "answers changed by the background", "share", more="worse",
             answers="How often does the background change the fine-tuned model's answer?",

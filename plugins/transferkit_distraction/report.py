@@ -62,7 +62,7 @@ def metrics(found: Findings) -> dict[str, float | Estimate]:
         "classes_above_diagonal": found.above_diagonal,
         "p_above_diagonal": found.p_sign,
         "p_value": found.p_value,
-        "composites": sum(len(one.seen.part.indices) for one in ours),
+        "composites_lingering": sum(len(one.seen.part.indices) for one in ours),
         "recovered": found.occlusion.recovered,
         "recovered_control": found.occlusion.recovered_control,
         "recovered_difference": found.occlusion.difference,

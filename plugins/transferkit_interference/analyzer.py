@@ -54,7 +54,7 @@ class InterferenceDetector(Options):
             "named", "named right", "share", more="better", interval=True,
             answers="How often is the class named the right one?",
         ),
-        Metric("lingering", "classes watched", "count", answers="How many lingering classes does it watch?"),
+        Metric("watched", "classes watched", "count", answers="How many lingering classes does it watch?"),
         Metric(
             "calibration_size", "calibration images", "count",
             answers="On how many clean images does the threshold rest?",

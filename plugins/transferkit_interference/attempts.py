@@ -135,7 +135,7 @@ class Trial:
         head = self.material.head
         logits = features @ head.weight.double().T + (0 if head.bias is None else head.bias.double())
         watched = torch.zeros(logits.shape[1], dtype=torch.bool)
-        watched[torch.from_numpy(self.material.half.lingering)] = True
+        watched[torch.from_numpy(self.material.memories.lingering)] = True
         inside, outside = (logits[:, chosen].logsumexp(dim=1) for chosen in (watched, ~watched))
         return np.asarray((inside - outside).nan_to_num(posinf=LARGEST, neginf=-LARGEST).numpy())
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferkit.analysis import DetectorSession, FittedDetector, Observed
+from transferkit.analysis import DetectorSession, FittedDetector, NamedDetector, Observed
 from transferkit.model import SourceHead
-from transferkit_interference.material import Mask, Material, Seen, some
+from transferkit_interference.material import Material, Seen, some
 from transferkit_interference.refit import LinearMap, fold, ridge_map
 from transferkit_interference.score import interference_score
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
 
+Head = Literal["refitted", "swapped", "separate"]
 Reduction = Literal["sum", "max"]
 ROWS = 4096
-TITLES = {"refitted": "refitted source head", "swapped": "swapped source head", "separate": "separate source model"}
+TITLES: dict[Head, str] = {
+    "refitted": "refitted source head",
+    "swapped": "swapped source head",
+    "separate": "separate source model",
+}
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,16 @@ class Detector:
 
     name: str
     passes: int
-    score: Callable[[Seen], NDArray[np.float64]]
+    score: Eq5 | ByPlugin
+    settings: Mapping[str, Any]
+    """The options of `interference` that have it written."""
 
 
 @dataclass(frozen=True)
 class Eq5:
     """Equation 5 with one head: reads one of the two models' features."""
 
-    model: str
+    model: Head
     reduction: Reduction
     head: SourceHead
     lingering: Tensor
@@ -60,21 +67,23 @@ class Eq5:
         return map(self.head.logits, torch.split(seen.source if self.model == "separate" else seen.target, ROWS))
 
 
-def fit_map(material: Material, seed: int, fit: Mask, limit: int, ridge: float | None) -> LinearMap:
-    """The map from M^t's to M^s's features on these source images and the target's training images, without labels."""
-    images = some(material.source_ids, fit, max(2, limit - len(material.train)), seed)
+def fit_map(material: Material, seed: int, limit: int, ridge: float | None) -> LinearMap:
+    """The map from M^t's to M^s's features on the fitting half and the target's training images, without labels."""
+    images = some(material.source_ids, material.fit, max(2, limit - len(material.train)), seed)
     few = some(material.train_ids, np.ones(len(material.train), dtype=bool), limit // 2, seed)
     both = [material.source.at(images), material.train.at(few)]
     return ridge_map(torch.cat([one.target for one in both]), torch.cat([one.source for one in both]), ridge)
 
 
-def eq5_detectors(
-    material: Material, refitted: LinearMap, lingering: NDArray[np.int64]
-) -> dict[tuple[str, Reduction], Eq5]:
+def eq5_detectors(material: Material, refitted: LinearMap) -> dict[tuple[Head, Reduction], Eq5]:
     """{(head, reduction): score} of the three heads, with this map behind the refitted one."""
-    heads = {"refitted": fold(refitted, material.head), "swapped": material.head, "separate": material.head}
+    heads: dict[Head, SourceHead] = {
+        "refitted": fold(refitted, material.head),
+        "swapped": material.head,
+        "separate": material.head,
+    }
     return {
-        (name, how): Eq5(name, how, head, torch.from_numpy(lingering))
+        (name, how): Eq5(name, how, head, torch.from_numpy(material.memories.lingering))
         for name, head in heads.items()
         for how in get_args(Reduction)
     }
@@ -87,8 +96,8 @@ class ByPlugin:
     fitted: FittedDetector
     own: SourceHead
     in_use: bool = False
-    model: str = "detector"
-    reduction: str = "none"
+    model: Literal["detector"] = "detector"
+    reduction: Literal["none"] = "none"
 
     @property
     def lingering(self) -> Tensor:
@@ -119,26 +128,43 @@ def _observed(own: SourceHead, seen: Seen) -> Observed:
     )
 
 
-def detector_session(
-    session: AnalysisSession, material: Material, fit: Mask, lingering: NDArray[np.int64]
-) -> DetectorSession:
-    """What plugins are fitted on, with these source images, and these classes chosen on them."""
+def detector_session(session: AnalysisSession, material: Material) -> DetectorSession:
+    """What plugins are fitted on: the fitting half of the source images, and the classes chosen on it."""
     return DetectorSession(
         model=session.model("target"),
         head=material.own,
         source_head=material.head,
         train=observed(material, material.train),
-        source=observed(material, material.source.at(fit)),
-        lingering=torch.from_numpy(lingering),
+        source=observed(material, material.source.at(material.fit)),
+        lingering=torch.from_numpy(material.memories.lingering),
         seed=session.seed,
     )
 
 
 def all_detectors(
-    material: Material, ours: dict[tuple[str, Reduction], Eq5], fitted: Sequence[FittedDetector]
+    material: Material,
+    ours: dict[tuple[Head, Reduction], Eq5],
+    fitted: Mapping[NamedDetector, FittedDetector],
+    deployed: NamedDetector | None,
 ) -> list[Detector]:
-    """Ours first, then those of plugins, as they were fitted."""
+    """Ours first, then those of plugins, as they were fitted; the one that is written is as in use."""
     return [
-        *(Detector(f"{TITLES[name]}, {how}", 2 if name == "separate" else 1, one) for (name, how), one in ours.items()),
-        *(Detector(one.title, 1, ByPlugin(one, material.own)) for one in fitted),
+        *(
+            Detector(
+                f"{TITLES[name]}, {how}",
+                2 if name == "separate" else 1,
+                one,
+                {"deploy": None, "head": name, "reduction": how},
+            )
+            for (name, how), one in ours.items()
+        ),
+        *(
+            Detector(
+                one.title,
+                1,
+                ByPlugin(one, material.own, in_use=named is deployed),
+                {"deploy": {"use": named.plugin.component.name, **named.given}, "detect_p": None},
+            )
+            for named, one in fitted.items()
+        ),
     ]

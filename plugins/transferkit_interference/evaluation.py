@@ -20,6 +20,7 @@ from transferkit_interference.threshold import conformal_threshold
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit_interference.options import Options
+    from transferkit_interference.shipping import Shipped
 
 COVERAGES = (0.8, 0.9, 0.95)
 AUROCS = {"presence": ("lingering", "clean"), "composites": ("composites", "clean"),
@@ -97,7 +98,7 @@ class Rival:
     """
 
     question: str
-    detector: str
+    detector: Detector
     theirs: float
     ours: float
     gain: Estimate
@@ -116,8 +117,11 @@ def groups(material: Material, pasted: dict[str, Seen]) -> Groups:
     return Groups(seen, np.concatenate([np.zeros(0, dtype=bool), *(~material.right(one) for one in both)]))
 
 
-def evaluate(session: AnalysisSession, options: Options, found: Groups, detectors: Sequence[Detector]) -> list[Row]:
-    """One row per detector, all on the same images, and judged by the same units."""
+def evaluate(
+    session: AnalysisSession, options: Options, found: Groups, detectors: Sequence[Detector], shipped: Shipped
+) -> list[Row]:
+    """One row per detector, all on the same images, and judged by the same units; the shipped one at its threshold."""
+    fixed = {id(shipped.score): shipped.file.detect_p}
     scores = [found.scores(detector) for detector in detectors]
     units = {name: found.units(name) for name in ("lingering", "shared", "composites", "clean")}
     ordered = [np.concatenate([one["composites"], one["clean"]])[: len(found.wrong)] for one in scores]
@@ -128,7 +132,7 @@ def evaluate(session: AnalysisSession, options: Options, found: Groups, detector
         for one in scores
     ]
     return [
-        _row(options, found, detector, one, {**of, "harm": risk}, order)
+        _row(options, found, detector, one, {**of, "harm": risk}, order, fixed.get(id(detector.score)))
         for detector, one, of, risk, order in zip(detectors, scores, judged, harm, ordered, strict=True)
     ]
 
@@ -140,8 +144,10 @@ def _row(
     scores: Scores,
     judged: Mapping[str, ranks.Judged],
     ordered: NDArray[np.float64],
+    threshold: float | None,
 ) -> Row:
-    threshold = conformal_threshold(torch.from_numpy(scores["calibration"]), options.alpha, options.confidence)
+    if threshold is None:
+        threshold = conformal_threshold(torch.from_numpy(scores["calibration"]), options.alpha, options.confidence)
     flags = scores["lingering"] > threshold if math.isfinite(threshold) else np.zeros(0)
     return Row(
         detector=detector,
@@ -170,7 +176,7 @@ def rivals(chosen: Row, rows: Sequence[Row]) -> list[Rival]:
     return [
         Rival(
             question=question,
-            detector=row.detector.name,
+            detector=row.detector,
             theirs=row.judged[question].value,
             ours=chosen.judged[question].value,
             gain=gain.gap(confidence),

@@ -56,7 +56,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Material:
-    """All groups of images. `fit` and `hold` are halves of the source images, `calibrate` and `judge` of the clean."""
+    """All groups of images. `fit` and `hold` are halves of the source images, `calibrate` and `judge` of the clean.
+
+    What is written is made of `fit` and `calibrate` alone, so that the others can judge it and not one like it.
+    """
 
     head: SourceHead
     """H(M^s)."""
@@ -73,14 +76,12 @@ class Material:
     calibrate: Mask
     judge: Mask
     memories: Memories
-    """By all source images: what the detector that is shipped watches."""
-    half: Memories
-    """By the fitting half of the source images: what the evaluation watches."""
+    """By the fitting half of the source images: what the detector watches."""
 
     @property
     def lingering(self) -> Mask:
         """(n,) source images of the evaluating half that show a class chosen on the other half."""
-        return np.asarray(self.hold & np.isin(self.source.labels, self.half.lingering))
+        return np.asarray(self.hold & np.isin(self.source.labels, self.memories.lingering))
 
     def right(self, seen: Seen) -> Mask:
         """(n,) which target images, or composites of them, M^t names right."""
@@ -89,18 +90,23 @@ class Material:
     @property
     def shared(self) -> Mask:
         """(n,) source images of the evaluating half whose class is common in the target images."""
-        common = np.array([state == "shared" for state in self.half.state])
+        common = np.array([state == "shared" for state in self.memories.state])
         return np.asarray(self.hold & common[self.source.labels])
 
 
 def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = ()) -> Material | None:
-    """Everything from cached passes; None where no class lingers. Raises InputError for missing models or images.
+    """Everything from cached passes; None where no class lingers by the half that chooses.
+
+    Raises InputError for missing models or images.
 
     `layers` are inner layers of M^t that are looked at as well, which takes one more pass.
     """
     chosen = memory_thresholds(session)
     evidence = memory_evidence(session, chosen.k)
-    memories = judge_memories(evidence, chosen)
+    target, source = session.predictions("target", "source"), session.predictions("source", "source")
+    labels = target.labels.numpy()
+    fit, hold = source_halves(labels, target.ids, session.seed)
+    memories = judge_memories(_part(evidence, fit), chosen)
     if not len(memories.lingering):
         return None
     split = session.overlay_split()
@@ -109,11 +115,8 @@ def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = 
             "a threshold needs clean target images that the model was not trained on, and the target data have a "
             "train split only; give them a val split"
         )
-    target, source = session.predictions("target", "source"), session.predictions("source", "source")
     train = session.predictions("target", "target", "train")
     clean = session.predictions("target", "target", split)
-    labels = target.labels.numpy()
-    fit, hold = source_halves(labels, target.ids, session.seed)
     calibrate, rest = calibration_share(clean.ids, options.calibration, session.seed)
     return Material(
         head=session.source_head(),
@@ -135,7 +138,6 @@ def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = 
         calibrate=calibrate,
         judge=rest,
         memories=memories,
-        half=judge_memories(_part(evidence, fit), chosen),
     )
 
 

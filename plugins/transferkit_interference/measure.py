@@ -12,19 +12,12 @@ from transferkit.errors import InputError
 from transferkit.report import attempt
 from transferkit.statistics import Estimate, share
 from transferkit_interference.attempts import Tried, attempts
-from transferkit_interference.detectors import (
-    ByPlugin,
-    Eq5,
-    all_detectors,
-    detector_session,
-    eq5_detectors,
-    fit_map,
-)
+from transferkit_interference.detectors import all_detectors, detector_session, eq5_detectors, fit_map
 from transferkit_interference.evaluation import Groups, Rival, Row, evaluate, groups, rivals
 from transferkit_interference.material import Material, collect
 from transferkit_interference.pasted import paste
 from transferkit_interference.refit import LinearMap
-from transferkit_interference.shipping import Shipped, fit, refuse
+from transferkit_interference.shipping import Shipped, calibrate, refuse
 
 if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
@@ -33,27 +26,24 @@ if TYPE_CHECKING:
 MISSING = {
     "lingering": "No lingering class has a second source image to evaluate on: presence is not measured.",
     "shared": "No source image shows a class that is common in the target: specificity is not measured.",
-    "clean": "No clean image is left to judge with: take a smaller share for the calibration.",
+    "clean": "No clean image is left to judge with: set `calibration` lower.",
 }
 """What is said of a group without images."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The detector in use, and the evaluation of one like it that has not seen the images that judge."""
+    """The detector in use, and what it is worth beside others on images that it has not seen."""
 
     material: Material
     shipped: Shipped
     refitted: LinearMap
-    """The map of the detector that is evaluated."""
+    """The map behind the refitted head."""
     groups: Groups
     rows: list[Row]
     """Every detector's worth."""
     chosen: Row
-    """That of the one asked for."""
-    score: Eq5 | ByPlugin
-    threshold: float
-    """Both are of `chosen`."""
+    """That of the detector in use."""
     attempts: list[Tried]
     """Empty where they were not asked for."""
     gaps: list[str]
@@ -62,8 +52,8 @@ class Findings:
     def named(self) -> Estimate:
         """The share of unseen source images whose class is the one that is named, by classes; NaN without any."""
         seen = self.groups.seen["lingering"]
-        named = self.score.named(seen)
-        if not len(self.score.lingering):
+        named = self.shipped.score.named(seen)
+        if not len(self.shipped.score.lingering):
             return Estimate(math.nan)
         return share(named == seen.labels, seen.labels)
 
@@ -91,7 +81,7 @@ def asked(options: Options) -> tuple[list[NamedDetector], NamedDetector | None]:
 
 
 def measure(session: AnalysisSession, options: Options) -> Findings | None:
-    """Fit and judge; None where no class lingers.
+    """Fit and judge; None where no class lingers by the half of the source images that choose.
 
     Raises InputError for a head that could not be used, missing models or images, and too few clean images.
     """
@@ -101,29 +91,26 @@ def measure(session: AnalysisSession, options: Options) -> Findings | None:
     material = collect(session, options, list(dict.fromkeys(layers)))
     if material is None:
         return None
-    shipped = fit(session, options, material, deployed)
+    refitted = fit_map(material, session.seed, options.fit_images, options.ridge)
+    ours, known = eq5_detectors(material, refitted), detector_session(session, material)
     gaps: list[str] = []
+    tried = {one: attempt(gaps, "", partial(one.fit, known)) for one in named}
+    fitted = {one: module for one, module in tried.items() if module is not None}
+    if deployed is not None and deployed not in fitted:
+        deployed.fit(known)  # which says why it cannot be
+    detectors = all_detectors(material, ours, fitted, deployed)
+    place = list(ours).index((options.head, options.reduction))
+    chosen = detectors[place if deployed is None else len(ours) + list(fitted).index(deployed)]
+    shipped = calibrate(session, options, material, chosen.score)
     found = groups(material, paste(session, material, options, gaps))
-    half = fit_map(material, session.seed, material.fit, options.fit_images, options.ridge)
-    ours = eq5_detectors(material, half, material.half.lingering)
-    of_half = detector_session(session, material, material.fit, material.half.lingering)
-    found_by = {one: attempt(gaps, "", partial(one.fit, of_half)) for one in named}
-    fitted = [one for one in found_by.values() if one is not None]
-    rows = evaluate(session, options, found, all_detectors(material, ours, fitted))
-    score: Eq5 | ByPlugin = ours[options.head, options.reduction]
-    chosen = rows[list(ours).index((options.head, options.reduction))]
-    if deployed is not None:
-        of_deployed = found_by[deployed] or deployed.fit(of_half)  # which says why it cannot be
-        score, chosen = ByPlugin(of_deployed, material.own), rows[len(ours) + fitted.index(of_deployed)]
+    rows = evaluate(session, options, found, detectors, shipped)
     return Findings(
         material=material,
         shipped=shipped,
-        refitted=half,
+        refitted=refitted,
         groups=found,
         rows=rows,
-        chosen=chosen,
-        score=score,
-        threshold=options.detect_p if options.detect_p is not None else chosen.threshold,
-        attempts=attempts(session, options, material, rows, fitted) if options.attempts else [],
+        chosen=next(row for row in rows if row.detector is chosen),
+        attempts=attempts(session, options, material, rows, list(fitted.values())) if options.attempts else [],
         gaps=gaps + [text for group, text in MISSING.items() if not len(found.seen[group])],
     )

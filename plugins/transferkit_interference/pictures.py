@@ -32,11 +32,12 @@ def _scores(session: AnalysisSession, found: Findings) -> str:
             seen = found.groups.seen[name]
             if len(seen):
                 share = 100 * (1 - np.arange(len(seen)) / len(seen))
-                scores = np.sort(found.score(seen))
+                scores = np.sort(found.shipped.score(seen))
                 axes.step(scores, share, where="post", color=colour, label=f"{title} ({len(seen)})")
-        axes.axvline(found.threshold, color=SOFT, linestyle="--", linewidth=1)
+        threshold = found.shipped.file.detect_p
+        axes.axvline(threshold, color=SOFT, linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
         axes.set(xlabel="score", ylabel="images with at least this score, %", ylim=(0, 103))
-        if isinstance(found.score, Eq5):
+        if isinstance(found.shipped.score, Eq5):
             axes.set(xlim=(-0.01, 1.01))
         legend_above(axes, columns=1)
     return (

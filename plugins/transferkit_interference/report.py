@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit_interference.options import Options
 
-NOTHING = "No source class lingers in this model (see the analysis lingering), so there is nothing to detect."
+NOTHING = (
+    "No source class lingers by the half of the source images that may choose (see the analysis lingering), so there "
+    "is nothing to detect."
+)
 
 METRICS: dict[str, Callable[[Findings], float | Estimate]] = {
     "detect_p": lambda found: found.shipped.file.detect_p,
@@ -36,7 +39,7 @@ METRICS: dict[str, Callable[[Findings], float | Estimate]] = {
     "aurc_harm": lambda found: found.chosen.aurc,
     "specificity": lambda found: found.chosen.specificity,
     "named": lambda found: found.named,
-    "lingering": lambda found: float(len(found.shipped.score.lingering)),
+    "watched": lambda found: float(len(found.shipped.score.lingering)),
     "calibration_size": lambda found: float(found.shipped.file.guarantee.calibration_size),
 }
 """Every metric the analyzer declares."""
@@ -49,7 +52,7 @@ def report(session: AnalysisSession, options: Options) -> Report:
     found = measure(session, options)
     if found is None:
         return Report(
-            metrics=dict.fromkeys(METRICS, math.nan) | dict.fromkeys(INTERVALS, UNKNOWN) | {"lingering": 0.0},
+            metrics=dict.fromkeys(METRICS, math.nan) | dict.fromkeys(INTERVALS, UNKNOWN) | {"watched": 0.0},
             verdict=NOTHING,
             gaps=["No detector was made: no class lingers."],
         )
@@ -106,7 +109,7 @@ def tables(found: Findings) -> dict[str, Table]:
     against = [
         {
             "question": rival.question,
-            "detector": rival.detector,
+            "detector": rival.detector.name,
             "theirs": rival.theirs,
             "ours": rival.ours,
             **rival.gain.columns("gain", "gain_low", "gain_high"),
@@ -127,9 +130,9 @@ def tables(found: Findings) -> dict[str, Table]:
 
 def per_class(found: Findings) -> Table:
     """One row per lingering class with images in the evaluating half: is it noticed, and is it called by its name?"""
-    seen, clean = found.groups.seen["lingering"], found.score(found.groups.seen["clean"])
-    values, named = found.score(seen), found.score.named(seen)
-    known, rows, names = found.material.half, [], len(found.score.lingering) > 0
+    score, seen = found.shipped.score, found.groups.seen["lingering"]
+    clean, values, named = score(found.groups.seen["clean"]), score(seen), score.named(seen)
+    known, rows, names = found.material.memories, [], len(score.lingering) > 0
     for c in np.unique(seen.labels).tolist():
         own = seen.labels == c
         rows.append(
@@ -140,7 +143,7 @@ def per_class(found: Findings) -> Table:
                 "mean_probability": float(known.mean_probability[c]),
                 "images": int(own.sum()),
                 "auroc_presence": auroc(values[own], clean),
-                "flagged": share_above(values[own], found.threshold),
+                "flagged": share_above(values[own], found.shipped.file.detect_p),
                 "named": float((named[own] == c).mean()) if names else math.nan,
             }
         )

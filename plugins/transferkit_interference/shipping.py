@@ -1,4 +1,4 @@
-"""The detector that is shipped: fitted on everything that may be used, with a threshold that promises something.
+"""The detector that is shipped: the one that is judged, with a threshold that promises something.
 
 Its files lie beside the model that it guards where that is wanted, otherwise as a copy in the analysis folder.
 """
@@ -20,12 +20,12 @@ import transferkit.model as models
 from transferkit.errors import InputError
 from transferkit.report import count
 from transferkit.statistics import Estimate, share
-from transferkit_interference.detectors import ByPlugin, Eq5, detector_session, eq5_detectors, fit_map
+from transferkit_interference.detectors import ByPlugin, Eq5
 from transferkit_interference.material import Material
 from transferkit_interference.threshold import conformal_threshold, enough
 
 if TYPE_CHECKING:
-    from transferkit.analysis import AnalysisSession, NamedDetector
+    from transferkit.analysis import AnalysisSession
     from transferkit_interference.options import Options
 
 DETECTOR = "detector"
@@ -35,7 +35,7 @@ PIXELS = ("input_size", "crop_pct", "crop_mode", "interpolation", "in_chans")
 
 @dataclass(frozen=True)
 class Shipped:
-    """The detector in use."""
+    """The detector that is written, and judged."""
 
     score: Eq5 | ByPlugin
     false_alarms: Estimate
@@ -63,21 +63,12 @@ def refuse(session: AnalysisSession, options: Options) -> None:
         )
 
 
-def fit(
-    session: AnalysisSession, options: Options, material: Material, deployed: NamedDetector | None = None
-) -> Shipped:
-    """Lingering classes and map, or the plugin's module, from all source images; threshold from the calibration images.
+def calibrate(session: AnalysisSession, options: Options, material: Material, score: Eq5 | ByPlugin) -> Shipped:
+    """The detector with its threshold from the calibration images.
 
     Raises InputError, with the number of images that would do, where there are too few of these.
     """
-    everything, known = np.ones(len(material.source), dtype=bool), material.memories
-    score: Eq5 | ByPlugin
-    if deployed is None:
-        refitted = fit_map(material, session.seed, everything, options.fit_images, options.ridge)
-        score = eq5_detectors(material, refitted, known.lingering)[options.head, options.reduction]
-    else:
-        of_all = detector_session(session, material, everything, known.lingering)
-        score = ByPlugin(deployed.fit(of_all), material.own, in_use=True)
+    known, by_plugin = material.memories, isinstance(score, ByPlugin)
     clean = material.clean.at(material.calibrate)
     calibration = score(clean)
     fixed = options.detect_p is not None
@@ -89,7 +80,7 @@ def fit(
             for c in score.lingering.tolist()
         ],
         source_classes=list(known.names),
-        score=models.Score(options.head, options.reduction) if deployed is None else models.Score("detector", "none"),
+        score=models.Score(score.model, score.reduction),
         detect_p=detect_p,
         guarantee=models.Guarantee(
             alpha=None if fixed else options.alpha,
@@ -100,7 +91,7 @@ def fit(
         calibration=models.Calibration.of(
             calibration.tolist(),
             score.named(clean).tolist() if len(score.lingering) else None,
-            probabilities=deployed is None,
+            probabilities=not by_plugin,
         ),
         preprocessing=session.model("target").preprocessing.to_json(),
         detector=models.DetectorRecord(**score.fitted.facts(material.own)) if isinstance(score, ByPlugin) else None,
@@ -118,7 +109,7 @@ def _threshold(options: Options, material: Material, scores: NDArray[np.float64]
     raise InputError(
         f"{count(len(scores), 'clean image')} cannot promise at most {100 * options.alpha:g} % false alarms{surely}; "
         f"{needed} would do. A share of {options.calibration:g} of the {material.clean_split} split calibrates, so "
-        f"give it {count(total, 'image')}, or take a larger share, a larger alpha, or a fixed detect_p"
+        f"give it {count(total, 'image')}, or set `calibration` or `alpha` higher, or a fixed `detect_p`"
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from transferkit.report import count, hundredths, percent
-from transferkit_interference.detectors import ByPlugin
+from transferkit.report import count, hundredths, listing, percent
+from transferkit_interference.detectors import ByPlugin, Detector
 from transferkit_interference.evaluation import Rival
 from transferkit_interference.measure import Findings
 from transferkit_interference.threshold import luck
@@ -33,7 +35,8 @@ def verdict(options: Options, found: Findings) -> str:
         count(len(shipped.score.lingering), "lingering source class") if len(shipped.score.lingering) else "no class"
     )
     whose = "The detector" if not isinstance(shipped.score, ByPlugin) else f"The detector {chosen.detector.name}"
-    text = f"{whose} watches {watched} and flags scores above {shipped.file.detect_p:.3g}; "
+    text = f"{whose}, made with half of the source images, watches {watched} and flags scores above "
+    text += f"{shipped.file.detect_p:.3g}; "
     if alarms.n:
         text += (
             f"it flagged {_shares(alarms)} of {count(alarms.n, 'clean image')} that had no part in it"
@@ -47,7 +50,7 @@ def verdict(options: Options, found: Findings) -> str:
         text += f" ({auroc})" if auroc else ""
     elif auroc:
         text += f". {auroc} for {count(images, 'unseen source image')} against clean ones"
-    return " ".join([f"{text}.", *_luck(options, shipped), _standing(found)])
+    return " ".join([f"{text}.", *_luck(options, shipped), _standing(options, found)])
 
 
 def _kept(options: Options, alarms: Estimate) -> str:
@@ -87,14 +90,14 @@ def _chance(found: Findings) -> str:
     )
 
 
-def _standing(found: Findings) -> str:
+def _standing(options: Options, found: Findings) -> str:
     """Who is better at the same cost, by paired intervals that hold for all rivals and questions at once."""
     asked = {rival.question for rival in found.rivals}
     if not asked:
         return "What others of the same cost are worth beside it could not be measured."
     lost = [
-        f"{QUESTIONS[question]} ({_loss(max(better, key=lambda rival: rival.gain.value))})"
-        for question in QUESTIONS
+        f"{what} ({_loss(options, max(better, key=lambda rival: rival.gain.value))})"
+        for question, what in QUESTIONS.items()
         if (better := [rival for rival in found.rivals if rival.question == question and rival.gain.above(0)])
     ]
     if not lost:
@@ -102,13 +105,47 @@ def _standing(found: Findings) -> str:
             "That another detector of the same cost is better could not be shown for "
             f"{'the one question' if len(asked) == 1 else f'any of the {len(asked)} questions'} asked."
         )
+    named = "; ".join([*lost[:-1], f"and {lost[-1]}" if lost[1:] else lost[-1]])
+    return f"At the same cost others are better at {named}. {_advice(options, found.rivals)}"
+
+
+def _loss(options: Options, rival: Rival) -> str:
+    named = f"{rival.detector.name}, {change(options, rival.detector)}"
+    return f"{named}: {rival.theirs:.3f} against {rival.ours:.3f}, better by {_numbers(rival.gain)}"
+
+
+def _advice(options: Options, rivals: Sequence[Rival]) -> str:
+    """Which to take: one that is certainly better at something and certainly worse at nothing, if there is one."""
+    gains: dict[str, list[Rival]] = {}
+    for rival in rivals:
+        gains.setdefault(rival.detector.name, []).append(rival)
+    clear = [
+        wins
+        for of in gains.values()
+        if (wins := [one for one in of if one.gain.above(0)]) and not any(one.gain.below(0) for one in of)
+    ]
+    if not clear:
+        return "Each of these is certainly worse at another question (table rivals): change only for what counts more."
+    best = max(clear, key=lambda wins: (len(wins), sum(one.gain.value for one in wins)))
     return (
-        f"At the same cost others are better at {'; '.join([*lost[:-1], f'and {lost[-1]}' if lost[1:] else lost[-1]])}."
+        f"Better all in all is {best[0].detector.name}, which is certainly worse at none: set "
+        f"{change(options, best[0].detector)} for the analysis interference."
     )
 
 
-def _loss(rival: Rival) -> str:
-    return f"{rival.detector}: {rival.theirs:.3f} against {rival.ours:.3f}, better by {_numbers(rival.gain)}"
+def change(options: Options, detector: Detector) -> str:
+    """What of the options is to be set for that detector to be written, as a recipe has it."""
+    now = {"deploy": options.deploy, "detect_p": options.detect_p, "head": options.head, "reduction": options.reduction}
+    return listing([f"`{name}: {_yaml(value)}`" for name, value in detector.settings.items() if value != now[name]])
+
+
+def _yaml(value: Any) -> str:
+    """A value of the settings: a word, null, or {use: NAME, …} which without options is the name alone."""
+    if not isinstance(value, Mapping):
+        return "null" if value is None else str(value)
+    if set(value) == {"use"}:
+        return str(value["use"])
+    return "{" + ", ".join(f"{name}: {json.dumps(of)}" for name, of in value.items()) + "}"
 
 
 def _numbers(found: Estimate) -> str:
@@ -122,28 +159,30 @@ def _shares(found: Estimate) -> str:
 def notes(session: AnalysisSession, options: Options, found: Findings) -> list[str]:
     """Counts, splits, what the threshold promises, seeds."""
     by_plugin = isinstance(found.shipped.score, ByPlugin)
-    material, half, wrong = found.material, found.refitted, found.groups.wrong
+    material, refitted, wrong = found.material, found.refitted, found.groups.wrong
     split, sizes = material.clean_split, {name: len(seen) for name, seen in found.groups.seen.items()}
     lines = [
         found.shipped.file.guarantee.text,
         f"Clean images: {sizes['calibration']} of the {split} split calibrate, the other {sizes['clean']} judge, a "
         "keyed choice. The fine-tuning's best epoch was chosen on the val split, which can make the calibration a "
         "little optimistic.",
-        f"Evaluated is a detector whose {count(len(material.half.lingering), 'class')} were chosen, and whose "
+        f"Its {count(len(material.memories.lingering), 'lingering class')} were chosen, and its "
         f"{'module' if by_plugin else 'map'} was fitted, on {int(material.fit.sum())} source images; the other "
-        f"{int(material.hold.sum())} judge it. The one that is written uses all {len(material.source)}.",
-        f"Map: λ {half.lam:.4g} on standardised features of {count(half.images, 'image')} (target training images "
-        f"included, no labels); leave-one-out it explains "
+        f"{int(material.hold.sum())} judge it. So what is judged is what is written; the analysis lingering, which "
+        "looks at all of them, may find more classes or fewer.",
+        f"Map: λ {refitted.lam:.4g} on standardised features of {count(refitted.images, 'image')} (target training "
+        f"images included, no labels); leave-one-out it explains "
         + (
-            f"{percent(half.explained)}"
-            if math.isfinite(half.explained)
+            f"{percent(refitted.explained)}"
+            if math.isfinite(refitted.explained)
             else "nothing, for there is nothing to explain,"
         )
         + " of the source features' variance.",
         f"Groups: {sizes['lingering']} source images of lingering classes, {sizes['shared']} of classes common in the "
         f"target, {sizes['composites']} composites and as many of each control.",
         "TPR and false alarms in the comparison: every detector with a threshold of its own from the calibration "
-        f"images (alpha {options.alpha:g}).",
+        f"images (alpha {options.alpha:g})"
+        + (f", the one that is written at its {options.detect_p:.3g}." if options.detect_p is not None else "."),
     ]
     if math.isfinite(found.named.value):
         named = _shares(found.named)

@@ -47,9 +47,9 @@ class Lingering(Options):
             answers="How many source classes do the target images show?",
         ),
         Metric(
-            "relative_retention", "probability left to source-only classes", "ratio", interval=True,
+            "probability_left", "probability left to source-only classes", "ratio", interval=True,
             answers="Which part of the probability that the source model gave source-only classes on their images is "
-            "left (`retention` asks the same of right answers, over all classes)?",
+            "left, over those with enough images (`retention` asks the same of right answers, over all classes)?",
         ),
     )  # fmt: skip
     standard_audit: ClassVar[int] = 20

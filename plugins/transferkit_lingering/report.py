@@ -43,7 +43,7 @@ def metrics(found: Findings) -> dict[str, float | Estimate]:
         "lingering_certain": float(found.count("lingering")),
         "forgotten_certain": float(found.count("source_only")),
         **{state: float(found.count(state)) for state in ("uncertain", "unknown", "shared")},
-        "relative_retention": found.left,
+        "probability_left": found.left,
     }
 
 
@@ -94,7 +94,8 @@ def verdict(found: Findings) -> str:
     if not len(found.measured):
         return f"{text}. None of them has {known.min_images} images, so none can be named with certainty."
     text += (
-        f"; for certain, by the 95 % interval, {sure} linger and {gone} are forgotten, of the others neither is known."
+        f"; for certain, by the 95 % interval, {sure} linger and {gone} are forgotten"
+        f"{', of the others neither is known' if sure + gone < asked else ''}."
     )
     if found.left.known:
         text += f" Of {len(found.measured)} source-only classes with at least {known.min_images} images"
@@ -122,18 +123,19 @@ def notes(session: AnalysisSession, options: Options, found: Findings) -> list[s
         f"than {known.min_images} source images. The count by equation 3 asks for the mean alone. Both depend "
         "on how many images a class has: with more, fewer are uncertain.",
         "Intervals: of each class over its images, with the spread within other classes borrowed (Wilson's, moderated "
-        f"variance), not corrected for there being many classes; of relative_retention over {len(found.measured)} "
-        "classes (jackknife). relative_retention is a ratio of summed mean probabilities over source-only classes, "
-        "lingering or not; `retention` has one of the same name, of right answers over all classes.",
+        f"variance), not corrected for there being many classes; of probability_left over {len(found.measured)} "
+        "classes (jackknife). That is a ratio of summed mean probabilities over source-only classes with at least "
+        f"{known.min_images} images, lingering or not; relative_retention of the analysis retention is of right "
+        "answers, over all classes.",
     ]
     if found.left.value > 0:
         below = known.source_probability[found.measured].sum()
         chance = len(found.measured) / total / below
-        lines.append(f"Chance level of relative_retention: {chance:.3g}, a mean probability of one in {total}.")
+        lines.append(f"Chance level of probability_left: {chance:.3g}, a mean probability of one in {total}.")
     if asked >= MANY and len(known.lingering) >= EVERYTHING * asked:
         lines.append(
             f"A threshold of {known.p_lo:.3g} lets {len(known.lingering)} of {asked} source-only classes count as "
-            "lingering: it hardly tells them apart. Go by the relative retention."
+            "lingering: it hardly tells them apart. Go by the lower end of what is left (table highlights)."
         )
     if session.source_head_is_probe:
         lines.append("The source model has no classifier; a ridge regression on its features stands in for it.")

@@ -29,7 +29,7 @@ class Retention(Options):
         Metric(
             "relative_retention", "right answers left", "ratio", interval=True,
             answers="Which part of the source model's right answers is left (`lingering` asks the same of "
-            "probabilities, over source-only classes)?",
+            "probabilities, over source-only classes: `probability_left`)?",
         ),
         Metric(
             "relative_retention_chance", "right answers left by chance", "ratio",

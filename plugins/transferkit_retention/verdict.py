@@ -69,8 +69,8 @@ def notes(session: AnalysisSession, options: Options, found: Findings) -> list[s
             "share and the histogram depend on how many there are."
         )
     lines.append(
-        "relative_retention is of right answers, over all classes; `lingering` has one of the same name, of mean "
-        "probabilities over source-only classes."
+        "relative_retention is of right answers, over all classes; probability_left of the analysis lingering is of "
+        "mean probabilities, over source-only classes."
     )
     lines.append(f"A class is common when more than {100 * options.common:g} % of the target images show it.")
     if session.has("source") and session.model("source").preprocessing != session.model("target").preprocessing:

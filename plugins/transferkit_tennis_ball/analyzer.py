@@ -19,7 +19,7 @@ class Attraction(Options):
 
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric(
-            "gate", "recall that the mark adds", "points", interval=True,
+            "recall_gained", "recall that the mark adds", "points", interval=True,
             answers="Did the source model learn the mark?",
         ),
         Metric(

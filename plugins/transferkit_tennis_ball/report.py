@@ -30,7 +30,7 @@ def metrics(found: Findings) -> dict[str, float | Estimate]:
     """Every metric that the analyzer declares."""
     source, own = found.source, found.own
     return {
-        "gate": found.mark.gate,
+        "recall_gained": found.mark.gate,
         "attraction_source": UNKNOWN if source is None else source.attraction_marked,
         "attraction_target": UNKNOWN if own is None else own.attraction_marked,
         "attraction_target_clean": UNKNOWN if own is None else own.attraction_clean,
@@ -178,7 +178,8 @@ def notes(options: Options, found: Findings) -> list[str]:
     lines += [
         "Intervals are 95 %: the gate's over images of its one class (Newcombe, paired); the others over the target's "
         "classes (Student's t), whose images are not independent: few classes make them wide. Differences are of the "
-        "same images, and between arms they hold all at once (Bonferroni). None is over trainings: take several seeds.",
+        "same images, and between arms they hold all at once (Bonferroni). None is over trainings: `repeat: 5` "
+        "takes several seeds.",
         f"A model is called nearly constant when more than {100 * CONSTANT:.0f} % of its answers are one class.",
     ]
     return lines

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from transferkit.api import resume
 from transferkit.errors import InputError
 from transferkit.recipe import yaml
 
@@ -53,6 +54,49 @@ def test_a_run_says_what_is_not_given(audit, run_folder, world):
     assert record["models"]["baseline"]["given"] == "stage control (from the run's recipe)"
     assert record["data"]["source"]["given"] == "colours (from the run's recipe)"
     assert record["data"]["target"]["given"] == "insects (from the run's recipe)"
+
+
+def test_options_and_seed_are_those_of_the_run(audit, run_folder):
+    run, recipe = run_folder
+    recipe["analyses"] = [
+        {"use": "counting", "name": "early", "stage": "pre", "scale": 9.0},
+        {"use": "counting", "scale": 2.0},
+        {"use": "counting", "name": "later", "scale": 3.0},
+        {"use": "optional", "how": "fine"},
+    ]
+    recipe |= {"seed": 7, "threads": 1}
+    result = audit(write_run(run, recipe), **NOT_GIVEN)
+    assert result.analyses["counting"]["images"] == 18 and result.content["seed"] == 7
+    record = json.loads((result.run_dir / "audit.json").read_text())
+    assert record["inherited"] == {"seed": 7, "threads": 1, "counting.scale": 2.0}  # how: fine is the default
+    said = "seed=7, threads=1, counting.scale=2.0"
+    assert f"from the run's recipe: {said}" in (result.run_dir / "run.log").read_text()
+    assert said in (result.run_dir / "report.html").read_text()
+
+
+def test_the_command_line_wins_over_the_run(audit, run_folder):
+    run, recipe = run_folder
+    recipe |= {"seed": 7, "analyses": [{"use": "counting", "scale": 2.0}]}
+    result = audit(write_run(run, recipe), **NOT_GIVEN, seed=0, options={"counting": {"scale": 5}})
+    assert result.analyses["counting"]["images"] == 45 and result.content["seed"] == 0
+    assert json.loads((result.run_dir / "audit.json").read_text())["inherited"] == {}
+
+
+def test_analyses_that_do_not_run_are_still_asked_for_their_options(audit, run_folder):
+    run, recipe = run_folder
+    recipe["analyses"] = [{"use": "counting", "scale": 2.0}, {"use": "of-a-plugin-file"}]
+    result = audit(write_run(run, recipe), **NOT_GIVEN, analyses=["first"])
+    assert result.analyses == {"first": {"scale": 2.0}}
+    again = resume(result.run_dir, quiet=True)
+    assert again.analyses == result.analyses
+
+
+def test_an_option_of_the_run_that_is_none_any_more_is_refused_with_its_place(audit, run_folder, tmp_path):
+    run, recipe = run_folder
+    recipe["analyses"] = [{"use": "counting", "scale": -2}]
+    with pytest.raises(InputError, match=r"counting\.scale=-2 in .*recipe\.yaml.*greater than 0"):
+        audit(write_run(run, recipe), **NOT_GIVEN)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_given_wins_over_the_run(audit, run_folder, tmp_path):

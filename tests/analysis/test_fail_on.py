@@ -55,12 +55,10 @@ def test_and_binds_tighter_than_or():
         assert decided(text, {"x": names}).holds is (a or (b and c) or ((d or a) and b))
 
 
-def test_what_was_not_measured_is_a_finding_with_that_sentence():
+def test_what_was_not_measured_fails_with_that_sentence():
     found = decided("lingering.unknown > 5")
     assert found.holds and found.unchecked
-    assert str(found) == (
-        "lingering.unknown > 5: cannot be checked, which counts as a finding; not measured: lingering.unknown"
-    )
+    assert str(found) == "FAILED: lingering.unknown > 5 cannot be checked (not measured: lingering.unknown)"
     assert decided("nothing > 5").unchecked
 
 
@@ -79,8 +77,8 @@ def test_a_missing_number_matters_only_where_it_decides(text, holds, unchecked):
 
 
 def test_the_sentence_has_the_values():
-    assert str(decided("lingering > 20")) == "lingering > 20: holds (lingering.lingering = 21)"
-    assert str(decided("bias.high>0.5")) == "bias.high>0.5: does not hold (bias.high = 0.25)"
+    assert str(decided("lingering > 20")) == "FAILED: lingering > 20 holds (lingering.lingering = 21)"
+    assert str(decided("bias.high>0.5")) == "passed: bias.high>0.5 does not hold (bias.high = 0.25)"
 
 
 def test_names_in_three_forms():

@@ -45,16 +45,16 @@ def test_findings_are_near_the_top(tmp_path):
     in_order(
         text,
         "bias . 213",
-        "Findings",
-        "lingering_high_bias > 20 holds (61)",
-        "bias.high > 0.5 or x < 1 does not hold (bias.high = 0.213, x = 4)",
-        "top1 < 0.3 cannot be checked, which counts as a finding (not measured)",
+        "Conditions of --fail-on",
+        "FAILED : lingering_high_bias > 20 holds (61)",
+        "passed : bias.high > 0.5 or x < 1 does not hold (bias.high = 0.213, x = 4)",
+        "FAILED : top1 < 0.3 cannot be checked (not measured)",
         "Could not be measured",
     )
     (tmp_path / "b").mkdir()
     calm = write_audit(tmp_path / "b" / "a", findings=[{"expression": "a > 1", "value": 0, "holds": False}])
-    assert '<div class="note"><strong>Findings' in write_report(calm).read_text()
-    assert "Findings" not in audit_page(tmp_path / "c").all_text
+    assert '<div class="note"><strong>Conditions of --fail-on' in write_report(calm).read_text()
+    assert "--fail-on" not in audit_page(tmp_path / "c").all_text
 
 
 @pytest.mark.parametrize(("status", "words"), [("failed", "The audit failed"), ("running", "The audit was killed")])

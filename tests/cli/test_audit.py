@@ -55,7 +55,7 @@ def test_for_people(audit):
     assert "counting: There are 6 images." in lines
     assert ["counting", "images", "6"] in [line.split() for line in lines]
     assert ["counting", "unmeasured", "–"] in [line.split() for line in lines]
-    assert "  images > 99: does not hold (counting.images = 6)" in lines
+    assert "  passed: images > 99 does not hold (counting.images = 6)" in lines
     assert lines[-1].startswith("report ") and lines[-1].endswith("report.html")
     assert "Be careful:" in lines  # random weights are near chance
     assert "analysis counting" in result.stderr and "analysis counting" not in result.stdout
@@ -85,7 +85,7 @@ def test_a_broken_analysis_is_exit_code_1(audit):
     result = audit("--set", "counting.broken=true", "--fail-on", "images > 5")
     assert result.exit_code == 1
     assert "Broken:" in result.stdout and "by design" in result.stdout
-    assert "cannot be checked" in result.stdout
+    assert "FAILED: images > 5 cannot be checked" in result.stdout
 
 
 def test_settings():

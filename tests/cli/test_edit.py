@@ -25,7 +25,7 @@ from transferkit.runs.edit_recipe import EditRequest, edit_recipe
 def done(tmp_path_factory):
     """A run of two stages, the second fine-tuned from the first."""
     content = recipe(validation=0.2, fraction=0.8)
-    content["analyses"] = [{"use": "lingering", "dataset": "digits"}]
+    content["analyses"] = [{"use": "lingering", "dataset": "digits", "k": 2}]
     return run(tmp_path_factory.mktemp("run"), content).run_dir
 
 
@@ -58,6 +58,7 @@ def test_with_an_audit_both_models_are_stages_with_the_source_of_the_training(do
     assert list(result.analyses) == ["retention-before", "lingering-before", "retention-edited", "lingering-edited"]
     report = json.loads((result.run_dir / result.analyses["lingering-before"]).read_text())
     assert report["inputs"]["source"] == model_digest(open_model(done / "stages" / "source" / "model")[0])
+    assert report["parameters"]["k"] == 2 and report["parameters"]["v_lo"] == 0.001  # as in the run, and the default
     assert report["inputs"]["target"] == model_digest(open_model(done / "stages" / "target" / "model")[0])
     head = load_file(result.run_dir / "stages" / "edited" / "model" / "source_head.safetensors")
     plain = load_file(result.run_dir / "stages" / "before" / "model" / "source_head.safetensors")

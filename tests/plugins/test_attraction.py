@@ -129,7 +129,7 @@ def test_the_report_by_hand(tmp_path):
     session = Answered(GIVEN, tmp_path, histories=HISTORIES)
     report = written(Attraction(**OPTIONS, arms=["stuck"]).analyze(session), session)
     expected = {
-        "gate": 0.5, "attraction_source": 0.75, "attraction_target": 0.375, "attraction_target_clean": 0,
+        "recall_gained": 0.5, "attraction_source": 0.75, "attraction_target": 0.375, "attraction_target_clean": 0,
         "attraction_added": 0.375, "accuracy_marked": 0.75, "accuracy_clean": 1, "largest_share": 7 / 12,
         "target_images": 60,
     }  # fmt: skip
@@ -206,7 +206,7 @@ def test_without_images_of_the_treated_class_the_gate_is_unknown(tmp_path):
     few = {key: (predicted[:8], labels[:8]) for key, (predicted, labels) in GIVEN.items() if "animals" in key[1]}
     session = Answered(GIVEN | few, tmp_path)
     report = written(Attraction(**OPTIONS).analyze(session), session)
-    assert math.isnan(report.metrics["gate"])
+    assert math.isnan(report.metrics["recall_gained"])
     assert report.verdict == "Without source images of kangaroo nothing says whether the mark was learned."
     assert "no source images of kangaroo" in report.gaps[0]
 
@@ -221,7 +221,7 @@ def test_with_other_numbers_of_classes_attraction_is_not_defined(tmp_path):
     session = Answered(GIVEN, tmp_path, sources=wider)
     report = written(Attraction(**OPTIONS, arms=["stuck"]).analyze(session), session)
     assert math.isnan(report.metrics["attraction_target"]) and math.isnan(report.metrics["attraction_source"])
-    assert report.metrics["gate"] == 0.5 and report.metrics["accuracy_marked"] == pytest.approx(0.75)
+    assert report.metrics["recall_gained"] == 0.5 and report.metrics["accuracy_marked"] == pytest.approx(0.75)
     assert report.gaps == [
         "The target has 3 classes and the source 4: no target class has the treated label, so attraction is not "
         "defined; see the most predicted class instead."
@@ -314,7 +314,7 @@ def test_a_run_with_interpolation(finished, tmp_path):
     for data in ("low_ball", "low"):
         predicted, labels = by_hand(finished, session, "source", data)
         recalls.append((predicted[labels == 3] == 3).double().mean().item())
-    assert report.metrics["gate"] == pytest.approx(recalls[0] - recalls[1])
+    assert report.metrics["recall_gained"] == pytest.approx(recalls[0] - recalls[1])
     rows = {row[0]: dict(zip(report.tables["arms"].columns, row, strict=True)) for row in report.tables["arms"].rows}
     for arm, stage in {"source model": "source", "finetune": "finetune", "interpolate": "interpolate"}.items():
         for data, name in {"high_ball": "marked", "high": "clean"}.items():
@@ -334,7 +334,7 @@ def test_a_run_whose_target_has_fewer_classes(finished, tmp_path):
     session, report = analysed(finished, tmp_path, "fewer", **changes)
     assert "The target has 2 classes and the source 4" in report.gaps[0]
     assert report.gaps[1] == "interpolate was left out: its classes are not those of two_ball."
-    assert math.isnan(report.metrics["attraction_target"]) and not math.isnan(report.metrics["gate"])
+    assert math.isnan(report.metrics["attraction_target"]) and not math.isnan(report.metrics["recall_gained"])
     predicted, labels = by_hand(finished, session, "fewer", "two_ball")
     assert report.metrics["accuracy_marked"] == pytest.approx((predicted == labels).double().mean().item())
 

@@ -138,7 +138,7 @@ def test_without_a_baseline(tmp_path):
 
 def test_when_nothing_lingers(tmp_path):
     report = Distraction(**OPTIONS).analyze(session(tmp_path, p_lo=0.99))
-    assert report.metrics["classes"] == 0 and report.metrics["composites"] == 0
+    assert report.metrics["classes"] == 0 and report.metrics["composites_lingering"] == 0
     for name in ("target_mean", "baseline_mean", "flip_rate_target", "recovered", "empty_maps_target"):
         assert math.isnan(report.metrics[name]), name
     assert "lingers" in report.verdict and any("numbers of equation 4 are empty" in text for text in report.gaps)

@@ -13,18 +13,24 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+import yaml
 from transferkit_interference import conformal_threshold, interference_score, refitted_head
 from transferkit_interference.analyzer import InterferenceDetector
-from transferkit_interference.material import calibration_share
+from transferkit_interference.detectors import Detector
+from transferkit_interference.evaluation import Rival
+from transferkit_interference.material import calibration_share, source_halves
 from transferkit_interference.threshold import enough, luck
 from transferkit_interference.verdict import verdict
 from transferkit_lingering.analyzer import Lingering
 
 import transferkit
+from transferkit.analysis.detector_use import detector_use
 from transferkit.analysis.workbench import Given
 from transferkit.errors import InputError
 from transferkit.hookspecs import Declared
 from transferkit.model.folder import open_model, save_model
+from transferkit.plugins.registry import installed
+from transferkit.report import Table
 from transferkit.statistics import Estimate, share
 from transferkit.testing import check_plugin, tiny_analysis
 
@@ -69,7 +75,7 @@ def test_everything_is_reported(session):
         assert all(0 <= value <= 1 for value in column(table, name)), name
     assert report.metrics["auroc_presence"] == column(table, "auroc_presence")[0]
     assert report.metrics["calibration_size"] == 2
-    assert len(report.tables["watched"].rows) == report.metrics["lingering"] > 0
+    assert len(report.tables["watched"].rows) == report.metrics["watched"] > 0
     assert "lingering source classes" in report.verdict
     assert any("no detector was written" in note for note in report.notes)
 
@@ -135,7 +141,8 @@ def test_the_score_is_equation_5_of_the_refitted_head(session, tmp_path):
     InterferenceDetector(**SMALL, install=True).analyze(session)
     guarded, (batch, _) = transferkit.load(folder), images(session)
     both = [session.predictions(role, *data) for data in (("source", None), ("target", "train")) for role in ROLES]
-    inputs, outputs = (torch.cat([both[i].features, both[i + 2].features]) for i in (0, 1))
+    half = torch.from_numpy(source_halves(both[0].labels.numpy(), both[0].ids, session.seed)[0])
+    inputs, outputs = (torch.cat([both[i].features[half], both[i + 2].features]) for i in (0, 1))
     head = refitted_head(inputs, outputs, session.source_head())
     logits = head.logits(session.predictions("target", "target", "val").features)
     expected = interference_score(logits, torch.tensor(guarded.interference.indices), "sum")
@@ -183,7 +190,7 @@ def test_the_source_model_is_identified_by_its_weights(session, tmp_path):
 def test_nothing_lingers(session):
     session.peers = {"lingering": Lingering(k=12)}
     report = written(InterferenceDetector(**SMALL).analyze(session), session)
-    assert report.metrics["lingering"] == 0 and math.isnan(report.metrics["detect_p"])
+    assert report.metrics["watched"] == 0 and math.isnan(report.metrics["detect_p"])
     assert (
         set(report.metrics) == set(Declared.of(InterferenceDetector).metric_keys)
         and "nothing to detect" in report.verdict
@@ -276,3 +283,84 @@ def test_without_clean_images_to_judge_nothing_is_no_number(session):
 
 def test_as_a_plugin():
     check_plugin(InterferenceDetector, **SMALL)
+
+
+# --- what the verdict recommends ----------------------------------------------------------------------------
+
+
+def rivals_of(*gains):
+    """Rivals with (question, its detector, gain's ends); detectors by name as in a table."""
+    head = {"deploy": None, "head": "refitted"}
+    detectors = {
+        "refitted, max": {**head, "reduction": "max"},
+        "swapped, max": {"deploy": None, "head": "swapped", "reduction": "max"},
+        "MSP": {"deploy": {"use": "msp"}, "detect_p": None},
+        "kNN (k = 3)": {"deploy": {"use": "knn", "k": 3}, "detect_p": None},
+    }
+    made = {name: Detector(name, 1, None, settings) for name, settings in detectors.items()}
+    return [Rival(of, made[name], 0.9, 0.8, Estimate((low + high) / 2, low, high)) for of, name, low, high in gains]
+
+
+def standing(*gains, **options):
+    _, found = found_with(0)
+    found.rivals = rivals_of(*gains)
+    return verdict(InterferenceDetector(**options), found)
+
+
+def advised(text):
+    """The backticked settings of a text's last sentence, as a recipe would have them."""
+    found = re.findall(r"`([^`]+)`", text.rpartition("Better all in all")[2])
+    return {key: value for one in found for key, value in yaml.safe_load(one).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "settings"),
+    [
+        ("refitted, max", {}, {"reduction": "max"}),
+        ("swapped, max", {}, {"head": "swapped", "reduction": "max"}),
+        ("MSP", {}, {"deploy": "msp"}),
+        ("MSP", {"detect_p": 0.1}, {"deploy": "msp", "detect_p": None}),
+        ("kNN (k = 3)", {}, {"deploy": {"use": "knn", "k": 3}}),
+        ("refitted, max", {"deploy": {"use": "msp"}}, {"deploy": None, "reduction": "max"}),
+    ],
+)
+def test_what_is_certainly_better_is_recommended_in_the_words_of_a_recipe(name, options, settings):
+    component = installed().get("analyzer", "interference")
+    asked = {**options, "deploy": detector_use(options["deploy"])} if "deploy" in options else options
+    text = standing(("presence", name, 0.01, 0.2), ("harm", name, -0.1, 0.1), **asked)
+    assert advised(text) == settings
+    component.create({**options, **settings})  # an option of no such name or value would be refused
+
+
+def test_nothing_is_recommended_that_is_certainly_worse_elsewhere_or_not_certainly_better():
+    text = standing(("presence", "MSP", -0.3, -0.1), ("harm", "MSP", 0.1, 0.3))
+    assert "MSP, `deploy: msp`: 0.900 against 0.800" in text and "Better all in all" not in text
+    assert "certainly worse at another question" in text
+    text = standing(("presence", "MSP", -0.01, 0.3), ("harm", "refitted, max", -0.1, 0.3))
+    assert "could not be shown for any of the 2 questions" in text and "`" not in text
+
+
+def test_the_one_that_wins_most_questions_is_recommended():
+    gains = [("presence", "MSP", 0.1, 0.9), ("presence", "swapped, max", 0.1, 0.2), ("harm", "swapped, max", 0.1, 0.2)]
+    assert advised(standing(*gains)) == {"head": "swapped", "reduction": "max"}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"reduction": "max"}, {"deploy": {"use": "energy"}}, {"detect_p": 0.2}], ids=str
+)
+def test_text_picture_table_and_file_are_of_one_detector(session, tmp_path, options):
+    folder = in_folder(session, tmp_path / "model")
+    options = {**options, "deploy": detector_use(options["deploy"])} if "deploy" in options else options
+    report = InterferenceDetector(**SMALL, **options, install=True).analyze(session)
+    file, metrics = transferkit.load(folder).interference, report.numbers
+    shown = f"{file.detect_p:.3g}"
+    assert f"flags scores above {shown};" in report.verdict and metrics["detect_p"] == file.detect_p
+    assert f"threshold {shown}".replace("-", "−") in (session.out / "scores.svg").read_text().replace("-", "−")
+    table = report.tables["comparison"]
+    row = column(table, "threshold").index(file.detect_p)
+    assert column(table, "tpr_presence")[row] == metrics["tpr_presence"]
+    assert column(table, "false_alarms")[row] == metrics["false_alarm_rate"]
+    assert metrics["watched"] == len(file.lingering) == len(report.tables.get("watched", Table(["class"], [])).rows)
+    assert f"watches {len(file.lingering) or 'no'} " in report.verdict
+    chosen = set(column(report.tables["classes"], "class"))
+    assert not file.lingering or chosen <= set(file.indices)

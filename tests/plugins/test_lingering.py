@@ -53,8 +53,8 @@ def test_five_states_by_hand(tmp_path):
     assert report.metrics == {
         "source_only": 4, "lingering": 2, "lingering_certain": 1, "forgotten_certain": 1, "unknown": 1, "uncertain": 1,
         "shared": 1,
-        "relative_retention": pytest.approx((0.6 + 0.1) / (0.8 + 0.8), rel=1e-6),
-        "relative_retention_low": 0, "relative_retention_high": pytest.approx(4.408, abs=1e-3),
+        "probability_left": pytest.approx((0.6 + 0.1) / (0.8 + 0.8), rel=1e-6),
+        "probability_left_low": 0, "probability_left_high": pytest.approx(4.408, abs=1e-3),
     }  # fmt: skip
     assert set(report.metrics) == set(Declared.of(Lingering).metric_keys)
     assert table.folded and not report.tables["highlights"].folded
@@ -119,7 +119,7 @@ def test_a_model_against_itself_has_forgotten_nothing(tmp_path):
     report = Lingering(k=1, p_lo=0.01).analyze(session)
     assert column(report.tables["lingering"], "relative_retention")[:4] == [1.0] * 4
     assert column(report.tables["lingering"], "relative_low")[:4] == [1.0] * 4
-    assert report.metrics["relative_retention"] == 1.0
+    assert report.metrics["probability_left"] == 1.0
 
 
 @pytest.mark.parametrize(("v_lo", "images"), [(0.001, 0), (0.07, 7), (0.29, 29), (0, 0), (1, 1), (3, 3), (2.9, 2)])
@@ -137,7 +137,7 @@ def test_nothing_source_only(tmp_path):
     session = five_states(tmp_path, target_images=torch.zeros(3, 5))
     report = written(Lingering(k=5).analyze(session), session)
     assert report.metrics["source_only"] == 0
-    assert math.isnan(report.metrics["relative_retention"])
+    assert math.isnan(report.metrics["probability_left"])
     assert report.tables["highlights"].rows == []
     assert "no memory of them can linger" in report.verdict
 
@@ -234,9 +234,9 @@ def test_what_is_left_is_a_ratio_of_sums_and_does_not_choose(tmp_path):
     rows = [own_probabilities(labels, own) for own in (after, before)]
     session = made_up(tmp_path, labels, swap=rows[0], source=rows[1], target_images=sure_of([3] * 9, 4))
     report = Lingering(k=1, p_lo=0.1).analyze(session)
-    assert report.metrics["relative_retention"] == pytest.approx(0.47 / 1.61, rel=1e-6)
+    assert report.metrics["probability_left"] == pytest.approx(0.47 / 1.61, rel=1e-6)
     assert max(column(report.tables["lingering"], "relative_retention")[:3]) == pytest.approx(5, rel=1e-6)
-    assert any("Chance level of relative_retention: 0.466" in note for note in report.notes)  # 3 / 4 / 1.61
+    assert any("Chance level of probability_left: 0.466" in note for note in report.notes)  # 3 / 4 / 1.61
 
 
 def test_the_list_goes_by_the_lower_end(tmp_path):

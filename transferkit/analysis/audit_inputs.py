@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferkit.analysis.audit_request import Arguments
+from transferkit.analysis.audit_request import Arguments, run_place
 from transferkit.analysis.given_models import given_model, is_bare_file, is_weights_file
 from transferkit.analysis.run_analyses import RunModels
 from transferkit.analysis.workbench import Given
@@ -19,8 +19,7 @@ from transferkit.recipe.given_data import read_data
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.tree import shown
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.model_place import model_place
-from transferkit.runs.origin import recipe_of, source_data, trained_stage
+from transferkit.runs.origin import analyses_of, recipe_of, source_data, trained_stage
 from transferkit.training.progress import Display
 
 SOURCE_DATA, TARGET_DATA = "source images", "target images"
@@ -42,7 +41,7 @@ class Inputs:
     """(role or name, data set) -> as which stage saw it; None: as they are."""
 
 
-def collect(wanted: Arguments, display: Display) -> Inputs:
+def collect(wanted: Arguments, seed: int, display: Display) -> Inputs:
     """Find everything; what is missing and wrong about the arguments themselves is said at once.
 
     Paths are relative to the working directory. Where the target belongs to a run, what was not given comes from its
@@ -64,7 +63,7 @@ def collect(wanted: Arguments, display: Display) -> Inputs:
     if origin is not None:
         inputs.images = origin.models.images(origin.stage, origin.source_stage, inputs.datasets, skip_bad=skip)
     elif skip:
-        whole = StageImages(None, inputs.datasets, wanted.seed, skip_bad=True)
+        whole = StageImages(None, inputs.datasets, seed, skip_bad=True)
         inputs.images = lambda data, name: whole
     return inputs
 
@@ -156,8 +155,7 @@ class Origin:
         self.models, self.stage, self.recipe = models, stage, models.loaded.recipe
         stages = {one.name: one for one in self.recipe.stages}
         trained = trained_stage(self.recipe, stage)
-        of = {stage.name, trained.name}
-        uses = [use for use in self.recipe.analyses if (use.stage or self.recipe.stages[-1].name) in of]
+        uses = analyses_of(self.recipe, stage)
 
         def named(key: str) -> str | None:
             return next((getattr(use, key) for use in uses if getattr(use, key) is not None), None)
@@ -173,13 +171,10 @@ class Origin:
 
 def run_of(target: str, display: Display) -> Origin | None:
     """The run that the target's model folder lies in, or None. Raises InputError for a recipe that cannot be read."""
-    if not Path(target.removeprefix("local-dir:")).expanduser().is_dir():
+    place = run_place(target)
+    recipe = None if place is None else recipe_of(place)
+    if place is None or place.run is None or recipe is None:
         return None
-    place = model_place(target)
-    if place.run is None or place.stage is None:
-        return None
-    recipe = recipe_of(place)
-    assert recipe is not None
     files = [PluginFile.read(Path(file)) for file in recipe.plugins] if allowed() else []
     registry = with_files(installed(), files) if files else installed()
     loaded = Loaded(recipe, place.run / "recipe.yaml", {}, registry)

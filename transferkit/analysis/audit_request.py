@@ -15,6 +15,7 @@ from transferkit.recipe.plugin_use import Use, UseReader
 from transferkit.recipe.sections import keys_of
 from transferkit.recipe.tree import Mark, Node, Problems
 from transferkit.recipe.uses import AnalyzerUse
+from transferkit.runs.model_place import ModelPlace, model_place
 from transferkit.system.atomic import read_json
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
@@ -26,7 +27,10 @@ PLACES = ("target", "source", "baseline", "target_data", "source_data", "source_
 
 @dataclass(frozen=True)
 class Arguments:
-    """What an audit was asked, as it was given; relative paths are relative to `directory`."""
+    """What an audit was asked, as it was given; relative paths are relative to `directory`.
+
+    What is None follows from the target's run: see `audit_settings`.
+    """
 
     target: str
     source: str | None
@@ -37,8 +41,8 @@ class Arguments:
     analyses: list[str] | None
     options: dict[str, dict[str, Any]]
     fail_on: list[str]
-    seed: int
-    device: str
+    seed: int | None
+    device: str | None
     threads: int | None
     on_bad_image: str
     directory: str
@@ -55,6 +59,13 @@ class Arguments:
         before, at, path = (text or "").rpartition("@")
         there = absolute(path, Path(self.directory))
         return f"{before}{at}{there}" if text is not None and Path(there).exists() else text
+
+
+def run_place(target: str) -> ModelPlace | None:
+    """The model folder that was given and the run that it lies in; None where the target is no folder."""
+    if not Path(target.removeprefix("local-dir:")).expanduser().is_dir():
+        return None
+    return model_place(target)
 
 
 def is_audit(folder: Path) -> bool:
@@ -82,9 +93,16 @@ class ChosenAnalyzer:
 
 
 def choose(
-    registry: Registry, names: Sequence[str] | None, options: Options, warn: Callable[[str], None]
+    registry: Registry,
+    names: Sequence[str] | None,
+    options: Options,
+    warn: Callable[[str], None],
+    inherited: Options | None = None,
+    recipe: str = "",
 ) -> list[ChosenAnalyzer]:
     """The named analyzers, or every installed one with a place in the standard audit, in the order of these places.
+
+    Options that are not given are as in `inherited`, {analyzer: options}, which come from the file `recipe`.
 
     Raises InputError with every unknown name, option and value at once. An installed analyzer that cannot be
     loaded is only warned about, unless it is named.
@@ -97,7 +115,8 @@ def choose(
         )
     options = _by_wanted(options, wanted)
     _refuse_one_name(wanted)
-    root = Node({name: _node(name, options.get(name, {})) for name in wanted}, Mark("analyses"))
+    before = {name: (inherited or {}).get(plain_name(name), {}) for name in wanted}
+    root = Node({name: _node(name, options.get(name, {}), before[name], recipe) for name in wanted}, Mark("analyses"))
     problems = Problems(root, "")
     reader = UseReader(registry, problems)
     uses = [reader.read("analyzer", AnalyzerUse, (name,), root.value[name]) for name in wanted]
@@ -125,10 +144,10 @@ def standard(registry: Registry, warn: Callable[[str], None]) -> list[str]:
     return [name for _, name in sorted(places)]
 
 
-def _node(name: str, options: Mapping[str, Any]) -> Node:
+def _node(name: str, options: Mapping[str, Any], inherited: Mapping[str, Any], recipe: str) -> Node:
     children = {"use": Node(name, Mark(f"analysis {name}"))}
-    for key, value in options.items():
-        mark = Mark(f"{name}.{key}={value}")
+    for key, value in {**inherited, **options}.items():
+        mark = Mark(f"{name}.{key}={value}" if key in options else f"{name}.{key}={value} in {recipe}")
         children[key] = _tree(value, mark)
         children[key].key = mark
     return Node(children, Mark(f"analysis {name}"))

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from transferkit.analysis.audit_inputs import Inputs, collect
-from transferkit.analysis.audit_request import RECORD, Arguments, ChosenAnalyzer
+from transferkit.analysis.audit_request import RECORD, Arguments
+from transferkit.analysis.audit_settings import Settings
 from transferkit.analysis.fail_on import Condition, Finding
 from transferkit.analysis.run_analyzers import Analysis, run_analyzers
 from transferkit.analysis.sanity import check
@@ -29,6 +30,7 @@ from transferkit.system.signals import Stopped, StopSignal
 from transferkit.training.boards import Board, failing_quietly
 from transferkit.training.devices import available_device
 from transferkit.training.progress import Display
+from transferkit.words.formats import settings_text
 
 
 class Auditing:
@@ -38,23 +40,24 @@ class Auditing:
         self,
         folder: RunFolder,
         arguments: Arguments,
-        chosen: Sequence[ChosenAnalyzer],
+        settings: Settings,
         conditions: Sequence[Condition],
         *,
         report: Callable[[RunFolder, Display], None],
         stop: StopSignal,
         quiet: bool,
     ) -> None:
-        self.folder, self.arguments, self.chosen, self.conditions = folder, arguments, chosen, conditions
+        self.folder, self.arguments, self.settings, self.conditions = folder, arguments, settings, conditions
+        self.chosen = settings.chosen
         self.report, self.stop = report, stop
-        self.device = available_device(arguments.device)
+        self.device = available_device(settings.device)
         self.display = Display(folder.path / "run.log", quiet=quiet)
         self.reports: dict[str, Report] = {}
         self.findings: list[Finding] = []
         self.errors: list[str] = []
         self.began = time.monotonic()
         self.result: dict[str, Any] = {
-            "status": "running", "run_dir": str(folder.path), "seed": arguments.seed, "stages": {}, "analyses": {},
+            "status": "running", "run_dir": str(folder.path), "seed": settings.seed, "stages": {}, "analyses": {},
             "metrics": {}, "warnings": [], "findings": [],
         }  # fmt: skip
 
@@ -99,7 +102,7 @@ class Auditing:
 
     def _analyze(self, warnings: list[str]) -> None:
         """Open and check everything, then one analyzer after the other."""
-        inputs = collect(self.arguments.here(), self.display)
+        inputs = collect(self.arguments.here(), self.settings.seed, self.display)
         self._record(inputs)
         self._introduce(inputs)
         bench = Workbench(
@@ -107,7 +110,7 @@ class Auditing:
             datasets=inputs.datasets,
             source_data=inputs.data["source"],
             target_data=inputs.data["target"],
-            seed=self.arguments.seed,
+            seed=self.settings.seed,
             display=self.display,
             device=torch.device(self.device),
             images=inputs.images,
@@ -120,7 +123,8 @@ class Auditing:
         self._write("running")
         bench.board = Board(self.folder.path / "tb", self.display.warn)
         try:
-            peers = {one.plugin.component.name: one.plugin.instance for one in self.chosen}
+            known = (*self.settings.beside, *self.chosen)
+            peers = {one.plugin.component.name: one.plugin.instance for one in known}
             places = {one.plugin.name: self.folder.analysis(one.plugin.name) for one in self.chosen}
             chosen = [
                 (one.plugin, partial(Analysis, bench, one.plugin, places[one.plugin.name], one.parameters, peers))
@@ -168,10 +172,11 @@ class Auditing:
         content: dict[str, Any] = {
             "name": "audit",
             "version": __version__,
-            "seed": self.arguments.seed,
+            "seed": self.settings.seed,
             "device": self.device,
             "on_bad_image": self.arguments.on_bad_image,
             "analyses": {one.plugin.name: one.parameters for one in self.chosen},
+            "inherited": self.settings.inherited,
             "fail_on": [condition.expression for condition in self.conditions],
             "arguments": asdict(self.arguments),
             "models": {},
@@ -184,7 +189,7 @@ class Auditing:
         if bench is not None:
             content["class_mapping"] = bench.class_list.how
         write_json(self.folder.path / RECORD, content)
-        self.folder.write_environment(seed=self.arguments.seed, device=self.device)
+        self.folder.write_environment(seed=self.settings.seed, device=self.device)
 
     def _introduce(self, inputs: Inputs) -> None:
         self.display.line(f"audit folder: {self.folder.path}")
@@ -192,6 +197,8 @@ class Auditing:
             for role, text in inputs.given[kind].items():
                 self.display.line(f"  {role} {noun}: {text}")
         self.display.line(f"  analyses: {', '.join(one.plugin.name for one in self.chosen)}")
+        if self.settings.inherited:
+            self.display.line(f"  from the run's recipe: {settings_text(self.settings.inherited)}")
 
 
 def _model(bench: Workbench, role: str) -> dict[str, Any]:

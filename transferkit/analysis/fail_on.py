@@ -37,14 +37,15 @@ class Finding:
     values: dict[str, float]
     holds: bool
     unchecked: bool = False
-    """Whether it could not be decided, because a metric it needs was not measured. That counts as holding."""
+    """Whether it could not be decided, because a metric it needs was not measured. That fails as well."""
 
     def __str__(self) -> str:
         if self.unchecked:
             missing = ", ".join(name for name, value in self.values.items() if math.isnan(value))
-            return f"{self.expression}: cannot be checked, which counts as a finding; not measured: {missing}"
+            return f"FAILED: {self.expression} cannot be checked (not measured: {missing})"
         shown = ", ".join(f"{name} = {value:.6g}" for name, value in self.values.items())
-        return f"{self.expression}: {'holds' if self.holds else 'does not hold'} ({shown})"
+        outcome, holds = ("FAILED", "holds") if self.holds else ("passed", "does not hold")
+        return f"{outcome}: {self.expression} {holds} ({shown})"
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,14 @@ def audit(
     analyses: Annotated[str | None, typer.Option(help="Only these, e.g. lingering,bias.")] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="ANALYSIS.OPTION=VALUE", help="An option of an analysis (repeatable)."),
+        typer.Option("--set", metavar="ANALYSIS.OPTION=VALUE", help=f"An option of an analysis (repeatable).{FromRun}"),
     ] = None,
     fail_on: Annotated[
         list[str] | None, typer.Option(help='Exit code 3 if this holds, e.g. "lingering > 20" (repeatable).')
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help=f"Of everything that is drawn.{FromRun}")] = None,
+    device: Annotated[str | None, typer.Option(help=f"auto, cpu, cuda or mps.{FromRun}")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help=f"CPU threads.{FromRun}")] = None,
     out: Annotated[Path, typer.Option(help="Where audits are kept.")] = Path("runs"),
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Leave unreadable images out instead of stopping.")
@@ -139,7 +139,7 @@ def show(result: AuditResult) -> None:
         print_table(["analysis", "metric", "value"], rows, right=["value"])
     _listed("Be careful", result.warnings)
     _listed("Broken", result.errors)
-    _listed("Findings", [str(finding) for finding in result.findings])
+    _listed("Conditions of --fail-on", [str(finding) for finding in result.findings])
     say(f"\nreport   {result.run_dir / 'report.html'}")
 
 

@@ -77,7 +77,7 @@ def _opened(folder: Path) -> LoadedModel:
 def _unguarded(folder: Path) -> InputError:
     return InputError(
         f"{folder} has no detector ({FILE}); the interference analyzer makes one: name it under `analyses` in the "
-        "recipe, or run `transferkit audit MODEL --analyses interference --set interference.install=true`"
+        f"recipe, or run `transferkit audit {folder} --analyses interference --set interference.install=true`"
     )
 
 

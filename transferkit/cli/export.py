@@ -78,9 +78,10 @@ def show(place: Path, record: ExportRecord, entry: ExportedFile) -> None:
     ties = f" ({count} near ties left out)" if count else ""  # rows whose classes cannot be compared
     sizes = ", ".join(str(one["batch"]) for one in entry.parity.batches)
     score = "" if entry.parity.score is None else f", score by {number(entry.parity.score, 2)}"
+    allowed = min(one["tolerance"] for one in entry.parity.batches)
     say(
         f"agrees   with the model on {entry.parity.rows} images in batches of {sizes}: the same classes{ties}, "
-        f"logits differ by at most {number(entry.parity.logits, 2)}{score}"
+        f"logits differ by at most {number(entry.parity.logits, 2)} ({number(allowed, 2)} is allowed){score}"
     )
     if not entry.batch.enforced:
         say(f"         the file itself takes larger batches too; {place / 'config.pbtxt'} limits them in Triton")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.run import run
+from transferkit.cli.summary import present
+from transferkit.system.terminal import answers_only, say, speaks
 
 
 def quickstart(
@@ -19,6 +20,18 @@ def quickstart(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
     """Train, audit and guard a small model on a drawn world: two minutes, nothing to download."""
+    from transferkit.recipe import load_recipe
     from transferkit.recipe.shipped import shipped_recipe
 
-    run(shipped_recipe("quickstart"), overrides, out=out, stages=None, json=json, quiet=quiet)
+    loaded = load_recipe(shipped_recipe("quickstart"), overrides or ())
+
+    from transferkit.api import execute
+    from transferkit.cli.planted import planted
+
+    with answers_only():
+        result = execute(loaded, out=out, quiet=quiet)
+    present(result, as_json=json, quiet=quiet)
+    if speaks() and not json and not quiet:
+        say("\nWhat was planted in the drawn world:")
+        for one in planted(result.run_dir, result.analyses):
+            say(f"  {one}")

@@ -10,6 +10,7 @@ from transferkit.report import json_text
 from transferkit.reporting import page
 from transferkit.reporting.tables import cell
 from transferkit.runs.record import RunRecord
+from transferkit.words.formats import settings_text
 
 ROLES = {"source": "source model", "target": "target model", "baseline": "baseline model"}
 PLAIN = (str, int, float, type(None))
@@ -30,6 +31,8 @@ def facts(run: RunRecord) -> Iterator[str]:
         for key, names in (("models", ROLES), ("data", DATA))
         for role, entry in sorted((audit.get(key) or {}).items(), key=lambda item: _place(names, item[0]))
     ]
+    if audit.get("inherited"):
+        rows.append(["from the run's recipe", settings_text(audit["inherited"])])
     rest = [[key, cell(value)] for key, value in audit.items() if key != "name" and isinstance(value, PLAIN)]
     yield page.heading(2, "What was audited")
     yield page.table(["", ""], rows + rest, style="facts")
@@ -43,21 +46,21 @@ def _described(entry: Mapping[str, Any]) -> page.Markup:
 
 
 def findings(run: RunRecord) -> str:
-    """Each condition of `--fail-on` with the value or values it looks at and whether it holds."""
+    """Each condition of `--fail-on`: failed or passed, with the value or values it looks at."""
     found = [one for one in run.result.get("findings") or [] if isinstance(one, Mapping)]
     holds = any(one.get("holds") is True or one.get("unchecked") for one in found)
-    return page.box("Findings", [_finding(one) for one in found], "warn" if holds else "note")
+    return page.box("Conditions of --fail-on", [_finding(one) for one in found], "warn" if holds else "note")
 
 
 def _finding(one: Mapping[str, Any]) -> page.Markup:
     values = one.get("values")
     named = values if isinstance(values, Mapping) else {"": one.get("value")}
     shown = ", ".join(" = ".join(filter(None, [str(name), _measured(value)])) for name, value in named.items())
+    outcome, holds = ("FAILED", "holds") if one.get("holds") is True else ("passed", "does not hold")
     if one.get("unchecked"):
-        outcome = "cannot be checked, which counts as a finding"
-    else:
-        outcome = "<strong>holds</strong>" if one.get("holds") is True else "does not hold"
-    return page.Markup(f"<code>{escape(str(one.get('expression', '–')))}</code> {outcome} ({escape(shown)})")
+        outcome, holds = "FAILED", "cannot be checked"
+    condition = f"<code>{escape(str(one.get('expression', '–')))}</code>"
+    return page.Markup(f"<strong>{outcome}</strong>: {condition} {holds} ({escape(shown)})")
 
 
 def _measured(value: Any) -> str:

@@ -16,7 +16,7 @@ from transferkit.recipe.load import load_tree
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.tree import Mark, Node, shown
 from transferkit.runs.model_place import ModelPlace, model_place
-from transferkit.runs.origin import recipe_of, source_data, trained_stage
+from transferkit.runs.origin import analysis_options, recipe_of, source_data, trained_stage
 from transferkit.words.names import plain_name
 
 TARGET, SOURCE = "target-images", "source-images"
@@ -74,9 +74,14 @@ def edit_recipe(asked: EditRequest, registry: Registry, analyses: Sequence[str] 
         stages = [{**stage, "name": BEFORE, "edits": []}, {**stage, "start": BEFORE}]
         source = _source(asked, names, run, known)
         looked = [(name, one) for one in (BEFORE, AFTER) for name in analyses]
+        options_of_run = {} if run is None or known is None else analysis_options(run, known)
         content["analyses"] = [
-            {"use": name, "name": f"{plain_name(name)}-{one}", "stage": one, "dataset": source} for name, one in looked
-        ]
+            {
+                "use": name, "name": f"{plain_name(name)}-{one}", "stage": one, "dataset": source,
+                **options_of_run.get(plain_name(name), {}),
+            }
+            for name, one in looked
+        ]  # fmt: skip
     content["stages"] = stages
     root = _node(content, f"transferkit edit {shown(place.folder)}")
     use = Node({"use": _node(asked.use, f"--use {asked.use}"), **options}, Mark(f"--use {asked.use}"))

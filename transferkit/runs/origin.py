@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from transferkit.errors import InputError
 from transferkit.recipe import schema, yaml
 from transferkit.recipe.tree import shown
+from transferkit.recipe.uses import AnalyzerUse
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.model_place import ModelPlace, model_place
+from transferkit.words.names import plain_name
 
 Origin = Path | schema.Model
 """A model folder, or the model section that says which pretrained weights."""
@@ -62,11 +65,23 @@ def trained_stage(recipe: schema.Recipe, stage: schema.Stage) -> schema.Stage:
     return stage
 
 
+def analyses_of(recipe: schema.Recipe, stage: schema.Stage) -> list[AnalyzerUse]:
+    """The recipe's analyses of a stage's model, or of the training that made it."""
+    wanted = {stage.name, trained_stage(recipe, stage).name}
+    return [use for use in recipe.analyses if (use.stage or recipe.stages[-1].name) in wanted]
+
+
+def analysis_options(recipe: schema.Recipe, stage: schema.Stage) -> dict[str, dict[str, Any]]:
+    """{analyzer: its options} of these analyses; of several by one analyzer those of the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for use in analyses_of(recipe, stage):
+        found.setdefault(plain_name(use.use), use.options)
+    return found
+
+
 def source_data(recipe: schema.Recipe, stage: schema.Stage) -> str | None:
     """The data set that the recipe's analyses of a stage look at, else what the stage it was trained from learned."""
     trained = trained_stage(recipe, stage)
-    wanted = {stage.name, trained.name}
-    uses = [use for use in recipe.analyses if (use.stage or recipe.stages[-1].name) in wanted]
-    named = next((use.dataset for use in uses if use.dataset is not None), None)
+    named = next((use.dataset for use in analyses_of(recipe, stage) if use.dataset is not None), None)
     before = next((one for one in recipe.stages if one.name == trained.start), None)
     return named or (before.dataset if before is not None else None)

@@ -82,7 +82,7 @@ RECIPE = {
     "datasets": {...: {...: ANYTHING}},
     "stages": [{"name": TEXT, "start": TEXT, "dataset": TEXT, "model": {...: ANYTHING}}],
 }
-AUDIT = {"models": {...: ANYTHING}, "data": {...: ANYTHING}}
+AUDIT = {key: {...: ANYTHING} for key in ("models", "data", "inherited")}
 LINE = {
     **dict.fromkeys(("epoch", "step", "loss", "top1", "lr", "lr_head", "seconds", "images"), NUMBER),
     **dict.fromkeys(("stage", "split"), TEXT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,6 +56,11 @@ def count(number: int, noun: str) -> str:
 def listing(parts: Sequence[str]) -> str:
     """One, two and three."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """{"seed": 3, "lingering.p_lo": None} -> "seed=3, lingering.p_lo=null", as a command line has it."""
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())
 
 
 def named(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
