@@ -82,7 +82,9 @@ def test_thousands_of_classes_cost_what_their_logits_do() -> None:
     found = tally.result(Accelerator(cpu=True))
     assert found.indices is not None and found.indices.tolist() == list(range(6))
     # the softmax of one 1 among zeros, by hand: e / (e + 81312)
-    assert found.probability is not None and found.probability.tolist() == pytest.approx([math.e / (math.e + 81_312)] * 6, rel=1e-3)
+    assert found.probability is not None and found.probability.tolist() == pytest.approx(
+        [math.e / (math.e + 81_312)] * 6, rel=1e-3
+    )
     assert found.images == 6 and found.top1 == 0.5
     assert found.largest_share == (int(true[0]), 0.5)
     assert found.per_class[int(true[0])] == 0.75 and int(found.counts.sum()) == 6

@@ -16,7 +16,7 @@ from transferkit.training.examples import chosen, small, write_examples
 class Grey:
     """Images of one grey each, 120 x 60 pixels."""
 
-    ids = [f"photo-{number}.jpg" for number in range(8)]
+    ids = tuple(f"photo-{number}.jpg" for number in range(8))
 
     def picture(self, index):
         return Image.new("RGB", (120, 60), (10 * index, 10 * index, 10 * index))

@@ -31,7 +31,6 @@ def facts(run: RunRecord) -> Iterator[str]:
         for role, entry in sorted((audit.get(key) or {}).items(), key=lambda item: _place(names, item[0]))
     ]
     rest = [[key, cell(value)] for key, value in audit.items() if key != "name" and isinstance(value, PLAIN)]
-    yield page.heading(2, "What was audited")
     yield page.table(["", ""], rows + rest, style="facts")
     yield page.folded("audit.json", json_text(audit, indent=2))
 
@@ -56,7 +55,7 @@ def _finding(one: Mapping[str, Any]) -> page.Markup:
     if one.get("unchecked"):
         outcome = "cannot be checked, which counts as a finding"
     else:
-        outcome = "<strong>holds</strong>" if one.get("holds") is True else "does not hold"
+        outcome = "<strong>FAILED</strong>, because it holds" if one.get("holds") is True else "does not hold"
     return page.Markup(f"<code>{escape(str(one.get('expression', '–')))}</code> {outcome} ({escape(shown)})")
 
 

@@ -41,7 +41,6 @@ def stages_over_seeds(run: RunRecord) -> Iterator[str]:
         if stage is not None
     ]
     columns = ["seed", "stage", "best top-1", "epoch", "last top-1", "best loss", "last loss"]
-    yield page.heading(2, "Seeds", "seeds")
     yield page.paragraph(f"Means and standard deviations on this page are over {_seeds(run)}; these are their values.")
     yield page.table(columns, rows, right=range(2, len(columns)))
     if run.result.get("metrics"):
@@ -74,13 +73,6 @@ def _evaluations(run: RunRecord) -> Iterator[str]:
     yield page.table(columns, rows, right=range(2, len(columns)))
 
 
-def pointers(run: RunRecord) -> str:
-    """Links to the analyses below, for the top of the page."""
-    names = [name for name, metrics in _metrics(run).items() if metrics]
-    links = ", ".join(f'<a href="#{quote(_anchor(name))}">{escape(name)}</a>' for name in names)
-    return f"<p>Analyses over {_seeds(run)}: {links}.</p>" if names else ""
-
-
 def analyses_over_seeds(run: RunRecord) -> Iterator[str]:
     """One table per analysis: mean, spread and interval over seeds of every metric, and each seed's value."""
     for name, metrics in _metrics(run).items():
@@ -89,7 +81,7 @@ def analyses_over_seeds(run: RunRecord) -> Iterator[str]:
         known = declared_in(_report(run, name, seed) for seed in seeds_of(run))
         ends = {metric: metrics[metric] for metric in metrics if metric in ends_of(known)}
         shown = {of(known, metric): one for metric, one in metrics.items() if metric not in ends}
-        yield page.heading(2, f"Analysis {name}, over {_seeds(run)}", _anchor(name))
+        yield page.heading(3, f"Analysis {name}, over {_seeds(run)}", _anchor(name))
         yield _table(run, name, shown)
         if ends:
             yield page.closed(
