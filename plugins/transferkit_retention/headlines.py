@@ -2,7 +2,7 @@
 
 from transferkit.report import Headline, Meaning
 
-ADD = "A detector warns when one is awake: `{use: interference, dataset: $dataset}` under `analyses`."
+ADD = "A detector (“Can I tell when?”) warns of it; without one add `{use: interference, dataset: $dataset}` to `analyses`."
 
 HEADLINES = (
     Headline(

@@ -26,6 +26,7 @@ WORDS = {
     "epoch": "one pass of training over all images",
     "regularizers": "what keeps training from changing the network in ways that are not wanted",
 }
+FOLDER = re.compile(r"(?<=\w)/")
 CODE = re.compile(r"`([^`]+)`")
 
 
@@ -67,4 +68,4 @@ class Glossary:
 
 def _code(text: str) -> str:
     """A command or recipe line; a path breaks at its folders."""
-    return f"<code>{escape(text).replace('/', '/<wbr>')}</code>"
+    return f"<code>{FOLDER.sub('/<wbr>', escape(text))}</code>"
