@@ -24,7 +24,7 @@ HEADLINES = (
         unsure=Meaning(
             "Whether it tells pictures that wake a memory from pictures of your own is not certain.",
             "Do not rely on it yet. More images of each source class would decide it ($lingering are watched).",
-            "carries a detector of which it is not certain whether switching it on is worth it",
+            "carries a detector, but it is not certain whether switching it on is worth it",
         ),
         how="Images of source classes that the model still knows are mixed with images of your own, neither used for "
         "making the detector. The number is how many of the foreign ones are flagged; beside it, how many of yours.",

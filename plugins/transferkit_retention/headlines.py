@@ -2,7 +2,7 @@
 
 from transferkit.report import Headline, Meaning
 
-ADD = "A detector (“Can I tell when?”) warns of it; without one add `{use: interference, dataset: $dataset}` to `analyses`."
+ADD = "A detector warns of it (“Can I tell when?”): `{use: interference, dataset: $dataset}` in `analyses`."
 
 HEADLINES = (
     Headline(
@@ -11,8 +11,9 @@ HEADLINES = (
         title="of what the source knew, still recognised",
         against="relative_retention_chance",
         more=Meaning(
-            "Your task does not need this knowledge, but it is still there, and pictures of these things can wake it.",
-            f"As long as every picture is of your classes this costs nothing. {ADD}",
+            "More than guessing would give: knowledge that your task does not need is still there, and pictures of "
+            "these things can wake it.",
+            f"As long as every picture is of your classes it costs nothing. {ADD}",
             "still recognises $value of what its source could name",
         ),
         less=Meaning(

@@ -66,7 +66,7 @@ def plugin_over_seeds(run: RunRecord, analysis: str) -> str:
 
 def places(run: RunRecord, analyses: Sequence[Analysis] = ()) -> dict[str, str]:
     """Where the run and its model are, as commands name them."""
-    folder = str(run.result.get("run_dir") or run.path)
+    folder = str(run.result.get("run_dir") or run.path.name)
     if run.kind == "audit":
         target = (run.audit.get("models") or {}).get("target")
         given = target.get("given") if isinstance(target, Mapping) else target
@@ -85,7 +85,7 @@ def sentence(run: RunRecord, analyses: Sequence[Analysis], found: Mapping[str, A
     carried = list(dict.fromkeys(_one_each(run, analyses, found)))
     if carried:
         parts.append(f"{'It' if parts else 'The model'} {listing(carried)}.")
-    missing = list(dict.fromkeys(what for what, _ in not_asked(run, analyses, found)))
+    missing = [what for what, _ in not_asked(run, analyses, found)]
     if missing and (parts or run.kind == "audit"):
         parts.append(f"Not measured: {'; '.join(missing)}.")
     return " ".join(parts)
@@ -116,6 +116,7 @@ def not_asked(
     for _, name in sorted(usual):
         for headline in declared[name].headlines[:1]:
             if headline.absent and headline.question not in answered:
+                answered.add(headline.question)  # one analyzer for each
                 yield headline.absent, name
 
 
@@ -150,7 +151,8 @@ def tiles(run: RunRecord, analyses: Sequence[Analysis], found: Mapping[str, Answ
     """The row of tiles: the model's accuracy, then the first answer to each question."""
     name = main_stage(run, analyses)
     quality = accuracy(run, name, places(run, analyses)) if name and run.kind != "audit" else None
-    shown = [] if quality is None else [_tile(QUALITY, f"stage-{name}", quality, glossary)]
+    place = "seeds" if run.repeats else f"stage-{name}"
+    shown = [] if quality is None else [_tile(QUALITY, place, quality, glossary)]
     for question, names in by_question(run, analyses, found).items():
         analysis = next((one for one in names if found[one] is not None), names[0])
         answer = found[analysis] or _unmeasured(analysis, analyses)
@@ -217,7 +219,7 @@ def _tile(question: str, anchor: str, answer: Answer, glossary: Glossary) -> str
     glossary.section()
     say = glossary.explained
     parts = [
-        f'<h3><a href="#{quote(anchor)}">{escape(question)}</a></h3>',
+        f'<h2><a href="#{quote(anchor)}">{escape(question)}</a></h2>',
         f'<p class="number"><b>{say(answer.value)}</b> {say(answer.title)}</p>',
         f'<p class="small">{say(answer.sides)}</p>' if answer.sides else "",
         f"<p>{say(answer.meaning)}</p>" if answer.meaning else "",

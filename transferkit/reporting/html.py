@@ -19,7 +19,7 @@ from transferkit.reporting.audit import audit_title, facts
 from transferkit.reporting.glossary import WORDS, Glossary
 from transferkit.reporting.page import Pictures
 from transferkit.reporting.resolved import recipe
-from transferkit.reporting.seeds import analyses_over_seeds, seeds_of, stages_over_seeds
+from transferkit.reporting.seeds import analyses_over_seeds, analysis_over_seeds, seeds_of, stages_over_seeds
 from transferkit.reporting.stages import stage_section
 from transferkit.reporting.verdict import stage_sentences, status, warnings
 from transferkit.runs.folder import RunFolder
@@ -139,7 +139,7 @@ class Page:
     def _ask(self) -> str:
         """How to find out what was not measured; only where something was."""
         missing = list(front.not_asked(self.run, self.analyses, self.answers))
-        if not missing or self.run.status != "done" or not (self.answers or self.main):
+        if not missing or self.run.kind == "audit" or self.run.status != "done" or not self.main:
             return ""
         dataset = next(
             (str((one.report.get("parameters") or {}).get("dataset")) for one in self.analyses), "SOURCE_DATA"
@@ -161,6 +161,9 @@ class Page:
             yield self._quality()
         if run.repeats:
             yield Section("Seeds", "seeds", list(_part("The table of seeds", lambda: self._seeds())))
+        for name, (title, anchor) in analyses_over_seeds(run).items():
+            parts = _part("The analyses over seeds", partial(analysis_over_seeds, run, name))
+            yield Section(title, anchor, list(parts))
         by_question: dict[str, list[Analysis]] = {}
         for one in self.analyses:
             if not one.problem:
@@ -194,9 +197,9 @@ class Page:
         return section
 
     def _seeds(self) -> Iterator[str]:
+        yield from (self._sentences(name) for name in self.run.stages)
         yield _stage_table(self.run)
         yield from stages_over_seeds(self.run)
-        yield from analyses_over_seeds(self.run)
 
     def _details(self) -> Iterator[str]:
         """Closed: what only those read who want to know exactly."""

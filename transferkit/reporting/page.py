@@ -65,6 +65,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable
 
     def one(cell: Any, tag: str, index: int) -> str:
         style = ' class="n"' if index in numeric else ""
+        tag = tag if cell else "td"  # a column without a name has no heading
         return f"<{tag}{style}>{_escaped(cell)}</{tag}>"
 
     def row(cells: Sequence[Any], tag: str) -> str:
