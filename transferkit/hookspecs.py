@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -244,6 +244,11 @@ class Declared:
     """Keys of a stage's optimizer that do what this plugin does: `weight_decay`. Both together are refused."""
     metrics: Sequence[Metric] = ()
     """An analyzer's or metric's: every number that it returns, in order; of texts no more than the name is known."""
+    headlines: Sequence[Headline] = ()
+    """An analyzer's: the question that it answers, and which number stands for the answer on the report's first screen,
+    with what it means; of several the first whose numbers were measured."""
+    words: Mapping[str, str] | None = None
+    """An analyzer's: terms of its texts that a newcomer does not know, and what they mean, for the report page."""
     standard_audit: float | None = None
     """An analyzer's: its place among those that an audit runs unless it is told which; without one it is not run.
     A detector's: its place in the table of `interference`, in the same way."""

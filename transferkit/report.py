@@ -18,6 +18,8 @@ from transferkit.words.formats import count, first_name, hundredths, listing, nu
 from transferkit.words.text import encodable, printable, printable_json
 
 __all__ = [
+    "Headline",
+    "Meaning",
     "Metric",
     "Report",
     "Table",
@@ -78,6 +80,58 @@ class Metric:
     def keys(self) -> tuple[str, ...]:
         """Its names in report.json."""
         return (self.key, f"{self.key}_low", f"{self.key}_high") if self.interval else (self.key,)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a number means to somebody who knows no paper, what to do about it, and a clause for the first sentence.
+
+    `$value`, `$against`, any metric's key and any option of the analysis stand for themselves as people read them;
+    `$run` and `$model` for the folders of the run and of the model. Commands and recipe lines stand in `backticks`.
+
+    brief  continues "The model …": "still recognises $value of what its source could name"
+    """
+
+    text: str
+    todo: str = ""
+    brief: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The number with which an analyzer answers its question on the first screen of a report.
+
+    question  the title of its section: "What does it still recognise?". Analyses with one question share the section
+    metric    the key of the number; of several headlines the first is taken of which everything was measured
+    more      what it means where it is certainly above what it is compared with, or where it is compared with nothing
+    less      where it is certainly below; unsure: where neither is certain. Without one, `more` holds there, too
+    title     what stands above the number; by default the metric's name
+    shown     the number as it is shown, as "$value of $source_only"
+    against   the key of what is shown beside it, and `rival` says what that is: "by chance"
+    decides   the key of the number that decides between the three, when it is not the number itself, with `bar`;
+              without a `bar` the number is compared with `against`
+    how       how it is measured, in a sentence or two
+    absent    what nobody knows where this was not measured: "what it still carries of its source"
+    """
+
+    question: str
+    metric: str
+    more: Meaning
+    less: Meaning | None = None
+    unsure: Meaning | None = None
+    title: str = ""
+    shown: str = "$value"
+    against: str = ""
+    rival: str = "by chance"
+    decides: str = ""
+    bar: float | None = None
+    how: str = ""
+    absent: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """The metrics without which it is not shown."""
+        return [key for key in (self.metric, self.against, self.decides) if key]
 
 
 Found = TypeVar("Found")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from transferkit.errors import InputError
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_across.headlines import HEADLINES, WORDS
 from transferkit_across.options import Options
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Across(Options):
             answers="The same with as many steps?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
 
     def __post_init__(self) -> None:
         from transferkit_across.entries import split_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_bias.headlines import HEADLINES, WORDS
 from transferkit_bias.options import Options
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Bias(Options):
         Metric("significant_baseline", "classes that vote unlike all images, of the baseline", "share"),
         Metric("overdispersion_baseline", "overdispersion of the baseline", "ratio"),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     standard_audit: ClassVar[int] = 30
 
     def analyze(self, session: AnalysisSession) -> Report:

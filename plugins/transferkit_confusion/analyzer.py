@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_confusion.headlines import HEADLINES, WORDS
 from transferkit_confusion.options import Options
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Confusion(Options):
         Metric("composites", "composites", "count", answers="How many pictures were made?"),
         Metric("overlays", "overlays", "count", answers="How many target images are on them?"),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     standard_audit: ClassVar[int] = 50
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_distance.headlines import HEADLINES, WORDS
 from transferkit_distance.options import Options
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Distance(Options):
             answers="The same with the mean over images outside the root?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Distances of paper 004, tables 1 and 2, from metrics.jsonl. The metrics are of the analysis's own stage."""

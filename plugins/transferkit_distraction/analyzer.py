@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_distraction.headlines import HEADLINES, WORDS
 from transferkit_distraction.options import Options
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Distraction(Options):
         Metric("empty_maps_baseline", "empty maps of the baseline", "share"),
         Metric("empty_maps_source", "empty maps of the source model", "share"),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     standard_audit: ClassVar[int] = 40
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -88,9 +88,10 @@ class SourceClass:
 
 
 def full(one: SourceClass) -> list[int]:
-    """The composites of a class that can be shown: neither M^t nor M^s has an empty map."""
-    views, overlap = one.seen.views, one.seen.distraction["target"]
-    empty = views["target"].empty | views["source"].empty | ~overlap.isfinite()
+    """The composites of a class that can be shown: no model has an empty map, and each a value."""
+    empty = torch.stack([view.empty for view in one.seen.views.values()]).any(dim=0)
+    for overlap in one.seen.distraction.values():
+        empty = empty | ~overlap.isfinite()
     return [row for row, nothing in enumerate(empty.tolist()) if not nothing]
 
 

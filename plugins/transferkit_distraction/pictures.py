@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.analysis import COLOURS, GRID, SOFT, dots, legend_above, overlay_heat, short_name, tile_row, upsample
+from transferkit.analysis import (
+    COLOURS,
+    GRID,
+    SOFT,
+    TileRow,
+    dots,
+    legend_above,
+    name_points,
+    overlay_heat,
+    short_name,
+    tile_rows,
+    upsample,
+)
 from transferkit.data import key
 from transferkit.report import first_name
 from transferkit_distraction.classes import SourceClass, full
@@ -27,6 +39,10 @@ STATES = {
     "source_only": ("source-only, forgotten", SOFT, "x"),
     "uncertain": ("source-only, uncertain", COLOURS[2], "^"),
 }
+
+
+LOOKS = {"source": "source model", "target": "fine-tuned model", "baseline": "baseline"}
+TILE = 190  # pixels: a line of text over each of four fits, and eight rows stay below 400 kB
 
 
 def draw(session: AnalysisSession, options: Options, found: Findings) -> dict[str, str]:
@@ -52,6 +68,9 @@ def _scatter(session: AnalysisSession, found: Findings) -> str:
         axes.set_aspect("equal")
         axes.set_xlabel("distraction of the baseline")
         axes.set_ylabel("distraction of the fine-tuned model")
+        farthest = sorted(pairs, key=lambda one: -abs(one.difference))
+        places = [(one.baseline.distraction, one.target.distraction) for one in farthest]
+        name_points(axes, places, [short_name(first_name(one.name), 16) for one in farthest])
         axes.grid(axis="both", color=GRID, linewidth=0.8)
         legend_above(axes)
     return (
@@ -113,14 +132,19 @@ def _lines(axes: Axes, chance: float, x: float, y: float | None = None) -> None:
 def _gallery(session: AnalysisSession, found: Findings, count: int) -> dict[str, str]:
     drawn = {}
     for number, (one, row) in enumerate(shown(found, count, session.seed), start=1):
-        name, part, views = f"gallery-{number:02d}.jpg", one.seen.part, one.seen.views
-        roles = [role for role in ("source", "target", "baseline") if role in views]
+        name, part, views, scores = f"gallery-{number:02d}.jpg", one.seen.part, one.seen.views, one.seen.distraction
+        roles = [role for role in LOOKS if role in views]
         pixels = found.composites.pixels(part.indices[row])
         heats = [upsample(views[role].maps[row : row + 1], pixels.shape[:2])[0].numpy() for role in roles]
         tops = [max(float(np.nanmax(heat, initial=0.0)), 1e-12) for heat in heats]
         tiles = [pixels, *(overlay_heat(pixels, heat / top) for heat, top in zip(heats, tops, strict=True))]
-        tile_row(session.out / name, tiles, boxes=[part.boxes[row]] * len(tiles))
-        item, view, scores = part.items[row], one.seen.views["target"], one.seen.distraction
+        said = {role: f"distraction {value(float(each[row]))}" for role, each in scores.items()}
+        titles = [
+            ("the picture", "your image in the frame"),
+            *((LOOKS[role], said.get(role, "looks")) for role in roles),
+        ]
+        tile_rows(session.out / name, [TileRow(tiles, titles, [part.boxes[row]] * len(tiles))], size=TILE)
+        item, view = part.items[row], one.seen.views["target"]
         told = f"distraction {value(float(scores['target'][row]))}"
         if "baseline" in scores:
             told += f", baseline {value(float(scores['baseline'][row]))}"
@@ -132,17 +156,23 @@ def _gallery(session: AnalysisSession, found: Findings, count: int) -> dict[str,
 
 
 def shown(found: Findings, count: int, seed: int) -> list[tuple[SourceClass, int]]:
-    """(class, row) of so many composites, the most distracted first; what chose them is not how far M^t is distracted.
+    """(class, row) of so many composites, most distracted beyond the baseline first; that is not what chose them.
 
-    Those that M^t gets wrong come first, then a keyed draw. Of lingering classes where there are any, without those
-    on which M^t or M^s has an empty map. As many classes as possible are shown before one is shown twice.
+    Those that M^t gets wrong come first, then a keyed draw. Of lingering classes where there are any, without those on
+    which a map is empty. As many classes as possible are shown before one is shown twice.
     """
     ranked = [(one, row) for one in found.ours or found.classes for row in full(one)]
     ranked.sort(key=lambda each: (not each[0].seen.wrong[each[1]], _draw(seed, *each)))
     first = {one.number: place for place, (one, _) in reversed(list(enumerate(ranked)))}
     chosen = sorted(range(len(ranked)), key=lambda place: (place != first[ranked[place][0].number], place))[:count]
     some = [ranked[place] for place in sorted(chosen)]
-    return sorted(some, key=lambda each: -float(each[0].seen.distraction["target"][each[1]]))
+    return sorted(some, key=lambda each: -_beyond(*each))
+
+
+def _beyond(one: SourceClass, row: int) -> float:
+    """The distraction of M^t on a composite, less the baseline's where there is one."""
+    scores = one.seen.distraction
+    return float(scores["target"][row]) - (float(scores["baseline"][row]) if "baseline" in scores else 0.0)
 
 
 def _draw(seed: int, one: SourceClass, row: int) -> int:

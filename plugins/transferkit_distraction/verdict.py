@@ -117,8 +117,8 @@ def notes(session: AnalysisSession, options: Options, found: Findings) -> list[s
         *_models(session, found),
         "Gallery, from left to right: the input with the pasted image outlined, then where the source model sees the "
         "background's class, where the fine-tuned model and where the baseline (if there is one) see the target class; "
-        f"each map is brightest at its own maximum. Chosen by wrong answers and a draw, not by distraction, and in its "
-        f"order; {_empty(found)} composites with an empty map of the source or the fine-tuned model are left out.",
+        f"each map is brightest at its own maximum. Chosen by wrong answers and a draw, not by distraction, and in the "
+        f"order of distraction minus the baseline's; {_empty(found)} composites with an empty map are left out.",
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_erosion.headlines import HEADLINES, WORDS
 from transferkit_erosion.options import Options
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Erosion(Options):
         ),
         Metric("epochs_to_95", "epochs to 95 % of training anew", "count", more="worse"),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Accuracies of every arm on every test set, forgetting (figures 1, 2, 6) and plasticity (figure 5)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_interference.headlines import HEADLINES, WORDS
 from transferkit_interference.options import Options
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class InterferenceDetector(Options):
             answers="On how many clean images does the threshold rest?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     standard_audit: ClassVar[int] = 60
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_lingering.headlines import HEADLINES, WORDS
 from transferkit_lingering.options import Options
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Lingering(Options):
             "left, over those with enough images (`retention` asks the same of right answers, over all classes)?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     standard_audit: ClassVar[int] = 20
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_representation.headlines import HEADLINES, WORDS
 from transferkit_representation.options import Options
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Representation(Options):
             answers="How much more of the corrupted images is read now?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Layer x layer CKA, ranks and linear probes (paper 003, figures 3 and 4)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_retention.headlines import HEADLINES, WORDS
 from transferkit_retention.options import Options
 
 if TYPE_CHECKING:
@@ -27,24 +28,24 @@ class Retention(Options):
             answers="How many does the fine-tuned backbone still name right under the source's head?",
         ),
         Metric(
-            "relative_retention", "right answers left", "ratio", interval=True,
+            "relative_retention", "right answers left", "share", interval=True,
             answers="Which part of the source model's right answers is left (`lingering` asks the same of "
             "probabilities, over source-only classes: `probability_left`)?",
         ),
         Metric(
-            "relative_retention_chance", "right answers left by chance", "ratio",
+            "relative_retention_chance", "right answers left by chance", "share",
             answers="Which part would a model have that answers at random?",
         ),
         Metric(
-            "relative_retention_source_only", "right answers left of source-only classes", "ratio", interval=True,
+            "relative_retention_source_only", "right answers left of source-only classes", "share", interval=True,
             answers="The same of classes that target images hardly show?",
         ),
         Metric(
-            "relative_retention_rare", "right answers left of rare classes", "ratio", interval=True,
+            "relative_retention_rare", "right answers left of rare classes", "share", interval=True,
             answers="The same of classes that few target images show?",
         ),
         Metric(
-            "relative_retention_common", "right answers left of common classes", "ratio", interval=True,
+            "relative_retention_common", "right answers left of common classes", "share", interval=True,
             answers="The same of classes that many target images show?",
         ),
         Metric(
@@ -64,6 +65,8 @@ class Retention(Options):
             answers="On how many images of a class does its recall rest?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     standard_audit: ClassVar[int] = 10
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_spectrum.headlines import HEADLINES, WORDS
 from transferkit_spectrum.options import Options
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Spectrum(Options):
         ),
         Metric("collapsed", "collapsed features", more="worse", answers="Have the features collapsed? 1: yes."),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
 
     def analyze(self, session: AnalysisSession) -> Report:
         """Corresponding angles (paper 002, figure 1b), feature spectra (1c-d, 3b-c) and, if asked for, 3d."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_spurious.headlines import HEADLINES, WORDS
 from transferkit_spurious.options import INTERVENTIONS, Options
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Spurious(Options):
             answers="How far does hiding that patch move the label's probability, on the other half?",
         ),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
     takes_tables: ClassVar[bool] = True
 
     def analyze(self, session: AnalysisSession) -> Report:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from transferkit.report import Metric
+from transferkit.report import Headline, Metric
+from transferkit_tennis_ball.headlines import HEADLINES, WORDS
 from transferkit_tennis_ball.options import Options
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Attraction(Options):
         ),
         Metric("target_images", "target images in training", "count", answers="How many did the stage train on?"),
     )  # fmt: skip
+    headlines: ClassVar[tuple[Headline, ...]] = HEADLINES
+    words: ClassVar[dict[str, str]] = WORDS
 
     def analyze(self, session: AnalysisSession) -> Report:
         """The mark's gate on M^s, then attraction and accuracy of every arm (paper 004, section 5.2 and table 3)."""

@@ -13,15 +13,17 @@ VOID = {"meta", "img", "br", "wbr", "line", "rect", "polyline", "circle"}
 
 
 class Page(HTMLParser):
-    """Fails on tags that are not closed in order; collects text and attributes."""
+    """Fails on tags that are not closed in order; collects text and attributes, without the links at the top."""
 
     def __init__(self):
         super().__init__()
         self.open, self.text, self.attributes, self.tags = [], [], [], []
+        self.goes_on = False  # an explained word is a part of its sentence
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += attrs
+        self.goes_on = tag == "abbr"
         if tag not in VOID:
             self.open.append(tag)
 
@@ -31,10 +33,16 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.goes_on = tag == "abbr"
 
     def handle_data(self, data):
-        if not {"style", "title"} & set(self.open):
+        if {"style", "title", "nav"} & set(self.open):
+            return
+        if self.goes_on and self.text:
+            self.text[-1] += data
+        else:
             self.text.append(data)
+        self.goes_on = False
 
     def values(self, name):
         """The values of an attribute."""

@@ -17,7 +17,7 @@ def test_says_the_result_in_sentences(run_folder):
     assert "(95 % interval 89.2 to 96.9 %)" in text  # Wilson, by hand: 0.8919..0.9687
     assert "Guessing would give 50.0 % (2 classes)" in text
     assert "The last epoch (5) has 93.5 %" in text
-    assert "1 warning was raised" in text and "a numerical <no-op>" in text
+    assert "Worth acting on Stage target: bss: a numerical <no-op>" in text
 
 
 def test_is_one_file_without_scripts_or_addresses(run_folder):
@@ -38,11 +38,11 @@ def test_draws_every_curve_as_valid_svg(run_folder):
     pictures = re.findall(r"<svg.*?</svg>", source, flags=re.S)
     labels = [ElementTree.fromstring(picture).get("aria-label") for picture in pictures]
     assert labels == [
+        "Confusion matrix",
         "Loss over epochs",
         "Top-1 over epochs",
         "Learning rate over epochs",
         "Weighted regularizers over epochs",
-        "Confusion matrix",
     ]
     assert "Weighted regularizers (log scale)" in source
 
@@ -107,8 +107,9 @@ def test_shows_analyses(run_folder):
     report.write(folder, name="retention", plugin="retention", version="0.1.0", parameters={"dataset": "x"})
     (folder / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     page = parsed(write_report(run_folder))
-    assert "It holds." in page.all_text and "0.604" in page.all_text
-    assert "The first 50 of 60 rows; all of them: analyses/retention/classes.csv" in page.all_text
+    assert "It holds." in page.all_text and "60.4 %" in page.all_text
+    assert "The first 50 of 60 rows; all of them: analyses/ retention/ classes.csv" in page.all_text
+    assert {"analyses/retention/classes.csv", "analyses/retention/a.svg"} <= set(page.values("href"))
     assert page.all_text.count("<i>") == 50 and "script" not in page.tags
     assert any(value.startswith("data:image/svg+xml;base64,") for name, value in page.attributes if name == "src")
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.training.conftest import offer
+from transferkit.training import diagnostics
+from transferkit.training.evaluation import Evaluation
+from transferkit.training.workspace import State, Workspace
 
 
 def warnings(result) -> str:
@@ -63,6 +68,26 @@ def test_a_head_rate_above_its_limit_is_named(run) -> None:
 def test_one_class_that_takes_all_predictions_is_named(run) -> None:
     result = run(epochs=1, optimizer={"name": "momentum", "lr": 1e-9})
     assert "takes 100% of the validation predictions" in warnings(result)
+
+
+def test_what_a_later_epoch_refutes_is_taken_back() -> None:
+    """A model that is constant after one epoch and not after the next needs nobody's attention; one that stays does."""
+    state = State(warnings=["another thing"])
+    session = SimpleNamespace(state=state, classes=["a", "b"])
+    session.warn = partial(Workspace.warn, session)
+    session.withdraw = partial(Workspace.withdraw, session)
+    session.display = SimpleNamespace(warn=lambda text: None)
+    true, constant = torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.int64)
+    flat, varied = torch.ones(8, 4), torch.eye(8)
+    for predicted, features, left in (
+        (constant, flat, ["another thing", "nearly constant", "features collapse"]),
+        (constant, flat, ["another thing", "nearly constant", "features collapse"]),  # once, not for every epoch
+        (true, varied, ["another thing"]),
+    ):
+        diagnostics.watch(session, Evaluation(true, predicted, 2, 0.0, 1.0), features)
+        assert len(state.warnings) == len(left)
+        assert all(words in text for words, text in zip(left, state.warnings, strict=True))
+        state.epoch += 1
 
 
 def test_features_that_have_become_one_are_named(run, registry) -> None:

@@ -62,7 +62,8 @@ def test_a_class_without_images_has_no_recall() -> None:
 
 
 def test_a_sample_that_is_lost_is_noticed() -> None:
-    batch = Batch({"target": torch.zeros(1, 1)}, {"target": torch.zeros(1, dtype=torch.long)}, {}, 1)
+    zero = torch.zeros(1, dtype=torch.long)
+    batch = Batch({"target": torch.zeros(1, 1)}, {"target": zero}, {"target": zero}, 1)
     with pytest.raises(TransferkitError, match="saw 1 images, but the data set has 2"):
         evaluate(Fixed(torch.zeros(1, 2)), Loader([batch], 2), Accelerator(cpu=True), 2)
 
@@ -77,8 +78,13 @@ def test_thousands_of_classes_cost_what_their_logits_do() -> None:
     for part in (slice(0, 2), slice(2, 6)):
         logits = torch.zeros(len(true[part]), many)
         logits[torch.arange(len(logits)), torch.from_numpy(predicted[part])] = 1.0
-        tally.add(logits, torch.from_numpy(true[part]))
+        tally.add(torch.arange(6)[part], logits, torch.from_numpy(true[part]))
     found = tally.result(Accelerator(cpu=True))
+    assert found.indices is not None and found.indices.tolist() == list(range(6))
+    # the softmax of one 1 among zeros, by hand: e / (e + 81312)
+    assert found.probability is not None and found.probability.tolist() == pytest.approx(
+        [math.e / (math.e + 81_312)] * 6, rel=1e-3
+    )
     assert found.images == 6 and found.top1 == 0.5
     assert found.largest_share == (int(true[0]), 0.5)
     assert found.per_class[int(true[0])] == 0.75 and int(found.counts.sum()) == 6

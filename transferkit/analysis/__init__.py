@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transferkit.analysis.drawings import grouped_bars as grouped_bars
     from transferkit.analysis.drawings import heat as heat
     from transferkit.analysis.drawings import legend_above as legend_above
+    from transferkit.analysis.drawings import name_points as name_points
     from transferkit.analysis.erasure import Eraser as Eraser
     from transferkit.analysis.erasure import Moments as Moments
     from transferkit.analysis.erasure import eraser as eraser
@@ -50,10 +51,12 @@ if TYPE_CHECKING:
     from transferkit.analysis.plots import SIZE as SIZE
     from transferkit.analysis.plots import SOFT as SOFT
     from transferkit.analysis.plots import TEXT as TEXT
+    from transferkit.analysis.plots import TileRow as TileRow
     from transferkit.analysis.plots import overlay_heat as overlay_heat
     from transferkit.analysis.plots import picture as picture
     from transferkit.analysis.plots import short_name as short_name
     from transferkit.analysis.plots import tile_row as tile_row
+    from transferkit.analysis.plots import tile_rows as tile_rows
     from transferkit.analysis.predictions import Predictions as Predictions
     from transferkit.analysis.probing import linear_probe as linear_probe
     from transferkit.analysis.session import AnalysisSession as AnalysisSession

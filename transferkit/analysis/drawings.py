@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from transferkit.analysis.plots import COLOURS, GRID, SOFT, short_name
+from transferkit.analysis.plots import COLOURS, GRID, SIZE, SOFT, short_name
 from transferkit.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -96,6 +96,25 @@ def agreement(
     axes.set_ylim(low - margin, high + margin)
     axes.set_aspect("equal")
     axes.grid(color=GRID, linewidth=0.8)
+
+
+def name_points(axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str], most: int = 10) -> None:
+    """Write names beside points, the first ones first, where they are free of each other. After the limits are set.
+
+    `places` are (x, y) of (n,) points, `names` those of the classes that they stand for.
+    """
+    taken: list[tuple[float, float, float, float]] = []
+    size, scale = SIZE - 3.5, axes.figure.dpi / 72
+    for (x, y), name in zip(places, names, strict=True):
+        left, middle = axes.transData.transform((x, y))
+        left, width, height = left + 6 * scale, 0.62 * size * len(name) * scale, 1.15 * size * scale
+        box = (left, middle - height / 2, left + width, middle + height / 2)
+        inside = box[2] <= axes.get_window_extent().x1
+        if inside and all(box[0] > b[2] or box[2] < b[0] or box[1] > b[3] or box[3] < b[1] for b in taken):
+            axes.annotate(name, (x, y), xytext=(6, 0), textcoords="offset points", va="center", size=size, color=SOFT)
+            taken.append(box)
+        if len(taken) == most:
+            return
 
 
 def curves(

@@ -1,18 +1,24 @@
-"""The report's sections about analyses: numbers, small print, pictures and tables of each `report.json`."""
+"""The report's parts about analyses: a section for each question, and below the numbers, tables and small print."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from transferkit.report import Metric, json_text
 from transferkit.reporting import page
-from transferkit.reporting.page import Pictures
+from transferkit.reporting.answers import Answer
+from transferkit.reporting.glossary import Glossary
+from transferkit.reporting.page import GALLERY, Pictures
 from transferkit.reporting.tables import result_table, shown_metric
 from transferkit.runs.record import RunRecord, declared_by, ends_of, of, read_report
 from transferkit.words.formats import interval
+
+ROWS_SHOWN, CHARTS_SHOWN = 4, 1
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,13 @@ class Analysis:
 
     @property
     def anchor(self) -> str:
-        """The id of its section."""
+        """The id of its part of a section."""
         return f"analysis-{self.name}"
+
+    @property
+    def details(self) -> str:
+        """The id of its numbers and tables."""
+        return f"details-{self.name}"
 
     def texts(self, key: str) -> list[str]:
         """A list of sentences of the report: notes or gaps."""
@@ -51,28 +62,44 @@ def _read(name: str, folder: Path) -> Analysis:
     return Analysis(name, folder, {**report, "gaps": [*(report.get("gaps") or []), *problems]})
 
 
-def sections(analyses: Sequence[Analysis], pictures: Pictures) -> Iterator[str]:
-    """One section per analysis that can be read; its verdict and gaps stand at the top of the page."""
-    for one in analyses:
-        if not one.problem:
-            yield from _section(one, pictures)
-
-
-def _section(one: Analysis, pictures: Pictures) -> Iterator[str]:
+def evidence(one: Analysis, answer: Answer | None, pictures: Pictures, glossary: Glossary) -> Iterator[str]:
+    """An analysis in the section of its question: its answer, the pictures that show it best, its verdict."""
     report = one.report
-    yield page.heading(2, f"Analysis {one.name}", one.anchor)
-    numbers = _metrics(report.get("metrics") or {}, declared_by(report.get("plugin")))
-    yield page.beside(numbers, page.small_print(one.texts("notes")))
-    yield from pictures.show(one.folder, report.get("figures") or [], report.get("captions") or {})
+    figures, captions = [str(name) for name in report.get("figures") or []], report.get("captions") or {}
+    rows = [name for name in figures if name.startswith(GALLERY)]
+    charts = [name for name in figures if name not in rows]
+    first = [*rows[:ROWS_SHOWN], *charts[:CHARTS_SHOWN]]
+    more = [name for name in figures if name not in first]
+    yield page.heading(3, one.name, one.anchor)
+    if answer is not None:
+        say, sides = glossary.explained, f" ({answer.sides})" if answer.sides else ""
+        yield f"<p><strong>{say(answer.value)}</strong> {say(answer.title + sides)}. {say(answer.meaning)}</p>"
+    yield from pictures.show(one.folder, first, captions, glossary)
+    if report.get("verdict"):
+        yield f"<p>{glossary.explained(str(report['verdict']))}</p>"
+    if more:
+        shown = "".join(pictures.show(one.folder, more, captions, glossary))
+        yield page.closed(f"{len(more)} more picture{'s' if len(more) > 1 else ''}", shown, "rows")
+    yield f'<p class="small"><a href="#{quote(one.details)}">Numbers, tables and method of {escape(one.name)}</a></p>'
+
+
+def details(one: Analysis, glossary: Glossary) -> str:
+    """All numbers of an analysis, its small print and its tables, closed."""
+    report, place = one.report, f"analyses/{one.name}"
+    parts = [
+        _metrics(report.get("metrics") or {}, declared_by(report.get("plugin"))),
+        page.small_print(one.texts("notes"), glossary),
+    ]
     tables = {key: table for key, table in (report.get("tables") or {}).items() if table}
     for key, table in sorted(tables.items(), key=lambda item: bool(item[1].get("folded"))):
-        yield result_table(f"analyses/{one.name}", str(key), table)
+        parts.append(result_table(place, str(key), table))
     plugin = f"{report.get('plugin', one.name)} {report.get('version', '')}".strip()
     if report.get("parameters"):
-        parameters = json_text(report["parameters"], indent=2)
-        yield page.folded(f"parameters of {plugin}", parameters)
+        parts.append(page.folded(f"parameters of {plugin}", json_text(report["parameters"], indent=2)))
     else:
-        yield page.paragraph(f"{plugin}, without parameters", "small")
+        parts.append(page.paragraph(f"{plugin}, without parameters", "small"))
+    parts.append(f'<p class="small">{page.link(f"{place}/report.json")}</p>')
+    return page.closed(f"Analysis {one.name}: all numbers, tables and method", "".join(parts), "rows", one.details)
 
 
 def _metrics(metrics: Mapping[str, Any], known: Mapping[str, Metric]) -> str:

@@ -34,7 +34,6 @@ def facts(run: RunRecord) -> Iterator[str]:
     if audit.get("inherited"):
         rows.append(["from the run's recipe", settings_text(audit["inherited"])])
     rest = [[key, cell(value)] for key, value in audit.items() if key != "name" and isinstance(value, PLAIN)]
-    yield page.heading(2, "What was audited")
     yield page.table(["", ""], rows + rest, style="facts")
     yield page.folded("audit.json", json_text(audit, indent=2))
 

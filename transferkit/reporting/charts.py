@@ -7,9 +7,10 @@ print), text stays text, and the same numbers always give the same bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from urllib.parse import quote
 
 WIDTH, HEIGHT = 380, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 34
@@ -169,12 +170,15 @@ def _line(one: Series, points: Sequence[tuple[float, float]], x_axis: Axis, y_ax
     return f'<polyline class="line {style}" points="{" ".join(places)}"{dash}/>'
 
 
-def confusion_matrix(matrix: Sequence[Sequence[float]], classes: Sequence[str]) -> str:
+def confusion_matrix(
+    matrix: Sequence[Sequence[float]], classes: Sequence[str], links: Mapping[tuple[int, int], str] | None = None
+) -> str:
     """The matrix as an SVG element: rows are true classes, shades grow with the root of the share of the row.
 
     Up to twelve classes carry names and counts; larger matrices are shades alone, and one with more than
-    `MATRIX_CELLS` filled cells gives an empty string.
+    `MATRIX_CELLS` filled cells gives an empty string. `links` are {(row, column): anchor} of cells that lead there.
     """
+    links = links or {}
     size = len(matrix)
     if size == 0 or sum(1 for row in matrix for count in row if count) > MATRIX_CELLS:
         return ""
@@ -185,14 +189,25 @@ def confusion_matrix(matrix: Sequence[Sequence[float]], classes: Sequence[str]) 
     side = size * cell
     width, height = left + side + 2, top + side + (24 if named else 4)
     parts = [
-        _cell(matrix, i, j, left + j * cell, top + i * cell, cell, named) for i in range(size) for j in range(size)
+        _linked(_cell(matrix, i, j, left + j * cell, top + i * cell, cell, named), links.get((i, j)), classes, i, j)
+        for i in range(size)
+        for j in range(size)
     ]
     parts.append(f'<rect class="outline" x="{left:.1f}" y="{top:.1f}" width="{side:.1f}" height="{side:.1f}"/>')
     parts.append(f'<text class="tick" x="{left + side / 2:.1f}" y="11" text-anchor="middle">predicted</text>')
     if named:
         parts += [_class_labels(classes[i], i, left, top, cell, size) for i in range(size)]
     shape = f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{max(width, 260) * 1.15:.0f}px"'
-    return f'<svg class="chart matrix" {shape} role="img" aria-label="Confusion matrix">{"".join(parts)}</svg>'
+    role = "group" if links else "img"  # an image has nothing in it to follow
+    return f'<svg class="chart matrix" {shape} role="{role}" aria-label="Confusion matrix">{"".join(parts)}</svg>'
+
+
+def _linked(cell: str, anchor: str | None, classes: Sequence[str], i: int, j: int) -> str:
+    """A cell that leads to its pictures."""
+    if not anchor or not cell:
+        return cell
+    said = f"pictures of {classes[i]}" + (f" taken for {classes[j]}" if i != j else " that it barely gets right")
+    return f'<a href="#{quote(anchor)}" aria-label="{escape(said)}">{cell}</a>'
 
 
 def _cell(matrix: Sequence[Sequence[float]], i: int, j: int, x: float, y: float, cell: float, named: bool) -> str:

@@ -41,7 +41,6 @@ def stages_over_seeds(run: RunRecord) -> Iterator[str]:
         if stage is not None
     ]
     columns = ["seed", "stage", "best top-1", "epoch", "last top-1", "best loss", "last loss"]
-    yield page.heading(2, "Seeds", "seeds")
     yield page.paragraph(f"Means and standard deviations on this page are over {_seeds(run)}; these are their values.")
     yield page.table(columns, rows, right=range(2, len(columns)))
     if run.result.get("metrics"):
@@ -74,30 +73,24 @@ def _evaluations(run: RunRecord) -> Iterator[str]:
     yield page.table(columns, rows, right=range(2, len(columns)))
 
 
-def pointers(run: RunRecord) -> str:
-    """Links to the analyses below, for the top of the page."""
-    names = [name for name, metrics in _metrics(run).items() if metrics]
-    links = ", ".join(f'<a href="#{quote(_anchor(name))}">{escape(name)}</a>' for name in names)
-    return f"<p>Analyses over {_seeds(run)}: {links}.</p>" if names else ""
+def analyses_over_seeds(run: RunRecord) -> dict[str, tuple[str, str]]:
+    """{analysis: (title, anchor) of its section}, of those with numbers over seeds."""
+    found = {name for name, metrics in _metrics(run).items() if metrics}
+    return {name: (f"Analysis {name}, over {_seeds(run)}", _anchor(name)) for name in _metrics(run) if name in found}
 
 
-def analyses_over_seeds(run: RunRecord) -> Iterator[str]:
-    """One table per analysis: mean, spread and interval over seeds of every metric, and each seed's value."""
-    for name, metrics in _metrics(run).items():
-        if not metrics:
-            continue
-        known = declared_in(_report(run, name, seed) for seed in seeds_of(run))
-        ends = {metric: metrics[metric] for metric in metrics if metric in ends_of(known)}
-        shown = {of(known, metric): one for metric, one in metrics.items() if metric not in ends}
-        yield page.heading(2, f"Analysis {name}, over {_seeds(run)}", _anchor(name))
-        yield _table(run, name, shown)
-        if ends:
-            yield page.closed(
-                f"ends of the intervals over images: {len(ends)} rows", _table_of_ends(run, name, ends), "rows"
-            )
-        verdicts = "".join(_verdict(run, name, seed) for seed in seeds_of(run))
-        if verdicts:
-            yield page.closed("what the report of each seed says", verdicts)
+def analysis_over_seeds(run: RunRecord, name: str) -> Iterator[str]:
+    """Mean, spread and interval over seeds of every metric of an analysis, and each seed's value."""
+    metrics = _metrics(run)[name]
+    known = declared_in(_report(run, name, seed) for seed in seeds_of(run))
+    ends = {metric: metrics[metric] for metric in metrics if metric in ends_of(known)}
+    yield _table(run, name, {of(known, metric): one for metric, one in metrics.items() if metric not in ends})
+    if ends:
+        title = f"ends of the intervals over images: {len(ends)} rows"
+        yield page.closed(title, _table_of_ends(run, name, ends), "rows")
+    verdicts = "".join(_verdict(run, name, seed) for seed in seeds_of(run))
+    if verdicts:
+        yield page.closed("what the report of each seed says", verdicts)
 
 
 def _table(run: RunRecord, name: str, metrics: Mapping[Metric, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +12,47 @@ from transferkit.report import Metric
 from transferkit.reporting import page
 from transferkit.reporting.charts import Series, as_percent, confusion_matrix, is_spread, line_chart, short
 from transferkit.reporting.edits import edits
+from transferkit.reporting.examples import cells, galleries, pair, read_examples, training_batch
+from transferkit.reporting.front import chance
+from transferkit.reporting.glossary import Glossary
 from transferkit.reporting.page import Pictures
 from transferkit.runs.record import RunRecord, class_names, declared_by, of
 from transferkit.statistics import measured_share
-from transferkit.words.formats import named, number, percent, some
+from transferkit.words.formats import count, named, number, percent, some
 from transferkit.words.names import plain_name
 
 WORST = 10
 PLANTED = ("dataset", "split", "corruption")  # columns of corruptions.csv
 
 
-def chance(stage: Mapping[str, Any]) -> float | None:
-    """The accuracy of guessing, 1/K, if the classes are on record."""
-    classes = class_names(stage)
-    return 1 / len(classes) if classes else None
-
-
-def stage_section(run: RunRecord, name: str, stage: Mapping[str, Any], pictures: Pictures) -> Iterator[str]:
-    """Everything about one stage below its heading."""
+def stage_section(
+    run: RunRecord, name: str, stage: Mapping[str, Any], pictures: Pictures, glossary: Glossary
+) -> Iterator[str]:
+    """Everything about one stage: its pictures, how training went, where it is wrong; without a heading of its own."""
+    folder = run.path / "stages" / name
+    rows = read_examples(folder)
     lines = run.lines(name)
     known = _known_metrics(run.stage_recipe(name))
     charts = [chart for chart in (*_charts(lines, stage), *_metric_charts(lines, known)) if chart]
     evaluations = _evaluations(stage, known)
     recalls = _saved_recalls(stage) or _last_recalls(lines)
-    picture = _confusion(stage)
-    planted = _corruptions(run.path / "stages" / name, pictures)
-    adapters, edited = _adapters(stage), edits(stage)
-    if not (charts or recalls or picture or evaluations or planted or adapters or edited):
-        return
-    yield page.heading(2, f"Stage {name}", f"stage-{name}")
-    yield adapters
-    if charts:
-        if any(line.get("terms") for line in lines):
-            yield page.paragraph("The loss is the task's, without regularizers.", "small")
-        yield f'<div class="charts">{"".join(charts)}</div>'
-    yield edited
-    yield evaluations
-    parts = [part for part in (_worst(recalls), picture) if part]
+    yield galleries(folder, rows, pictures, glossary)
+    parts = [part for part in (_worst(recalls), _confusion(stage, name, cells(rows))) if part]
     if parts:
         yield f'<div class="pair">{"".join(parts)}</div>'
-    yield planted
+    yield training_batch(folder, pictures, glossary)
+    if charts:
+        if any(line.get("terms") for line in lines):
+            about = glossary.explained("The loss is the task's, without regularizers.")
+            yield f'<p class="small">{about}</p>'
+        yield f'<div class="charts">{"".join(charts[:2])}</div>'
+        if charts[2:]:
+            more = f'<div class="charts">{"".join(charts[2:])}</div>'
+            yield page.closed(f"{count(len(charts) - 2, 'more curve')}", more, "rows")
+    yield _adapters(stage)
+    yield edits(stage)
+    yield evaluations
+    yield _corruptions(folder, pictures, glossary)
 
 
 def _adapters(stage: Mapping[str, Any]) -> str:
@@ -235,14 +236,17 @@ def _worst(recalls: Mapping[str, float]) -> str:
     return f"<div>{page.heading(3, title)}{page.table(['class', '', 'recall'], rows, right=(2,))}</div>"
 
 
-def _confusion(stage: Mapping[str, Any]) -> str:
+def _confusion(stage: Mapping[str, Any], name: str, shown: Collection[tuple[str, str]]) -> str:
+    """The matrix; its cells lead to their pictures, where there are some."""
     matrix, classes = stage.get("confusion") or [], class_names(stage)
     if not matrix:
         return ""
     if len(classes) != len(matrix):
         classes = [str(i) for i in range(len(matrix))]
-    picture = confusion_matrix(matrix, classes)
-    note = page.paragraph("Rows are true classes; shades grow with the share of the row.", "small")
+    links = {(int(i), int(j)): pair(name, i, j) for i, j in shown if i.isdecimal() and j.isdecimal()}
+    picture = confusion_matrix(matrix, classes, links)
+    text = "Rows are true classes; shades grow with the share of the row."
+    note = page.paragraph(f"{text} Underlined numbers lead to pictures." if links else text, "small")
     return f"<div>{page.heading(3, 'Confusion matrix')}{picture}{note}{_mistakes(matrix, classes)}</div>"
 
 
@@ -260,7 +264,7 @@ def _mistakes(matrix: Sequence[Sequence[float]], classes: Sequence[str]) -> str:
     return page.table(["true", "predicted", "images"], rows, right=(2,)) if rows else ""
 
 
-def _corruptions(stage: Path, pictures: Pictures) -> str:
+def _corruptions(stage: Path, pictures: Pictures, glossary: Glossary) -> str:
     """From corruptions.csv and the pictures beside it in a stage's folder; nothing when there is no such file."""
     try:
         counts = _planted_counts(stage / "corruptions.csv")
@@ -277,7 +281,8 @@ def _corruptions(stage: Path, pictures: Pictures) -> str:
     return (
         page.heading(3, "Planted corruptions")
         + page.table(["data set", "split", "corruption", "images"], rows, right=(3,))
-        + "".join(pictures.show(stage, list(captions), captions, f"stages/{stage.name}"))
+        + "".join(pictures.show(stage, list(captions), captions, glossary, f"stages/{stage.name}"))
+        + f'<p class="small">{page.link(f"stages/{stage.name}/corruptions.csv")}</p>'
     )
 
 

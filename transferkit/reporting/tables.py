@@ -39,11 +39,11 @@ def result_table(place: str, key: str, table: Mapping[str, Any]) -> str:
         return page.heading(3, title) + page.paragraph("No rows.", "small")
     content = _table(columns, rows[:ROWS])
     if len(rows) > ROWS:
-        content += page.paragraph(f"The first {ROWS} of {len(rows)} rows; all of them: {file}", "small")
-    elif len(columns) > COLUMNS:
-        content += page.paragraph(f"All of them: {file}", "small")
+        content += f'<p class="small">The first {ROWS} of {len(rows)} rows; all of them: {page.link(file)}</p>'
+    else:
+        content += f'<p class="small">{page.link(file)}</p>'
     if table.get("folded"):
-        return page.closed(f"{title}: {len(rows)} row{'s' if len(rows) > 1 else ''}, {file}", content, "rows")
+        return page.closed(f"{title}: {len(rows)} row{'s' if len(rows) > 1 else ''}", content, "rows")
     return page.heading(3, title) + content
 
 

@@ -1,19 +1,18 @@
-"""The first lines of the report: what came out, in sentences with the numbers that carry them."""
+"""What the report says in sentences: how the run ended, what is worth acting on, how each stage came out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from transferkit.reporting import page
 from transferkit.reporting.analyses import Analysis
 from transferkit.reporting.audit import findings
-from transferkit.reporting.stages import chance
+from transferkit.reporting.front import chance
 from transferkit.runs.record import RunRecord, validation_images
 from transferkit.statistics import measured_share
-from transferkit.words.formats import epoch_of, mean_of, percent
+from transferkit.words.formats import count, epoch_of, mean_of, percent
 
 ENDINGS = {
     "done": "The {kind} finished.",
@@ -24,39 +23,36 @@ ENDINGS = {
 }
 
 
-def verdict(run: RunRecord, analyses: Sequence[Analysis]) -> Iterator[str]:
-    """What was found by training and by every analysis; conditions that were asked for; warnings; what is missing."""
-    status = run.status
-    if status != "done":
-        text = ENDINGS.get(status, f"The {{kind}}'s status is “{status}”.")
+def status(run: RunRecord) -> Iterator[str]:
+    """How the run ended, where it did not end well; doubts about everything below; what `--fail-on` asked for."""
+    yield page.box("Warnings", [str(text) for text in run.result.get("warnings") or []])
+    if run.status != "done":
+        text = ENDINGS.get(run.status, f"The {{kind}}'s status is “{run.status}”.")
         yield page.paragraph(text.replace("{kind}", run.kind))
     if run.result.get("error"):
         yield page.box("Error", [str(run.result["error"])])
-    for name, stage in run.stages.items():
-        yield _sentences(escape(name), " ".join(stage_sentences(run, name, stage)))
-    for one in analyses:
-        if one.report.get("verdict"):
-            yield _sentences(_link(one), str(one.report["verdict"]))
     yield findings(run)
-    for name, stage in run.stages.items():
-        yield page.box(f"Warnings in stage {name}", [str(text) for text in stage.get("warnings") or []])
-    yield page.box("Could not be measured", list(_gaps(analyses)))
 
 
-def _sentences(name: str, text: str) -> str:
-    """A paragraph that begins with an escaped name in bold; no line breaks before a percent sign."""
-    plain = text.replace(" %", "\N{NO-BREAK SPACE}%")
-    return f"<p><strong>{name}.</strong> {escape(plain)}</p>"
-
-
-def _link(one: Analysis) -> str:
-    return f'<a href="#{quote(one.anchor)}">{escape(one.name)}</a>'
+def warnings(run: RunRecord, analyses: Sequence[Analysis]) -> Iterator[str]:
+    """What is worth acting on, of all stages; damaged files; and, closed, what could not be measured."""
+    raised = [
+        page.Markup(f"<strong>Stage {escape(name)}:</strong> {escape(str(text))}")
+        for name, stage in run.stages.items()
+        for text in stage.get("warnings") or []
+    ]
+    yield page.box("Worth acting on", raised)
+    yield page.box("Damaged files in this folder", [*run.problems, *(one.problem for one in analyses if one.problem)])
+    gaps = list(_gaps(analyses))
+    if gaps:
+        listed = "".join(f"<li>{text}</li>" for text in gaps)
+        yield page.closed(f"Not measured: {count(len(gaps), 'thing')}", f"<ul>{listed}</ul>")
 
 
 def _gaps(analyses: Sequence[Analysis]) -> Iterator[str]:
     for one in analyses:
-        for text in [one.problem] if one.problem else one.texts("gaps"):
-            yield page.Markup(f"<strong>{escape(one.name)}:</strong> {escape(text)}")
+        for text in one.texts("gaps"):
+            yield f"<strong>{escape(one.name)}:</strong> {escape(text)}"
 
 
 def stage_sentences(run: RunRecord, name: str, stage: Mapping[str, Any]) -> Iterator[str]:
@@ -101,8 +97,9 @@ def stage_sentences(run: RunRecord, name: str, stage: Mapping[str, Any]) -> Iter
     else:
         yield f"{model} has no evaluation on record."
         return
-    count = len(stage.get("warnings") or [])
-    yield f"{count} warning{'s were' if count > 1 else ' was'} raised." if count else "No warning was raised."
+    raised = len(stage.get("warnings") or [])
+    if raised:
+        yield f"{raised} warning{'s were' if raised > 1 else ' was'} raised."
 
 
 def _at(best: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import InputError
+from transferkit.hookspecs import Declared
 from transferkit.report import Metric
 from transferkit.system.atomic import read_json
 from transferkit.system.run_lock import owner_of
@@ -274,25 +275,35 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
-def declared_by(plugin: Any, kind: Kind = "analyzer") -> dict[str, Metric]:
-    """{key: metric} of the plugin of that name, in its order; nothing of one that is not installed or broken."""
+def declaration(plugin: Any, kind: Kind = "analyzer") -> Declared:
+    """What the plugin of that name says of itself; nothing of one that is not installed or broken."""
     from transferkit.plugins.files import known
 
     try:
-        return {metric.key: metric for metric in known().get(kind, str(plugin)).declared.metrics}
+        return known().get(kind, str(plugin)).declared
     except InputError:
-        return {}
+        return Declared()
 
 
-def declared_in(reports: Iterable[Path]) -> dict[str, Metric]:
-    """The same of the analyzer that wrote the first of these report.json that can be read."""
+def declared_by(plugin: Any, kind: Kind = "analyzer") -> dict[str, Metric]:
+    """{key: metric} of that plugin, in its order."""
+    return {metric.key: metric for metric in declaration(plugin, kind).metrics}
+
+
+def written_by(reports: Iterable[Path]) -> str:
+    """The name of the analyzer that wrote the first of these report.json that can be read, or nothing."""
     for path in reports:
         try:
             report: Mapping[str, Any] = read_json(path)
-            return declared_by(report["plugin"])
+            return str(report["plugin"])
         except (KeyError, TypeError, InputError):
             continue
-    return {}
+    return ""
+
+
+def declared_in(reports: Iterable[Path]) -> dict[str, Metric]:
+    """{key: metric} of that analyzer."""
+    return declared_by(written_by(reports))
 
 
 def ends_of(known: Mapping[str, Metric]) -> set[str]:

@@ -24,6 +24,7 @@ NO_OP = 1e-3  # weighted value relative to the loss below which a term changes n
 DWARFS = 10.0  # gradient relative to the task's above which a term drowns it
 ONE_CLASS = 0.95
 COLLAPSED = 0.999
+CONSTANT, COLLAPSE = "the model is nearly constant", "the features collapse"
 
 
 def introduce(session: TrainingSession) -> None:
@@ -136,17 +137,19 @@ def _norm(gradients: Iterable[Tensor | None]) -> float:
 def watch(session: TrainingSession, validation: Evaluation | None, features: Tensor | None) -> None:
     """After an epoch: one class that takes nearly all predictions, and features that have become one."""
     if validation is not None and validation.num_classes and validation.images:
+        session.withdraw(CONSTANT)  # of an earlier epoch: where it still holds it is said anew
         index, share = validation.largest_share
         truth = float(validation.counts[index]) / validation.images
         if share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1:
             session.warn(
                 f'"{session.classes[index]}" takes {share:.0%} of the validation predictions after epoch '
-                f"{session.state.epoch + 1} ({truth:.0%} of the images are of it): the model is nearly constant"
+                f"{session.state.epoch + 1} ({truth:.0%} of the images are of it): {CONSTANT}"
             )
     if features is not None and len(features) >= 8 and min(features.shape) > 1:
+        session.withdraw(COLLAPSE)
         energy = torch.linalg.svdvals(features.float()).square()
         if float(energy.sum()) == 0 or float(energy[0] / energy.sum()) > COLLAPSED:
             session.warn(
-                f"the features collapse: one direction carries over {COLLAPSED:.1%} of their energy after epoch "
+                f"{COLLAPSE}: one direction carries over {COLLAPSED:.1%} of their energy after epoch "
                 f"{session.state.epoch + 1}; a regularizer may be too strong"
             )

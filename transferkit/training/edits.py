@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from transferkit.data.randomness import seeded
-from transferkit.errors import InputError, NonFiniteError
+from transferkit.errors import InputError, NonFiniteError, TransferkitError
 from transferkit.model.digest import model_digest
 from transferkit.model.modes import evaluating
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.plugins.hooks import Call
 from transferkit.statistics import paired_difference
 from transferkit.training.edit_session import EditSession, checked, put_in_place, short
+from transferkit.training.examples import write_examples
 
 if TYPE_CHECKING:
     from transferkit.data.batches import EvalLoader
@@ -111,7 +112,17 @@ def apply_edits(
             }
         )
         workspace.display.line(_line(done.records[-1]))
+    _show(stage, workspace, done.evaluations)
     return done
+
+
+def _show(stage: Finished, workspace: Workspace, found: Mapping[str, Evaluation]) -> None:
+    """Pictures of what the finished model gets wrong; a model is no worse without them."""
+    if "val" in found and stage.validation is not None and workspace.accelerator.is_main_process:
+        try:
+            write_examples(workspace.out, stage.validation.samples, found["val"], workspace.classes)
+        except (OSError, TransferkitError) as error:
+            workspace.warn(f"there are no pictures of mistakes: {error}")
 
 
 def _ask(call: Call, offers: EditOffers, seed: int) -> dict[str, Tensor]:

@@ -42,6 +42,10 @@ class Evaluation:
     top5: float
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     """{metric: {name: number}}: what the stage's plugins say of all logits."""
+    indices: Tensor | None = None
+    """(n,) int64: which sample of the data set each of these images is."""
+    probability: Tensor | None = None
+    """(n,) float32: that of the predicted class."""
 
     @property
     def images(self) -> int:
@@ -133,24 +137,30 @@ class _Answers:
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self.classes = num_classes
-        self.answers: list[Tensor] = [torch.zeros(2, 0, dtype=torch.int64, device=device)]  # (2, n): true, predicted
+        # (3, n): sample, true, predicted; and (n,) the probability of that
+        self.answers: list[Tensor] = [torch.zeros(3, 0, dtype=torch.int64, device=device)]
+        self.probabilities: list[Tensor] = [torch.zeros(0, device=device)]
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """A batch: logits (n, K), labels (n,). Memory grows by 16 bytes an image, whatever K is."""
-        self.answers.append(torch.stack([labels, logits.argmax(dim=1)]))
+    def add(self, indices: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """A batch: which samples (n,), logits (n, K), labels (n,). Memory grows by 28 bytes an image, whatever K is."""
+        predicted = logits.argmax(dim=1)
+        self.answers.append(torch.stack([indices.to(labels.device), labels, predicted]))
+        self.probabilities.append(logits.softmax(dim=1).gather(1, predicted[:, None]).flatten())
         top5 = logits.topk(min(5, self.classes), dim=1).indices.eq(labels[:, None]).any(dim=1)
         self.sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum").double(), top5.sum().double()])
 
     def result(self, accelerator: Accelerator) -> Evaluation:
-        answers = torch.cat(self.answers, dim=1)
+        answers, probabilities = torch.cat(self.answers, dim=1), torch.cat(self.probabilities)
         if accelerator.num_processes > 1:
             shared = accelerator.gather(accelerator.pad_across_processes(answers.T.contiguous(), pad_index=-1))
-            answers = shared[shared[:, 0] >= 0].T
-        true, predicted = answers.cpu()
+            every = accelerator.gather(accelerator.pad_across_processes(probabilities, pad_index=-1))
+            answers, probabilities = shared[shared[:, 0] >= 0].T, every[every >= 0]
+        indices, true, predicted = answers.cpu()
         loss, top5 = accelerator.reduce(self.sums, "sum").tolist()
         seen = max(len(true), 1)
-        return Evaluation(true, predicted, self.classes, loss / seen, top5 / seen)
+        about = {"indices": indices, "probability": probabilities.cpu()}
+        return Evaluation(true, predicted, self.classes, loss / seen, top5 / seen, **about)
 
 
 class _Errors:
@@ -159,7 +169,7 @@ class _Errors:
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
 
-    def add(self, outputs: Tensor, labels: Tensor) -> None:
+    def add(self, indices: Tensor, outputs: Tensor, labels: Tensor) -> None:
         wanted = labels.double()
         error = (outputs.double() - wanted[:, None]).square().mean(dim=1).sum()
         self.sums += torch.stack([torch.ones_like(wanted).sum(), error, wanted.sum(), wanted.square().sum()])
@@ -201,7 +211,7 @@ def evaluate(
             with accelerator.autocast():
                 logits = model(images).logits
             logits = logits.float()
-            tally.add(logits, labels)
+            tally.add(batch.indices["target"], logits, labels)
             if scores is not None:
                 scores.add(batch.indices["target"], logits, labels)
             each_batch(len(labels))

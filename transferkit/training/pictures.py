@@ -20,32 +20,40 @@ from transferkit.data.planting import OWN_COLUMNS
 from transferkit.data.tables import TableSamples
 from transferkit.report import Table, csv_bytes
 from transferkit.system.atomic import make_folder, write_bytes
+from transferkit.training.examples import jpeg, small
 
 if TYPE_CHECKING:
     from transferkit.data.samples import Samples
     from transferkit.model.preprocessing import Preprocessing
 
 SHOWN = 16
+BATCH, BATCH_SIDE = "training-batch.jpg", 640
 MANIFEST = "corruptions.csv"
 PAIRS = 8
 PAIR_SIDE = 80  # pixels, about: a picture of eight pairs then stays below 300 kB
 
 
-def log_batch(accelerator: Accelerator, samples: Samples, preprocessing: Preprocessing) -> None:
-    """A grid of training images exactly as the model gets them, with augmentation and corruptions; none of a table."""
+def log_batch(out: Path, accelerator: Accelerator, samples: Samples, preprocessing: Preprocessing) -> None:
+    """A grid of training images exactly as the model gets them, with augmentation and corruptions; none of a table.
+
+    In full to TensorBoard, and as large as a page needs it as `training-batch.jpg` into the stage's folder.
+    """
     if isinstance(samples, TableSamples):
         return
     chosen = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int)
     images = torch.stack([samples.get(int(index), 0)[0] for index in chosen])
-    grid = grid_of(images, preprocessing)
+    grid = grid_of(images, preprocessing, in_row=8)
+    pixels = (255 * grid).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    make_folder(out)
+    write_bytes(out / BATCH, jpeg(small(Image.fromarray(pixels), BATCH_SIDE)))
     _show(accelerator, lambda board: board.add_image("training images", grid, 0))
 
 
-def grid_of(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """One picture (3, H, W), values 0 to 1, of images (n, 3, h, w) as the model gets them, four in a row."""
+def grid_of(images: Tensor, preprocessing: Preprocessing, in_row: int = 4) -> Tensor:
+    """One picture (3, H, W), values 0 to 1, of images (n, 3, h, w) as the model gets them."""
     mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
-    grid: Tensor = make_grid((images * std + mean).clamp(0, 1), nrow=4)
+    grid: Tensor = make_grid((images * std + mean).clamp(0, 1), nrow=in_row)
     return grid
 
 

@@ -315,10 +315,10 @@ class Trainer(TrainingSession):
         return self.evaluate_on(model, {"val": self.validation, **self.others})
 
     def preview(self) -> None:
-        """Write down what is planted, and put a picture of the first training batch into TensorBoard."""
+        """Write down what is planted, and a picture of training images, which TensorBoard gets as well."""
         record_corruptions(self.out, self.accelerator, self.every_split)
-        if self.state.step == 0 and self.accelerator.is_main_process and self.accelerator.trackers:
-            log_batch(self.accelerator, self.train_samples, self.model.preprocessing)
+        if self.state.step == 0 and self.accelerator.is_main_process:
+            log_batch(self.out, self.accelerator, self.train_samples, self.model.preprocessing)
 
     def close(self) -> None:
         """End worker processes and trackers."""

@@ -85,6 +85,10 @@ class Workspace:
             self.state.warnings.append(text)
             self.display.warn(text)
 
+    def withdraw(self, said: str) -> None:
+        """Take back the warnings with these words, which what came later refutes: the rest is worth acting on."""
+        self.state.warnings = [text for text in self.state.warnings if said not in text]
+
     def cached(self, facts: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors worth keeping, on the CPU, under the facts they follow from: JSON values that name everything.
 
