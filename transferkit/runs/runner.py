@@ -100,7 +100,7 @@ class _Recorded:
             try:
                 yield
             except BaseException as error:
-                with self.stop.held():
+                with self.stop.held("drawing the report of what there is"):
                     reason = explained(error)
                     stopped = isinstance(reason, Interrupted | Stopped | KeyboardInterrupt)
                     refused = before if isinstance(reason, InputError) else None
@@ -204,7 +204,7 @@ class Runner(_Recorded):
                     session.warn(f"stage {plan.stage.name} begins with a difference: {sentence}")
                 introduce(session)
             session.preview()
-            with self.stop.held():  # it stops by itself, between two steps
+            with self.stop.held("finishing this step, then saving"):  # it stops by itself, between two steps
                 train(session)
             with self.stop.phase(f"finishing stage {plan.stage.name}; its training is complete"):
                 self._finish_stage(session)
@@ -295,7 +295,7 @@ class Runner(_Recorded):
             "version": __version__,
             "source": {"start": stage.start, "classes": head.classes if head else []},
         }
-        with self.stop.held():
+        with self.stop.held("writing the model"):
             if self.main:
                 with storing(f"the model of stage {stage.name}"):
                     save_model(self.folder.model(stage.name), model, head, info)

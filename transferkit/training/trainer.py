@@ -235,7 +235,8 @@ class Trainer(TrainingSession):
         for name, loader in loaders.items():
             if loader is None:
                 continue
-            with self.display.task(len(loader.samples), f"evaluate {name}") as bar:
+            said = self.stop.doing("finishing this batch, then saving")
+            with said, self.display.task(len(loader.samples), f"evaluate {name}") as bar:
                 found[name] = evaluate(
                     model,
                     loader,
