@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +157,12 @@ def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
         evaluations=_times(epochs, stage.evaluate_every),
         checkpoints=_times(epochs, stage.checkpoints.every),
     )
+
+
+def images_to_train(recipe: Recipe, stages: Iterable[str]) -> int:
+    """How many images these stages train on in all their steps, of those whose data can be counted unopened."""
+    plans = (step_plan(recipe, stage) for stage in map(recipe.stage, stages) if stage.trains)
+    return sum((plan.total_steps or 0) * plan.effective_batch for plan in plans)
 
 
 def batches_per_epoch(images: int, batch_size: int, *, mixed: bool = False) -> int:
