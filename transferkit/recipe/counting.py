@@ -129,6 +129,11 @@ class StepPlan:
     evaluations: int | None
     checkpoints: int | None
 
+    @property
+    def images(self) -> int | None:
+        """How many images are trained on in all."""
+        return None if self.train is None or self.epochs is None else round(sum(self.train.values()) * self.epochs)
+
 
 def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
     """The plan of a stage in one process. Raises InputError when its data cannot be read."""
@@ -162,7 +167,7 @@ def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
 def images_to_train(recipe: Recipe, stages: Iterable[str]) -> int:
     """How many images these stages train on in all their steps, of those whose data can be counted unopened."""
     plans = (step_plan(recipe, stage) for stage in map(recipe.stage, stages) if stage.trains)
-    return sum((plan.total_steps or 0) * plan.effective_batch for plan in plans)
+    return sum(plan.images or 0 for plan in plans)
 
 
 def batches_per_epoch(images: int, batch_size: int, *, mixed: bool = False) -> int:
