@@ -38,8 +38,14 @@ def test_every_name_that_timm_lists_is_known_and_wrong_ones_are_not():
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        ({"name": "resnet51"}, r"r\.yaml:\d+:\d+  model\.name: timm has no model called .resnet51.\n    did you mean .resnet5"),
-        ({"name": "test_resnet"}, r"stages\.s\.optimizer\.name: timm has no optimizer called .adamww.\n    did you mean .adamw."),
+        (
+            {"name": "resnet51"},
+            r"r\.yaml:\d+:\d+  model\.name: timm has no model called .resnet51.\n    did you mean .resnet5",
+        ),
+        (
+            {"name": "test_resnet"},
+            r"stages\.s\.optimizer\.name: timm has no optimizer called .adamww.\n    did you mean .adamw.",
+        ),
     ],
 )
 def test_a_recipe_with_a_wrong_name_is_refused_where_it_stands(tmp_path, edit, said):

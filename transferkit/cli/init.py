@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.outputs import require_ending
 from transferkit.errors import InputError
 from transferkit.system.atomic import write_text
 from transferkit.system.terminal import note
@@ -21,6 +22,7 @@ def init(
     from transferkit.recipe.starter import look, starter
 
     recipe = out or Path(f"{folder.resolve().name or 'images'}.yaml")
+    require_ending(recipe, ".yaml", ".yml")
     if recipe.exists():
         raise InputError(f"{recipe} is there already; give another name with --out")
     write_text(recipe, starter(folder, look(folder), model))
