@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -26,4 +27,10 @@ def init(
     if recipe.exists():
         raise InputError(f"{recipe} is there already; give another name with --out")
     write_text(recipe, starter(folder, look(folder), model))
-    note(f"{recipe} written; next: transferkit plan {recipe}, then transferkit run {recipe}")
+    note(f"{recipe} written. Try next:")
+    for verb, why in (
+        ("plan", "what will happen"),
+        ("doctor", "reads every image, tries three steps"),
+        ("run", "train"),
+    ):
+        note(f"  transferkit {verb} {shlex.quote(str(recipe))}  # {why}")
