@@ -13,6 +13,7 @@ from transferkit.cli.verbs import usage_hint
 from transferkit.errors import InputError
 from transferkit.recipe import load_recipe
 from transferkit.recipe.shipped import recipes_folder, shipped, shipped_recipe
+from transferkit.recipe.starter import look
 
 
 def make_folder(root, **classes):
@@ -91,6 +92,24 @@ def test_nothing_is_written_over_or_for_no_task(cli, tmp_path):
     (tmp_path / "there.yaml").write_text("mine")
     with pytest.raises(InputError, match="is there already"):
         cli("init", folder, "--out", tmp_path / "there.yaml")
+
+
+def test_what_few_images_mean_is_said(cli, tmp_path):
+    cli("init", make_folder(tmp_path / "tiny", a=5, bb=5), "--out", tmp_path / "tiny.yaml")
+    text = (tmp_path / "tiny.yaml").read_text()
+    assert "Fewer than 10 images are of a, bb" in text
+    assert "# 1 step each, 40 in all" in text and "small, as there are few images" in text
+    assert "one of these 2 is 50 points of accuracy" in text
+
+
+def test_a_folder_too_far_up_leads_to_the_right_one(tmp_path):
+    make_folder(tmp_path, a=2, b=2)
+    (tmp_path / "up" / "further").mkdir(parents=True)
+    right = (tmp_path / "train").rename(tmp_path / "up" / "further" / "photographs")
+    with pytest.raises(InputError) as refused:
+        look(tmp_path / "up")
+    assert str(refused.value).endswith(f"perhaps you mean {right}")
+    assert look(right).train == {"a": 2, "b": 2}
 
 
 def test_the_version_is_printed(cli):

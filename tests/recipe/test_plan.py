@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from transferkit.cli.plan import as_data, plan, recipe_lines, show, stage_lines
+from transferkit.cli.plan import as_data, plan, recipe_lines, show, stage_lines, total_line
 from transferkit.cli.schema import schema
 from transferkit.data.shares import rounded_share
 from transferkit.errors import InputError
@@ -224,6 +224,24 @@ def test_show(load, capsys):
     text = capsys.readouterr().out
     assert "recipe.yaml:11:13" in text and "penalty      spectral" in text
     assert "analyses, in order: memory" in text
+
+
+def test_defaults_are_shown_when_asked_for(load, capsys):
+    show(load())
+    given = capsys.readouterr().out
+    show(load(), every=True)
+    all_of_it = capsys.readouterr().out
+    assert not any(line.endswith("default") for line in given.splitlines()) and "(not set)" not in given
+    assert "(not set)" in all_of_it and "--all" not in all_of_it
+    assert len(given.splitlines()) < len(all_of_it.splitlines())
+
+
+def test_the_total_is_of_all_stages_and_seeds(load):
+    text = PLAIN + "  - {name: second, dataset: pets, start: target, epochs: 2, batch_size: 4}\n"
+    # 14 images are 4 steps of at most 4: 3 and 2 epochs of them
+    said = "in all: 20 steps of training on 70 images"
+    assert total_line(load(text=text).recipe).startswith(f"{said}; ")
+    assert total_line(load("repeat=3", text=text).recipe).startswith(f"{said}, of each of 3 seeds")
 
 
 def test_plan_as_json(place, capsys):

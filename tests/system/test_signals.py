@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from transferkit.errors import Interrupted
+from transferkit.system import signals
 from transferkit.system.signals import Stopped, check, stoppable, watching
 from transferkit.training.progress import Display
 
@@ -96,7 +98,54 @@ def test_a_second_signal_ends_at_once_with_the_last_words(work: str) -> None:
     if "sum" in work:  # C code that holds the interpreter; ctypes lets go of it, as torch does
         code = code.replace(work, "import ctypes; ctypes.CDLL(None).sleep(60)")
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=20)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"stopped", b"")
+    assert (done.returncode, done.stdout) == (130, b"stopped")
+    assert done.stderr in (b"", ANSWER.encode())  # the second came ten milliseconds after the first
+
+
+ANSWER = "finishing what must not be torn; again to leave now\n"
+
+
+def said_after(capfd, words: str, seconds: float = 5.0) -> str:
+    """What standard error says, as soon as these words are among it, or after a time."""
+    said, until = "", time.monotonic() + seconds
+    while words not in said and time.monotonic() < until:
+        time.sleep(0.01)
+        said += capfd.readouterr().err
+    return said
+
+
+def test_what_is_held_is_answered_at_once_with_what_has_to_end(capfd) -> None:
+    with watching() as stop, stop.held("finishing this step, then saving"):
+        with stop.doing("finishing this batch, then saving"):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert said_after(capfd, "\n") == "finishing this batch, then saving; again to leave now\n"
+        with stop.held():  # closing things after it
+            pass
+        with stop.held("drawing the report of what there is"):
+            pass
+    assert capfd.readouterr().err == "drawing the report of what there is; again to leave now\n"
+
+
+def test_what_ends_at_once_speaks_for_itself(capfd, monkeypatch) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.05)
+    with pytest.raises(Interrupted), stoppable("reading"):
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_library_that_does_not_come_back_is_answered_for() -> None:
+    code = (
+        "import ctypes, os, signal\n"
+        "from transferkit.system.signals import watching\n"
+        "with watching():\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"  # so that another thread takes it
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    ctypes.CDLL(None).usleep(900_000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=20)
+    assert done.returncode != 0
+    assert done.stderr.startswith("stopping; again to leave now\nTraceback")
 
 
 def test_a_child_leaves_signals_to_its_parent() -> None:

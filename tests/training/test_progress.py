@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from transferkit.training import progress
+from transferkit.training import epoch_lines, progress
 from transferkit.training.progress import Display, shortened
 
 
@@ -40,23 +40,66 @@ def test_where_there_is_no_terminal_long_work_speaks_in_lines(tmp_path, capsys, 
     assert "reading: 7/10" in capsys.readouterr().err
 
 
-def test_an_epochs_line_has_the_numbers_people_look_for(tmp_path, capsys) -> None:
+TRAIN = {
+    "epoch": 1,
+    "loss": 0.5,
+    "top1": 0.75,
+    "terms": {"bss": {"raw": 2.0, "weighted": 0.02}},
+    "lr": 0.001,
+    "images": 64,
+    "images_per_second": 32.0,
+    "seconds": 4.0,
+}
+VAL = {"split": "val", "loss": 0.4, "top1": 0.8, "metrics": {"balanced_accuracy": {"value": 0.79}}}
+
+
+def test_an_epochs_row_has_the_numbers_people_look_for_under_a_header_that_explains_them(tmp_path, capsys) -> None:
     display = Display(tmp_path / "run.log")
-    display.begin_epoch(1, 3, steps=4, done=0)
-    train = {
-        "epoch": 1,
-        "loss": 0.5,
-        "top1": 0.75,
-        "terms": {"bss": {"raw": 2.0, "weighted": 0.02}},
-        "lr": 0.001,
-        "images": 64,
-        "images_per_second": 32.0,
-        "seconds": 3.0,
+    display.begin_stage(later=320)
+    for epoch in (1, 2):
+        display.begin_epoch(epoch, 5, steps=4, done=0)
+        other = {"split": "conflict", "loss": 1.5, "top1": 0.25}
+        display.end_epoch([TRAIN | {"epoch": epoch}, VAL, other], improved=epoch == 1, waited=0.5, images=64)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].split() == ["epoch", "loss", "top-1", "val", "loss", "val", "top-1", "img/s", "time", "left"]
+    assert lines[1].startswith("* the best so far")
+    # 3 more epochs of 64 images and 320 of later stages at 16 images a second
+    assert lines[2].split() == ["2/5", "0.5000", "75.0", "%", "0.4000", "80.0", "%*", "32", "4.0", "s", "32", "s"]
+    assert lines[3].split(", ") == [
+        "         balanced_accuracy 0.7900",
+        "conflict loss 1.5000 25.0 %",
+        "bss 0.02",
+        "25 % of the time waiting for images",
+    ]
+    assert lines[4].split() == ["3/5", "0.5000", "75.0", "%", "0.4000", "80.0", "%", "32", "4.0", "s", "28", "s"]
+    assert max(map(len, (*lines[:3], lines[4]))) <= 80
+    assert lines[2].index("0.5000") + 6 == lines[0].index("loss") + 4  # the numbers end where their columns do
+
+
+def test_rows_of_large_and_missing_numbers_fit_80_columns() -> None:
+    large = TRAIN | {
+        "epoch": 998,
+        "loss": 123.4567,
+        "top1": float("nan"),
+        "images_per_second": 98765.4,
+        "seconds": 59999,
     }
-    display.end_epoch([train, {"split": "val", "loss": 0.4, "top1": 0.8}], improved=True, waited=0.5)
-    line = capsys.readouterr().err
-    for part in ("epoch   2/3", "loss 0.5000", "top1 0.750", "val 0.4000 0.8000*", "bss 0.02", "32 img/s (data 25%)"):
-        assert part in line
+    rows = [
+        epoch_lines.row([large], 1000, improved=True, left=359_940.0),
+        epoch_lines.row([large, VAL | {"top1": 1.0, "loss": 123.4567}], 1000, improved=True, left=None),
+    ]
+    assert all(len(row) <= 80 for row in rows), rows
+    assert "*" not in rows[0] and "100.0 %*" in rows[1]
+
+
+def test_what_another_process_trained_before_a_stop_is_no_speed() -> None:
+    forecast = epoch_lines.Forecast()
+    assert forecast.left(100) is None
+    forecast.begin_stage(later=50)
+    forecast.add(seconds=2.0, images=10)  # the rest of an epoch of 100
+    assert forecast.left(100) == 30.0
+    forecast.begin_stage(later=0)
+    assert forecast.left(100) is None
 
 
 @pytest.mark.parametrize("due", [True, False])

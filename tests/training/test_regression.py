@@ -16,10 +16,10 @@ from transferkit.data.tables import TableContents, TableSamples, open_table
 from transferkit.errors import Interrupted
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import EarlyStopping, Loss
+from transferkit.training.epoch_lines import scores
 from transferkit.training.evaluation import Regression, evaluate, remember
 from transferkit.training.metrics import Totals
 from transferkit.training.objective import task_loss
-from transferkit.training.progress import scores
 from transferkit.training.workspace import State
 
 TOP = {
@@ -77,7 +77,7 @@ def test_loss_and_r2_against_numpy() -> None:
     assert found.r2 == pytest.approx(1 - error.sum() / ((outputs - outputs.mean()) ** 2).sum(), rel=1e-5)
     assert found.images == 37 and math.isnan(found.top1) and not found.confusion.numel()
     assert found.record(["y"]) == {"loss": found.loss, "top1": None, "r2": found.r2, "images": 37}
-    assert scores(found.record(["y"])) == f"{found.loss:.4f} R² {found.r2:.4f}"
+    assert scores(found.record(["y"])) == f"loss {found.loss:.4f} R² {found.r2:.4f}"
 
 
 def test_outputs_that_do_not_vary_have_no_r2() -> None:

@@ -74,7 +74,7 @@ class Auditing:
                 self._analyze(list(warnings))
                 self.stop.check()
             except BaseException as error:
-                with self.stop.held():
+                with self.stop.held("drawing the report of what there is"):
                     self._fail(error)
             self._judge()
             if self.errors:

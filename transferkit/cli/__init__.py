@@ -23,6 +23,7 @@ from transferkit.cli.edit import edit
 from transferkit.cli.evaluate import evaluate
 from transferkit.cli.explain import explain
 from transferkit.cli.export import export
+from transferkit.cli.help import Verb, Verbs, example
 from transferkit.cli.init import init
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
@@ -44,6 +45,7 @@ from transferkit.words.text import printable
 
 app = typer.Typer(
     name="transferkit",
+    cls=Verbs,
     help=transferkit.__doc__.splitlines()[0] if transferkit.__doc__ else None,
     no_args_is_help=True,
     add_completion=True,
@@ -70,7 +72,7 @@ for verb in (
     schema,
     doctor,
 ):
-    app.command()(verb)
+    app.command(cls=Verb, epilog=example(verb.__name__))(verb)
 app.add_typer(plugins_app, name="plugins")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferkit.cli.outputs import refuse_file
 from transferkit.errors import FINDINGS, InputError
 from transferkit.system.terminal import answers_only, print_json, print_table, say
 from transferkit.words.formats import number
@@ -56,6 +57,7 @@ def audit(
 
     Exit code 3 when a --fail-on condition holds or cannot be checked; the report is complete before.
     """
+    refuse_file(out, "audits")
     chosen = None if analyses is None else [name.strip() for name in analyses.split(",") if name.strip()]
     settings = read_settings(options or [])
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli.detections import Detection, DetectionWriter, Fallback, detections
-from transferkit.cli.predict import Unreadable, choose_format, nothing, on_device, write, written_to
+from transferkit.cli.outputs import choose_format
+from transferkit.cli.predict import Unreadable, nothing, on_device, write, written_to
 from transferkit.cli.predictions import Form, image_files
 from transferkit.deploy.interference import FILE, read_interference
 from transferkit.deploy.summary import Tally, add_log, is_log

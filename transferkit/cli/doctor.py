@@ -12,10 +12,11 @@ from transferkit.cli.plugins import AllowPlugins
 from transferkit.errors import TransferkitError
 from transferkit.plugins.registry import installed
 from transferkit.system.terminal import note, print_json, print_table, progress, say
-from transferkit.words.formats import number
+from transferkit.words.formats import duration, number
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
+    from transferkit.recipe.schema import Recipe
 
 LISTED = 20
 IMBALANCED = 3.0
@@ -70,7 +71,21 @@ def examine(loaded: Loaded) -> dict[str, Any]:
     step = one_step(loaded, stage)
     if "preprocessing" in step:
         refused_strips(data, step.pop("preprocessing"))
-    return {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | step}
+    found = {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | step}
+    return found | {"forecast": forecast(loaded.recipe, step.get("images_per_second"))}
+
+
+def forecast(recipe: Recipe, images_per_second: float | None) -> dict[str, Any] | None:
+    """How long the training of all stages and seeds would take at the pace of the steps that were tried.
+
+    None where a step failed, or where the images cannot be counted unopened.
+    """
+    from transferkit.recipe.counting import images_to_train
+
+    images = images_to_train(recipe, [stage.name for stage in recipe.stages]) * recipe.repeat
+    if not images or not images_per_second:
+        return None
+    return {"images": images, "seconds": images / images_per_second}
 
 
 def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
@@ -172,6 +187,12 @@ def show_recipe(facts: dict[str, Any]) -> None:
         if hidden:
             note(f"{hidden} more are in the output of --json")
     _show_step(facts["step"])
+    if facts["forecast"] is not None:
+        whole, stage = facts["forecast"], facts["step"]["stage"]
+        say(
+            f"\nTraining in all: about {duration(whole['seconds'])} for {whole['images']:,} images at the pace of stage "
+            f"{stage}; evaluations and analyses come on top"
+        )
 
 
 def _show_step(step: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli.audit import MODEL
+from transferkit.cli.outputs import refuse_file
 from transferkit.cli.predict import Unreadable, nothing
 from transferkit.cli.predictions import image_files
 from transferkit.errors import InputError
@@ -125,6 +126,7 @@ def refuse_data(out: Path, given: Sequence[Path], files: Sequence[Path]) -> None
     """
     from transferkit.data.folders import split_of
 
+    refuse_file(out, "the pictures")
     place, here = out.resolve(), Path.cwd()
     homes = {file.resolve().parent for file in files}
     splits = {one for home in homes for one in (home, home.parent) if split_of(one.name) is not None}

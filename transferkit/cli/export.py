@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferkit.cli.outputs import refuse_file
 from transferkit.errors import InputError
 from transferkit.runs.model_place import find_model
 from transferkit.system.signals import stoppable
@@ -43,6 +44,7 @@ def export(
     """
     if check and opset is not None:
         raise InputError("--check reads what is there, so --opset has no meaning; leave it out")
+    refuse_file(out, "exports")
     folder = find_model(model, stage)
     form = None if format is None else format.value
     with working("starting") as step, stoppable("exporting; nothing was written and older exports are as they were"):

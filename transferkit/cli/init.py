@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from transferkit.cli.outputs import require_ending
 from transferkit.errors import InputError
 from transferkit.system.atomic import write_text
 from transferkit.system.terminal import note
@@ -21,7 +23,14 @@ def init(
     from transferkit.recipe.starter import look, starter
 
     recipe = out or Path(f"{folder.resolve().name or 'images'}.yaml")
+    require_ending(recipe, ".yaml", ".yml")
     if recipe.exists():
         raise InputError(f"{recipe} is there already; give another name with --out")
     write_text(recipe, starter(folder, look(folder), model))
-    note(f"{recipe} written; next: transferkit plan {recipe}, then transferkit run {recipe}")
+    note(f"{recipe} written. Try next:")
+    for verb, why in (
+        ("plan", "what will happen"),
+        ("doctor", "reads every image, tries three steps"),
+        ("run", "train"),
+    ):
+        note(f"  transferkit {verb} {shlex.quote(str(recipe))}  # {why}")

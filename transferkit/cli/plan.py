@@ -12,12 +12,12 @@ from rich.text import Text
 
 from transferkit.cli.plugins import AllowPlugins
 from transferkit.system.terminal import console, print_json, say
-from transferkit.words.text import printable
+from transferkit.words.text import hanging, printable
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
     from transferkit.recipe.counting import StepPlan
-    from transferkit.recipe.schema import Stage
+    from transferkit.recipe.schema import Recipe, Stage
     from transferkit.recipe.uses import PluginUse
 
 MAX_NAMED_CLASSES = 6
@@ -30,22 +30,23 @@ Line = tuple[str, str, str]  # key with its indentation, value, origin
 
 
 def plan(
-    recipe: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="key=value, +list=item to append, ~key to remove", metavar="[KEY=VALUE]..."),
+        typer.Argument(help="E.g. stages.target.epochs=3; +list=item appends, ~key removes.", metavar="[KEY=VALUE]..."),
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show the defaults as well.")] = False,
     allow_plugins: AllowPlugins = False,
-    json: Annotated[bool, typer.Option("--json", help="machine output on stdout")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    """Show the resolved recipe, the steps of every stage and the plugins in call order; start nothing."""
+    """Show what a recipe sets and where, the steps of every stage and the plugins in call order; start nothing."""
     from transferkit.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)
     if json:
         print_json(as_data(loaded))
     else:
-        show(loaded)
+        show(loaded, every=every)
 
 
 def as_data(loaded: Loaded) -> dict[str, Any]:
@@ -70,24 +71,42 @@ def data_remarks(loaded: Loaded) -> dict[str, list[str]]:
     return {name: lines for name, lines in found.items() if lines}
 
 
-def show(loaded: Loaded) -> None:
-    """Print the plan for people: values that the recipe does not give are dimmed."""
-    lines = list(recipe_lines(loaded))
+def show(loaded: Loaded, *, every: bool = False) -> None:
+    """Print the plan for people: what the recipe gives, and with `every` the defaults too, dimmed."""
+    lines = [line for line in recipe_lines(loaded) if every or line[2] != "default"]
     keys = max(len(key) for key, _, _ in lines)
     values = min(48, max(len(value) for _, value, _ in lines))
     for key, value, origin in lines:
         text = printable(f"{key:{keys}}  {value:{values}}  {origin}".rstrip())
-        console.print(Text(text, style="dim" if origin == "default" else ""), soft_wrap=True)
+        shown = hanging(text, keys + 2, console.width) if console.is_terminal else text
+        console.print(Text(shown, style="dim" if origin == "default" else ""), soft_wrap=True)
+    if not every:
+        say("All else is as by default: --all shows it.")
     for file in loaded.files:
         say(f"plugin file  {file.path}, SHA-256 {file.sha256}")
     for stage in loaded.recipe.stages:
         say()
         for line in stage_lines(loaded, stage):
             say(line)
+    if len(loaded.recipe.stages) > 1 or loaded.recipe.repeat > 1:
+        say(f"\n{total_line(loaded.recipe)}")
     for line in (line for lines in data_remarks(loaded).values() for line in lines):
         say(line)
     if loaded.recipe.analyses:
         say("\nanalyses, in order: " + ", ".join(plugin.name for plugin in loaded.analyses()))
+
+
+def total_line(recipe: Recipe) -> str:
+    """The steps and images of all stages; how long they take `doctor` measures."""
+    from transferkit.recipe.counting import step_plan
+
+    plans = [step_plan(recipe, stage) for stage in recipe.stages if stage.trains]
+    seeds = "" if recipe.repeat == 1 else f", of each of {recipe.repeat} seeds"
+    if any(plan.total_steps is None for plan in plans):
+        return f"in all: known once the data are opened{seeds}"
+    steps = sum(plan.total_steps or 0 for plan in plans)
+    images = sum(plan.images or 0 for plan in plans)
+    return f"in all: {steps:,} steps of training on {images:,} images{seeds}; `transferkit doctor` measures how long"
 
 
 def recipe_lines(loaded: Loaded) -> Iterator[Line]:
@@ -196,7 +215,8 @@ def _counted(counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
     if len(counts) <= MAX_NAMED_CLASSES:
         return f"{total} ({', '.join(f'{label} {number}' for label, number in counts.items())})"
-    return f"{total} ({len(counts)} classes, {min(counts.values())} to {max(counts.values())} each)"
+    least, most = min(counts.values()), max(counts.values())
+    return f"{total} ({len(counts)} classes, {least if least == most else f'{least} to {most}'} each)"
 
 
 def _steps(stage: Stage, numbers: StepPlan) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from transferkit.cli.help import Verb, Verbs
 from transferkit.cli.plugin_facts import described, listed
 from transferkit.cli.plugin_template import write_plugin
 from transferkit.errors import InputError, Problem
@@ -19,7 +20,9 @@ from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
 from transferkit.words.text import printable
 
-plugins_app = typer.Typer(help="List installed plugins, show one, or write a new one.", no_args_is_help=False)
+plugins_app = typer.Typer(
+    cls=Verbs, help="List installed plugins, show one, or write a new one.", no_args_is_help=False
+)
 
 KindName = StrEnum("KindName", {kind: kind for kind in KINDS})  # type: ignore[misc]
 REGULARIZER = KindName("regularizer")
@@ -42,7 +45,7 @@ def plugins(
         list_plugins(kind, json, failed)
 
 
-@plugins_app.command("list")
+@plugins_app.command("list", cls=Verb)
 def list_plugins(
     kind: KindOption = None,
     json: JsonOption = False,
@@ -82,7 +85,7 @@ def find(name: str, kind: str | None, registry: Registry) -> list[Component]:
     raise InputError(Problem("", f'no {what} called "{name}" is installed', did_you_mean(name, names)))
 
 
-@plugins_app.command()
+@plugins_app.command(cls=Verb)
 def show(
     name: Annotated[str, typer.Argument(help="The name that recipes use.", show_default=False)],
     kind: KindOption = None,
@@ -141,7 +144,7 @@ def _print_card(text: str) -> None:
         say(text.rstrip())
 
 
-@plugins_app.command()
+@plugins_app.command(cls=Verb)
 def schema(
     name: Annotated[str, typer.Argument(help="The name that recipes use.", show_default=False)],
     kind: KindOption = None,
@@ -154,7 +157,7 @@ def schema(
     print_json(found[0].options.model_json_schema())
 
 
-@plugins_app.command()
+@plugins_app.command(cls=Verb)
 def new(
     name: Annotated[str, typer.Argument(help="Small letters, digits, underscores.", show_default=False)],
     kind: Annotated[KindName, typer.Option("--kind", help="What it is.")] = REGULARIZER,

@@ -10,7 +10,8 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from transferkit.cli.predictions import Form, One, Writer, answers, image_files
+from transferkit.cli.outputs import choose_format
+from transferkit.cli.predictions import One, Writer, answers, image_files
 from transferkit.errors import InputError
 from transferkit.runs.model_place import find_model
 from transferkit.system.atomic import aside, remove_leftovers
@@ -80,16 +81,6 @@ def write(
 def written_to(out: Path | None) -> str:
     """The end of a sentence."""
     return f"; written to {out}" if out is not None else ""
-
-
-def choose_format(json: bool, csv: bool, out: Path | None) -> Form:
-    """The format that was asked for, else that of the file's ending, else a table. Raises InputError for two."""
-    if json and csv:
-        raise InputError("--json and --csv contradict each other; choose one")
-    ending = out.suffix.lower() if out is not None else ""
-    if json or (ending == ".json" and not csv):
-        return "json"
-    return "csv" if csv or ending == ".csv" else "table"
 
 
 class Unreadable:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.outputs import refuse_file
 from transferkit.errors import InputError
 from transferkit.system.atomic import make_folder, write_text
 from transferkit.system.terminal import note, print_json, print_table
@@ -30,6 +31,7 @@ def recipes(
             print_table(["recipe", "what it does"], [[one, purpose] for one, purpose in found.items()])
             note("copy one with: transferkit recipes NAME")
         return
+    refuse_file(out, "the copy")
     for copied in copy(shipped_recipe(name), out):
         note(f"{copied} written")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.outputs import refuse_file
 from transferkit.cli.plugins import AllowPlugins
 from transferkit.cli.summary import present
 from transferkit.system.terminal import answers_only
@@ -26,6 +27,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while running.")] = False,
 ) -> None:
     """Run a recipe: its stages, then its analyses, then the report."""
+    refuse_file(out, "runs")
     from transferkit.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.outputs import require_ending
 from transferkit.errors import InputError, StorageError
 from transferkit.plugins.registry import installed
 from transferkit.report import write_json
@@ -14,9 +15,12 @@ from transferkit.system.terminal import note, print_json
 
 
 def schema(
-    out: Annotated[Path | None, typer.Option("--out", help="write it to this file instead of stdout")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file instead of stdout.")] = None,
 ) -> None:
     """Print the JSON Schema of recipes, for editors: completion, descriptions and checks while typing."""
+    if out is not None:
+        require_ending(out, ".json")
+
     from transferkit.recipe.json_schema import recipe_schema
 
     content = recipe_schema(installed())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.cli.next_steps import model_of, next_steps
 from transferkit.errors import InputError
 from transferkit.report import Metric
 from transferkit.runs.record import declared_in, ends_of, of
 from transferkit.system.atomic import read_json
-from transferkit.system.terminal import print_json, print_table, say, speaks
+from transferkit.system.terminal import print_json, print_table, say, say_whole, speaks
 from transferkit.words.formats import duration, epoch_of, interval, mean_of, percent, plus_minus
 
 if TYPE_CHECKING:
@@ -53,21 +52,17 @@ def show_result(result: RunResult) -> None:
     if result.content.get("repeats"):
         for line in over_seeds_lines(result.content):
             say(line if line.startswith(" ") else f"\n{line}")
-    run_dir, last = result.run_dir, next(reversed(result.stages), None)
+    run_dir, model = result.run_dir, model_of(result.run_dir, result.stages)
     written = {"report": run_dir / "report.html", "metrics": run_dir / "metrics.jsonl", "curves": run_dir / "tb"}
-    board = run_dir / ("repeats" if result.content.get("repeats") else "tb")
-    commands = [f"{_here('transferkit')} compare {run_dir.parent}", f"{_here('tensorboard')} --logdir {board}"]
-    if last is not None:
-        written["model"] = run_dir / result.stages[last]["model"]
-        if metric == "top1":
-            commands.insert(0, f"{_here('transferkit')} predict {written['model']} PHOTO.jpg")
+    if model is not None:
+        written["model"] = model
     say()
     for what, path in written.items():
         if path.exists():
-            say(f"{what:<8} {path}")
-    say("\nTry next:")
-    for command in commands:
-        say(f"  {command}")
+            say_whole(f"{what:<8} {path}")
+    say("\nOpen the report in a browser. Try next:")
+    for command in next_steps(run_dir, result.stages):
+        say_whole(f"  {command}")
 
 
 def _verdicts(result: RunResult) -> Iterator[tuple[str, str]]:
@@ -78,14 +73,6 @@ def _verdicts(result: RunResult) -> Iterator[tuple[str, str]]:
         except InputError:
             continue
         yield name, report.get("verdict") or "nothing could be measured; the report says why"
-
-
-def _here(command: str) -> str:
-    """A command as it can be typed: by its path where it is beside this Python but not on the PATH."""
-    beside = Path(sys.executable).parent / command
-    if shutil.which(command) or not beside.is_file():
-        return command
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def has_top1(entry: dict[str, Any]) -> bool:

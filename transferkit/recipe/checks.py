@@ -23,6 +23,7 @@ from transferkit.recipe.plugin_use import Use, requested
 from transferkit.recipe.selection import OWN, selection
 from transferkit.recipe.still import Found, without_training
 from transferkit.recipe.table_checks import check_tables
+from transferkit.recipe.timm_names import unknown_model, unknown_optimizer
 from transferkit.recipe.tree import Problems, Steps
 from transferkit.recipe.uses import PluginUse, RegularizerUse
 from transferkit.system.signals import TO_STOP
@@ -42,6 +43,7 @@ def check_recipe(draft: Draft) -> None:
         for name, what in reference_options(use.component.options).items() if use.component is not None else ():
             _known(draft, (*use.path, name), what)
     check_tables(draft)
+    _check_timm_names(draft)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
         _check_references(draft, stage, index)
@@ -57,6 +59,19 @@ def check_recipe(draft: Draft) -> None:
                 _add(draft.problems, use.path, _plugin_contradictions(use, use.plugin, stage.stage))
                 _ask_plugin(use.plugin, (*use.path, "use"), stage.stage, draft.problems)
         check_instance_names(stage.uses, draft.problems)
+
+
+def _check_timm_names(draft: Draft) -> None:
+    """Models and optimizers that neither timm nor an installed plugin has."""
+    places: list[Steps] = [("model", "name"), *((*stage.path, "model", "name") for stage in draft.stages)]
+    for path in places:
+        name = node.value if (node := draft.root.find(path)) is not None else None
+        if isinstance(name, str) and name not in draft.registry.models and (wrong := unknown_model(name)):
+            draft.problems.add(path, *wrong)
+    for stage in draft.stages:
+        node = draft.root.find((*stage.path, "optimizer", "name"))
+        if node is not None and isinstance(node.value, str) and (wrong := unknown_optimizer(node.value)):
+            draft.problems.add((*stage.path, "optimizer", "name"), *wrong)
 
 
 def _add(problems: Problems, path: Steps, found: Iterable[Found]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +129,11 @@ class StepPlan:
     evaluations: int | None
     checkpoints: int | None
 
+    @property
+    def images(self) -> int | None:
+        """How many images are trained on in all."""
+        return None if self.train is None or self.epochs is None else round(sum(self.train.values()) * self.epochs)
+
 
 def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
     """The plan of a stage in one process. Raises InputError when its data cannot be read."""
@@ -157,6 +162,12 @@ def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
         evaluations=_times(epochs, stage.evaluate_every),
         checkpoints=_times(epochs, stage.checkpoints.every),
     )
+
+
+def images_to_train(recipe: Recipe, stages: Iterable[str]) -> int:
+    """How many images these stages train on in all their steps, of those whose data can be counted unopened."""
+    plans = (step_plan(recipe, stage) for stage in map(recipe.stage, stages) if stage.trains)
+    return sum(plan.images or 0 for plan in plans)
 
 
 def batches_per_epoch(images: int, batch_size: int, *, mixed: bool = False) -> int:

@@ -10,12 +10,14 @@ from pathlib import Path
 from transferkit.errors import InputError
 from transferkit.recipe.counting import class_counts
 from transferkit.recipe.schema import Dataset
-from transferkit.words.formats import count
+from transferkit.words.formats import count, some
 
 STEPS = 1500  # after which fine-tuning of a few thousand images has mostly settled
 EPOCHS = (8, 40)
 BATCH = (8, 32)
 UNEQUAL = 3.0  # the largest class by the smallest
+SCARCE = 10  # images of a class, below which a user should know
+FEW_TO_VALIDATE = 50  # images, below which an accuracy moves in steps that are seen
 FEW = 1000  # images, below which a tenth is too few to validate on
 
 
@@ -38,8 +40,19 @@ def look(folder: Path) -> Found:
     counts = class_counts("data", {"data": Dataset(folder=str(folder))}) or {}
     train = {name: images for name, images in counts.get("train", {}).items() if images}
     if len(train) < 2:
-        raise InputError(f"{folder}: {count(len(train), 'class')} with images; a task needs two or more")
+        raise InputError(
+            f"{folder}: {count(len(train), 'class')} with images; a task needs two or more, each in a sub-folder"
+            + (f"; perhaps you mean {inner}" if (inner := _deeper(folder)) is not None else "")
+        )
     return Found(train, *(sum(counts.get(split, {}).values()) for split in ("val", "test")))
+
+
+def _deeper(folder: Path) -> Path | None:
+    """A folder further down whose sub-folders look like classes, where there is a single way to it."""
+    below = [one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")]
+    if len(below) != 1:
+        return folder if len(below) > 1 else None
+    return _deeper(below[0])
 
 
 def starter(folder: Path, found: Found, model: str) -> str:
@@ -67,11 +80,13 @@ def starter(folder: Path, found: Found, model: str) -> str:
         "    dataset: images",
     ]
     if share:
+        held = found.images - images
         why = f"of {count(found.images, 'image')} a tenth is few" if found.images < FEW else "there is no val/ folder"
+        why += f"; one of these {held} is {100 / held:.0f} points of accuracy" if 0 < held < FEW_TO_VALIDATE else ""
         lines.append(f"    validation: {share}  # carved from train, per class: {why}")
     lines += [
-        f"    epochs: {epochs}  # {steps} steps each, {epochs * steps} in all",
-        f"    batch_size: {batch}" + ("  # small, so that an epoch has ten steps" if batch < BATCH[1] else ""),
+        f"    epochs: {epochs}  # {count(steps, 'step')} each, {epochs * steps} in all",
+        f"    batch_size: {batch}{_why_so_small(batch, steps)}",
         "    # The head starts as the best linear one on the pretrained features, so the result can hardly be worse",
         "    # than that; the backbone then needs small steps, with a warm-up.",
         "    head_init: ridge",
@@ -79,6 +94,11 @@ def starter(folder: Path, found: Found, model: str) -> str:
         "    schedule: {name: cosine, warmup: 1}",
         "    augmentation: {scale: [0.5, 1.0]}  # crops of at least half of the picture",
     ]
+    scarce = [name for name, number in found.train.items() if number < SCARCE]
+    if scarce:
+        lines.insert(
+            1, f"# Fewer than {SCARCE} images are of {some(scarce)}: more of them help more than any value here."
+        )
     if ratio > UNEQUAL:
         lines.append(f'    balance: loss  # "{largest}" has {ratio:.0f} times as many images as "{smallest}"')
     lines += [
@@ -92,6 +112,12 @@ def starter(folder: Path, found: Found, model: str) -> str:
         "#   - {use: interference, dataset: source}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _why_so_small(batch: int, steps: int) -> str:
+    if batch == BATCH[1]:
+        return ""
+    return "  # small, so that an epoch has ten steps" if steps >= 10 else "  # small, as there are few images"
 
 
 def _power_of_two(number: int, least: int, most: int) -> int:

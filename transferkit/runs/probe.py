@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transferkit.system.signals import watching
 from transferkit.training.loop import train
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
+from transferkit.training.trainer import Trainer
 
 STEPS = 3
 
@@ -25,7 +27,7 @@ STEPS = 3
 def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
     """Train a stage for three steps and throw the result away.
 
-    Returns `seconds` per step with data loading, `images_per_second`, `peak_memory_mb`, `loss`, how many `parameters`
+    Returns `seconds` per step after the first, with data loading, `images_per_second`, `peak_memory_mb`, `loss`, how many `parameters`
     there are, train and were added by adapters, and the model's `preprocessing`.
     """
     with watching() as stop, tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
@@ -34,16 +36,31 @@ def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
         plan.stage = plan.stage.model_copy(update={"steps": STEPS, "epochs": None})
         with opened(plan) as session:
             session.validation, session.others = None, {}
+            began = _times_of_steps(session)
             train(session)
         record = json.loads((folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    seconds = max((began[-1] - began[0]) / max(len(began) - 1, 1), 1e-9)
     return {
-        "seconds": record["seconds"] / STEPS,
-        "images_per_second": record["images_per_second"],
+        "seconds": seconds,
+        "images_per_second": session.stage.batch_size * session.stage.accumulate / seconds,
         "peak_memory_mb": _peak_memory(session.device),
         "loss": record["loss"],
         "parameters": session.parameter_counts(),
         "preprocessing": session.model.preprocessing.to_json(),
     }
+
+
+def _times_of_steps(session: Trainer) -> list[float]:
+    """When each step ended: the first one also starts workers and libraries, which a run does once."""
+    times: list[float] = []
+    whole = session.end_step
+
+    def end_step(*given: Any) -> None:
+        whole(*given)
+        times.append(time.perf_counter())
+
+    session.end_step = end_step  # type: ignore[method-assign]
+    return times
 
 
 def _peak_memory(device: torch.device) -> float:

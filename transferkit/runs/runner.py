@@ -17,7 +17,7 @@ from transferkit.model.adapting import merged
 from transferkit.model.folder import save_model
 from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import Loaded, schema
-from transferkit.recipe.counting import remarks
+from transferkit.recipe.counting import images_to_train, remarks
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.model_place import find_model
 from transferkit.runs.origin import source_of
@@ -100,7 +100,7 @@ class _Recorded:
             try:
                 yield
             except BaseException as error:
-                with self.stop.held():
+                with self.stop.held("drawing the report of what there is"):
                     reason = explained(error)
                     stopped = isinstance(reason, Interrupted | Stopped | KeyboardInterrupt)
                     refused = before if isinstance(reason, InputError) else None
@@ -142,6 +142,8 @@ class Runner(_Recorded):
     ) -> None:
         super().__init__(loaded, folder, **recorded)
         self.seed, self.accept, self.extended = loaded.recipe.seed, accept, extended
+        self.later = 0
+        """Images that seeds after this one will train on."""
         self.analyses = analyses(loaded, folder, self.display, self.stop)
         self.result = {
             "status": "running",
@@ -164,13 +166,14 @@ class Runner(_Recorded):
             for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
                 for line in remarks(name, dataset) if dataset.from_ is None else ():  # what is left out, and the like
                     self.display.line(line, style="yellow" if line.startswith("warning") else None)
-            for name in stages:
+            for done, name in enumerate(stages, start=1):
                 plan = plan_stage(self.loaded, name, self.folder, self.folder, display=self.display, stop=self.stop)
                 plan.accept, plan.extended = self.accept, name == self.extended
                 accepted = refuse_other_recipe(plan)
                 if name in self.result["stages"] and self.folder.model(name).is_dir() and not plan.extended:
                     self.display.line(f"stage {name}: done already")
                     continue
+                self.display.begin_stage(images_to_train(self.loaded.recipe, stages[done:]) + self.later)
                 with self.stop.phase(f"preparing or closing stage {name}"):
                     if plan.stage.trains:
                         self._run_stage(plan, accepted)
@@ -204,7 +207,7 @@ class Runner(_Recorded):
                     session.warn(f"stage {plan.stage.name} begins with a difference: {sentence}")
                 introduce(session)
             session.preview()
-            with self.stop.held():  # it stops by itself, between two steps
+            with self.stop.held("finishing this step, then saving"):  # it stops by itself, between two steps
                 train(session)
             with self.stop.phase(f"finishing stage {plan.stage.name}; its training is complete"):
                 self._finish_stage(session)
@@ -295,7 +298,7 @@ class Runner(_Recorded):
             "version": __version__,
             "source": {"start": stage.start, "classes": head.classes if head else []},
         }
-        with self.stop.held():
+        with self.stop.held("writing the model"):
             if self.main:
                 with storing(f"the model of stage {stage.name}"):
                     save_model(self.folder.model(stage.name), model, head, info)
@@ -325,7 +328,9 @@ class Repeats(_Recorded):
                 single = replace(self.loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
                 folder = self._folder(single)
                 with owned(folder.path) if self.main else nullcontext():
-                    repeats.append(self.runner(single, folder).run(stages))
+                    runner = self.runner(single, folder)
+                    runner.later = images_to_train(recipe, stages) * (recipe.repeat - len(repeats) - 1)
+                    repeats.append(runner.run(stages))
                 self.result |= summarise(self.folder.path, repeats)
                 self._write("running")
             if self.main:

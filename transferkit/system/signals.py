@@ -4,6 +4,9 @@ The first signal raises `Stopped` at once, wherever the main thread is: preparin
 exports have nothing to tear, because every file is written aside and then moved. Inside `held` it is only noted: a
 training step and a checkpoint end first, and whoever holds it asks for `number` when the state is whole. A second
 signal ends the process at once, even while a library computes in C, after the last words of those who have any.
+
+The first signal is answered on standard error with what still has to end: at once where it is held, and otherwise
+only where the main thread does not come to raise it, which says more.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from transferkit.errors import Interrupted
+from transferkit.errors import Interrupted, OutOfMemory
 from transferkit.system.memory import in_background
 
 HANGUP = getattr(signal, "SIGHUP", None)  # of a terminal or connection that closed; not on Windows
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *([HANGUP] if HANGUP is not None else []))
 ECHO = 2.0  # seconds in which a launcher of several processes may forward the Ctrl-C that they have had already
+PATIENCE = 0.5  # seconds that a main thread may take until it raises
 LastWords = Callable[[str, str | None], object]
 
 
@@ -45,6 +49,8 @@ class StopSignal:
     def __init__(self) -> None:
         self.number = 0
         self._held = 0
+        self._raised = False
+        self._meanwhile: list[str] = ["stopping"]
         self._words: list[LastWords] = []
         self._arrived: list[float] = []
 
@@ -54,16 +60,32 @@ class StopSignal:
     def check(self) -> None:
         """Raise Stopped if a signal came: once more where it was held, or where a finalizer swallowed it."""
         if self.number and not self._held:
+            self._raised = True
             raise Stopped(self.number)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside, a signal is only noted. Nothing is raised at the end; the next unit of work looks again."""
+    def held(self, to_end: str | None = None) -> Iterator[None]:
+        """Inside, a signal is only noted. Nothing is raised at the end; the next unit of work looks again.
+
+        `to_end` is what is being done for people who wait for it to end: "finishing this step, then saving".
+        """
         self._held += 1
+        if to_end is not None and self.number:
+            self._say(to_end)
+        try:
+            with self.doing(to_end or "finishing what must not be torn"):
+                yield
+        finally:
+            self._held -= 1
+
+    @contextmanager
+    def doing(self, to_end: str) -> Iterator[None]:
+        """Inside, this is what a signal that is held is answered with."""
+        self._meanwhile.append(to_end)
         try:
             yield
         finally:
-            self._held -= 1
+            self._meanwhile.pop()
 
     @contextmanager
     def released(self) -> Iterator[None]:
@@ -100,6 +122,21 @@ class StopSignal:
                 words(status, error)
         os._exit(code)
 
+    def _answer(self) -> None:
+        """In a thread of its own: say what the first signal waits for."""
+        if not self._held:
+            time.sleep(PATIENCE)
+            if self._raised:
+                return
+        self._say(self._meanwhile[-1] if self._held else self._meanwhile[0])
+
+    def _say(self, to_end: str) -> None:
+        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+            with suppress(Exception):  # the terminal may be gone
+                below = "\n" if sys.stderr.isatty() else ""  # the ^C that a terminal shows
+                sys.stderr.write(f"{below}{to_end}; again to leave now\n")
+                sys.stderr.flush()
+
     # -- arriving ---------------------------------------------------------------------------------------------
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -119,6 +156,9 @@ class StopSignal:
             if self._arrived and not (launched and now - self._arrived[0] < ECHO):
                 self.end(128 + number, "stopped")
             self._arrived.append(now)
+            if len(self._arrived) == 1:
+                with suppress(OutOfMemory):  # the second signal is still to be counted
+                    in_background(self._answer)
         os.close(pipe)
 
     def _listen(self) -> Callable[[], None]:

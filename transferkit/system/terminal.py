@@ -11,18 +11,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from transferkit.errors import StorageError
 from transferkit.report import json_text
 from transferkit.system import signals
-from transferkit.words.text import one_line, printable
+from transferkit.words.text import hanging, one_line, printable, wrapped
 
 PATIENCE = 2.0  # seconds
+BETWEEN = 2  # blanks between columns
 ESCAPES = "transferkit.escapes"
 """How streams write what their encoding lacks, as `errors`: in escapes that are right in JSON too."""
 console = Console(highlight=False, markup=False, emoji=False)
@@ -110,13 +112,25 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print a line of the answer on stdout, wrapped only by a terminal."""
+    """Print a line of the answer on stdout; on a terminal it is broken between words."""
+    print_wrapped(console, text)
+
+
+def say_whole(text: str) -> None:
+    """Print on stdout what is to be copied, a command or a path: in one line, however long."""
     console.print(printable(text), soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Print a line about the work on stderr."""
-    err.print(printable(text), soft_wrap=True)
+    print_wrapped(err, text)
+
+
+def print_wrapped(to: Console, text: str, style: str | None = None) -> None:
+    """Print text as it is, with nothing in it that a terminal would obey; on a terminal broken between words."""
+    text = printable(text)
+    shown = wrapped(text, to.width) if to.is_terminal else text
+    to.print(shown, style=style, markup=False, soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
@@ -127,16 +141,49 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     if not console.is_terminal:
         sys.stdout.write(plain_table(columns, cells, right=numeric) + "\n")
         return
+    widths = fitting(columns, cells, numeric, console.width)
+    if widths is None:
+        for row in cells:
+            say(blocks(columns, row, console.width))
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in columns:
-        drawn.add_column(Text(column), justify="right" if column in numeric else "left", overflow="fold")
+    for column, width in zip(columns, widths, strict=True):
+        drawn.add_column(Text(column), justify="right" if column in numeric else "left", width=width)
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
     console.print(drawn)
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Container[str], width: int
+) -> list[int] | None:
+    """How wide each column may be so that the table fits and breaks between words only, or None.
+
+    Cells of numeric columns are not broken at all: a number belongs to its unit.
+    """
+    widths, least = [], []
+    for name, *cells in zip(columns, *rows, strict=True):
+        words = [*name.split(), *(cells if name in numeric else " ".join(cells).split())]
+        widths.append(max(map(cell_len, (name, *cells))))
+        least.append(max(map(cell_len, words), default=0))
+    room = width - BETWEEN * len(columns)
+    while sum(widths) > room:
+        widest = max((i for i in range(len(widths)) if widths[i] > least[i]), key=lambda i: widths[i], default=None)
+        if widest is None:
+            return None
+        widths[widest] -= 1
+    return widths
+
+
+def blocks(columns: Sequence[str], row: Sequence[str], width: int) -> str:
+    """A row of a table that is too wide, as a line for each column that has something."""
+    names = max(map(len, columns))
+    lines = [f"{name:{names}}  {cell}" for name, cell in zip(columns, row, strict=True) if cell]
+    return "\n".join(hanging(line, names + 2, width) for line in lines) + "\n"
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Iterable[str] = ()) -> str:

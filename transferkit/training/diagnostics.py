@@ -45,12 +45,15 @@ def introduce(session: TrainingSession) -> None:
         display.line(f"  val         {len(session.validation_samples)} images{carved}")
     else:
         display.warn(f"stage {stage.name} has no validation split: the last weights are kept, not the best")
-    device = f"{session.device}, {session.accelerator.num_processes} process(es), precision {stage.precision}"
+    precision = "" if stage.precision == "no" else f", precision {stage.precision}"
+    device = f"{session.device}, {count(session.accelerator.num_processes, 'process')}{precision}"
     effective = stage.batch_size * stage.accumulate
     display.line(f"  device      {device}")
     display.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
+    if session.plugins:
+        display.line(f"  plugins     {', '.join(plugin.name for plugin in session.plugins)}")
     for hook, names in session.plugins.order().items():
-        display.line(f"  {hook:<11} {', '.join(names)}")
+        display.record(f"  {hook:<11} {', '.join(names)}")
 
 
 def _contents(samples: Samples) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +10,27 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from transferkit.system import signals
-from transferkit.system.terminal import Guarded
-from transferkit.words.formats import duration, named
+from transferkit.system.terminal import Guarded, print_wrapped
+from transferkit.training.epoch_lines import MEANINGS, Forecast, beside, header, row
+from transferkit.words.formats import duration, percent
 from transferkit.words.text import one_line, printable
 
 REFRESH = 0.5  # seconds between two looks at the losses: each costs a device sync
 PLAIN_EVERY = 20.0  # seconds between two progress lines where there is no terminal
 LONG = 90.0  # seconds of other work that are foretold
 PATIENCE = 2.0  # seconds of work before a progress display appears
+NARROW = 70  # columns of a terminal below which a progress display is numbers only
 
 
 class Bar(Protocol):
@@ -44,6 +53,8 @@ class Display:
         self._looked = self._printed = self._began = time.monotonic()
         self._steps = self._first = 0
         self._epoch = (0, 0)
+        self._headed = self._explained = False
+        self._forecast = Forecast()
 
     # -- lines ------------------------------------------------------------------------------------------------
 
@@ -51,7 +62,7 @@ class Display:
         """One permanent line, with nothing in it that a terminal would obey."""
         text = printable(text)
         if not self.quiet:
-            self.console.print(text, style=style, markup=False, soft_wrap=True)
+            print_wrapped(self.console, text, style)
         self.record(text)
 
     def warn(self, text: str) -> None:
@@ -68,31 +79,34 @@ class Display:
 
     # -- training ---------------------------------------------------------------------------------------------
 
+    def begin_stage(self, later: int) -> None:
+        """A stage begins; those after it will train on so many images, as far as is known."""
+        self._headed = False
+        self._forecast.begin_stage(later)
+
     def finish_stage(self, name: str, entry: Mapping[str, Any]) -> None:
         """What a stage came to."""
         best, last = entry["best"], entry["last"]
-        if best is not None and last is not None and "selected" in best and "selected" in last:
-            self.line(
-                f"stage {name}: best {best['split']} {best['select']} {best['selected']:.4f} (epoch "
-                f"{best['epoch'] + 1}), last {last['selected']:.4f}, {entry['seconds']:.0f} s"
-            )
-        elif best is not None and last is not None and best["epoch"] is None:  # it did not train
-            metric = "top1" if best.get("top1") is not None else "loss"
-            self.line(f"stage {name}: {best['split']} {metric} {best[metric]:.4f}, {entry['seconds']:.0f} s")
-        elif best is not None and last is not None:
-            metric = "top1" if best.get("top1") is not None and last.get("top1") is not None else "loss"
-            self.line(
-                f"stage {name}: best {best['split']} {metric} {best[metric]:.4f} (epoch {best['epoch'] + 1}), "
-                f"last {last[metric]:.4f}, {entry['seconds']:.0f} s"
-            )
+        if best is None or last is None:
+            return
+        if "selected" in best and "selected" in last:
+            what, values = best["select"], [f"{one['selected']:.4f}" for one in (best, last)]
+        elif best.get("top1") is not None and last.get("top1") is not None:
+            what, values = "top-1", [percent(one["top1"]) for one in (best, last)]
+        else:
+            what, values = "loss", [f"{one['loss']:.4f}" for one in (best, last)]
+        epochs = "" if best["epoch"] is None else f" (epoch {best['epoch'] + 1}), last {values[1]}"  # None: no training
+        named = "" if best["epoch"] is None else "best "
+        self.line(f"stage {name}: {named}{best['split']} {what} {values[0]}{epochs}, {duration(entry['seconds'])}")
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """A new bar."""
         self._epoch, self._steps, self._first = (epoch, epochs), steps, done
         self._began = time.monotonic()
         if self.live:
-            counted, text = (BarColumn(bar_width=24), MofNCompleteColumn()), TextColumn("{task.fields[text]}")
-            columns = TextColumn(f"epoch {epoch + 1}/{epochs}"), *counted, text, TimeRemainingColumn(compact=True)
+            counted = *self._bar(), MofNCompleteColumn()
+            shown = TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True)
+            columns = (TextColumn(f"epoch {epoch + 1}/{epochs}"), *counted, *shown)
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._task = self._progress.add_task("", total=steps, completed=done, text="")
             self._progress.start()
@@ -111,31 +125,39 @@ class Display:
         """How it stands within the epoch."""
         elapsed = max(time.monotonic() - self._began, 1e-9)
         rate = f"lr {lr[0]:.1e}" + (f"/{lr[1]:.1e}" if lr[1] != lr[0] else "")
-        shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        text = f"{shown}  {rate}  {images / elapsed:.0f} img/s  data {100 * waited / elapsed:.0f}%"
+        speed = f"{images / elapsed:.0f} img/s"
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, text=text)
+            self._progress.update(self._task, completed=done, text=f"loss {losses['loss']:.4g}  {speed}")
         elif time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
+            rate = f"lr {lr[0]:.1e}" + (f"/{lr[1]:.1e}" if lr[1] != lr[0] else "")
+            shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
             left = elapsed / max(done - self._first, 1) * (self._steps - done)
             epoch, epochs = self._epoch
-            self.line(f"epoch {epoch + 1}/{epochs}  step {done}/{self._steps}  {text}  {left:.0f} s left")
+            self.line(
+                f"epoch {epoch + 1}/{epochs}  step {done}/{self._steps}  {shown}  {rate}  {speed}  "
+                f"data {100 * waited / elapsed:.0f}%  {left:.0f} s left"
+            )
 
-    def end_epoch(self, records: Sequence[Mapping[str, Any]], *, improved: bool, waited: float) -> None:
-        """One line that stays; a star marks a new best."""
+    def end_epoch(self, records: Sequence[Mapping[str, Any]], *, improved: bool, waited: float, images: int) -> None:
+        """A row that stays; `images` are those that this process has trained on since the epoch or it began."""
         self.end()
-        train = records[0]
-        parts = [f"epoch {train['epoch'] + 1:>3}/{self._epoch[1]}", f"loss {train['loss']:.4f}"]
-        if math.isfinite(train["top1"]):
-            parts.append(f"top1 {train['top1']:.3f}")
-        for record in records[1:]:
-            star = "*" if improved and record["split"] == "val" else ""
-            parts.append(f"{record['split']} {scores(record)}{star}")
-        parts += [f"{instance} {entry['weighted']:.3g}" for instance, entry in train["terms"].items()]
-        trained = max(train["images"] / max(train["images_per_second"], 1e-9), 1e-9)
-        speed = f"{train['images_per_second']:.0f} img/s (data {100 * waited / trained:.0f}%)"
-        self.line("  ".join([*parts, f"lr {train['lr']:.1e}", speed, f"{train['seconds']:.1f} s"]))
+        train, (_, epochs) = records[0], self._epoch
+        if not self._headed:
+            self._headed = True
+            self.line(header(next((one for one in records[1:] if one["split"] == "val"), None)), style="bold")
+            if not self._explained:
+                self._explained = True
+                self.line(MEANINGS, style="dim")
+        self._forecast.add(train["seconds"], images)
+        left = self._forecast.left(train["images"] * (epochs - train["epoch"] - 1))
+        self.line(row(records, epochs, improved=improved, left=left))
+        if more := beside(records, waited):
+            self.line(more)
         self._printed = time.monotonic()
+
+    def _bar(self) -> list[ProgressColumn]:
+        return [BarColumn(bar_width=24)] if self.console.width >= NARROW else []
 
     def end(self) -> None:
         """Take the bar away."""
@@ -153,14 +175,6 @@ class Display:
             yield bar
         finally:
             bar.close()
-
-
-def scores(record: Mapping[str, Any]) -> str:
-    """Loss and accuracy of an evaluation, and metrics; of numbers the loss and the share of variance explained."""
-    top1, r2 = record.get("top1"), record.get("r2")
-    share = f" {top1:.4f}" if top1 is not None else f" R² {r2:.4f}" if r2 is not None else ""
-    metrics = "".join(f" {tag} {value:.4f}" for tag, value in named(record.get("metrics", {})).items())
-    return f"{record['loss']:.4f}{share}{metrics}"
 
 
 def shortened(name: str, width: int = 24) -> str:
@@ -193,7 +207,8 @@ class _Work:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=self.done)
         elif self.display.live and now - self._began > PATIENCE and self.display._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+            named = TextColumn("{task.description}", markup=False)
+            columns = (named, *self.display._bar(), MofNCompleteColumn(), TimeRemainingColumn())
             self._progress = Progress(*columns, console=self.display.console, transient=True)
             self._task = self._progress.add_task(self.description, total=self.total, completed=self.done)
             self._progress.start()

@@ -23,6 +23,7 @@ from transferkit.recipe.selection import selection_of
 from transferkit.system.signals import Stopped
 from transferkit.training import diagnostics, saving
 from transferkit.training.changes import projection, replace_gradients
+from transferkit.training.epoch_lines import scores
 from transferkit.training.evaluation import Evaluation, evaluate, remember
 from transferkit.training.examine import broken_anchors
 from transferkit.training.lent import Watch
@@ -31,7 +32,7 @@ from transferkit.training.non_finite import refuse_step
 from transferkit.training.objective import Losses
 from transferkit.training.optimization import learning_rates
 from transferkit.training.pictures import log_batch, record_corruptions
-from transferkit.training.progress import Bar, scores
+from transferkit.training.progress import Bar
 from transferkit.training.session import TrainingSession
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Trainer(TrainingSession):
         self._epoch_started = time.perf_counter()
         self._trained_for = 0.0  # seconds of this epoch without evaluation
         self._waited_for_data = 0.0
+        self._images_before = 0  # of this epoch, by the process that was stopped in it
         loaders = (self.loader, self.validation, *self.others.values(), *self.early.values())
         self._loaders = [loader for loader in loaders if loader is not None]
         for loader in self._loaders:
@@ -76,6 +78,7 @@ class Trainer(TrainingSession):
             self.watch.begin_epoch()
         self._epoch_started = time.perf_counter()
         self._waited_for_data = 0.0
+        self._images_before = self.totals.images
         self.display.begin_epoch(self.state.epoch, self.total_epochs, self.loader.steps_per_epoch, self.state.batch)
         return self.wrapped
 
@@ -151,7 +154,7 @@ class Trainer(TrainingSession):
                 state.batch,
                 losses=running,
                 lr=learning_rates(self.optimizer),
-                images=self.totals.images,
+                images=self.totals.images - self._images_before,
                 waited=self._waited_for_data,
             )
 
@@ -204,7 +207,7 @@ class Trainer(TrainingSession):
         rate = learning_rates(self.optimizer)[0]
         record = self._place("val") | {"terms": {}, "lr": rate} | found.record(self.classes)
         self.log.epoch([record], {}, self.classes)
-        self.display.line(f"before training  val {scores(record)}*")
+        self.display.line(f"before training: val {scores(record)}, the best so far")
         state.epoch = 0
         self.save()
 
@@ -235,7 +238,8 @@ class Trainer(TrainingSession):
         for name, loader in loaders.items():
             if loader is None:
                 continue
-            with self.display.task(len(loader.samples), f"evaluate {name}") as bar:
+            said = self.stop.doing("finishing this batch, then saving")
+            with said, self.display.task(len(loader.samples), f"evaluate {name}") as bar:
                 found[name] = evaluate(
                     model,
                     loader,
@@ -272,7 +276,8 @@ class Trainer(TrainingSession):
                 records[0].setdefault("plugins", {})[call.plugin.name] = extra
                 state.plugins[call.plugin.name] = {name: float(value) for name, value in extra.items()}
         self.log.epoch(records, found, self.classes)
-        self.display.end_epoch(records, improved=improved, waited=self._waited_for_data)
+        trained = self.totals.images - self._images_before
+        self.display.end_epoch(records, improved=improved, waited=self._waited_for_data, images=trained)
         state.last_losses = self.totals.recent
         self.totals, self._features = Totals(), None
         state.epoch, state.batch = state.epoch + 1, 0
@@ -306,7 +311,8 @@ class Trainer(TrainingSession):
         body, head = learning_rates(self.optimizer)
         train = self._place("train") | {"lr": body, "lr_head": head}
         train |= self.totals.record(self.anchors, self.epochs_done, self.accelerator)
-        train |= {"seconds": seconds, "images_per_second": self.totals.images / max(self._trained_for, 1e-9)}
+        trained = self.totals.images - self._images_before
+        train |= {"seconds": seconds, "images_per_second": trained / max(self._trained_for, 1e-9)}
         common = {"lr": body, "terms": {}}
         return [train, *(self._place(name) | common | one.record(self.classes) for name, one in found.items())]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 
 # what moves a terminal's cursor, colours or clears it, what makes text read in another order than it is written, and
@@ -34,6 +35,23 @@ def encodable(text: str) -> str:
 def printable_json(text: str) -> str:
     r"""JSON as `printable`, in JSON's own escapes (`\u001b`): what a reader gets of it is the same."""
     return text if text.isascii() and text.isprintable() else _HIDDEN.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
+
+
+def wrapped(text: str, width: int) -> str:
+    """The text with lines of so many characters, broken between words; what goes on is indented as the line is.
+
+    A word that is longer, such as a path, stays whole: the terminal wraps it, and it can still be copied.
+    """
+    lines = (hanging(line, len(line) - len(line.lstrip(" ")), width) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def hanging(line: str, indent: int, width: int) -> str:
+    """A line broken in the same way; what goes on is indented so far."""
+    if len(line) <= width:
+        return line
+    below = " " * indent
+    return textwrap.fill(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
 
 
 def comparable(text: str) -> str:
