@@ -44,7 +44,8 @@ def measured_in(metrics: Mapping[str, Any], declared: Declared) -> Measured:
 
     def read(key: str) -> Estimate:
         ends = of(known, key).keys[1:] or ("", "")
-        return Estimate(*(_number(metrics.get(name)) for name in (key, *ends)))
+        value, low, high = (_number(metrics.get(name)) for name in (key, *ends))
+        return Estimate(value, low, high)
 
     return read
 
@@ -54,7 +55,8 @@ def measured_over_seeds(metrics: Mapping[str, Any]) -> Measured:
 
     def read(key: str) -> Estimate:
         one = metrics.get(key) or {}
-        return Estimate(*(_number(one.get(name)) for name in ("mean", "low", "high")))
+        value, low, high = (_number(one.get(name)) for name in ("mean", "low", "high"))
+        return Estimate(value, low, high)
 
     return read
 
@@ -74,7 +76,10 @@ def _answer(headline: Headline, declared: Declared, read: Measured, words: Mappi
     texts |= {key: _shown(read(key).value, known, key) for key in known}
     texts["value"] = texts[headline.metric]
     texts["against"] = texts.get(headline.against, "–")
-    fill = lambda text: Template(text).safe_substitute(texts)  # noqa: E731
+
+    def fill(text: str) -> str:
+        return Template(text).safe_substitute(texts)
+
     meaning = meaning_of(headline, known, read)
     return Answer(
         title=headline.title or metric.name,

@@ -178,7 +178,7 @@ class Page:
     def _quality(self) -> Section:
         """The main stage, and a line about each of the others."""
         self.glossary.section()
-        parts = [self._sentences(self.main)]
+        parts = list(_part(f"The summary of stage {self.main}", partial(self._sentences, self.main)))
         made = partial(stage_section, self.run, self.main, self.run.stages[self.main], self.pictures, self.glossary)
         parts += _part(f"Stage {self.main}", made)
         return Section(front.QUALITY, f"stage-{self.main}", parts)
