@@ -188,10 +188,10 @@ def show_recipe(facts: dict[str, Any]) -> None:
             note(f"{hidden} more are in the output of --json")
     _show_step(facts["step"])
     if facts["forecast"] is not None:
-        whole, stage = facts["forecast"], facts["step"]["stage"]
+        whole = facts["forecast"]
         say(
-            f"\nTraining in all: about {duration(whole['seconds'])} for {whole['images']:,} images at the pace of stage "
-            f"{stage}; evaluations and analyses come on top"
+            f"\nTraining in all: about {duration(whole['seconds'])} for {whole['images']:,} images, at the pace of "
+            f"stage {facts['step']['stage']}; evaluations and analyses come on top"
         )
 
 

@@ -13,6 +13,8 @@ from transferkit.errors import InputError
 from transferkit.system.atomic import write_text
 from transferkit.system.terminal import note
 
+VERBS = {"plan": "what will happen", "doctor": "reads every image, tries three steps", "run": "train"}
+
 
 def init(
     folder: Annotated[Path, typer.Argument(help="One sub-folder per class, in train/ and val/ or directly.")],
@@ -28,9 +30,5 @@ def init(
         raise InputError(f"{recipe} is there already; give another name with --out")
     write_text(recipe, starter(folder, look(folder), model))
     note(f"{recipe} written. Try next:")
-    for verb, why in (
-        ("plan", "what will happen"),
-        ("doctor", "reads every image, tries three steps"),
-        ("run", "train"),
-    ):
+    for verb, why in VERBS.items():
         note(f"  transferkit {verb} {shlex.quote(str(recipe))}  # {why}")

@@ -26,7 +26,7 @@ def next_steps(run_dir: Path, stages: Mapping[str, Mapping[str, Any]]) -> Iterat
     this, model = here("transferkit"), model_of(run_dir, stages)
     try:
         loaded = _recipe(run_dir)
-        photographs = [] if loaded is None or model is None else photographs_of(loaded, run_dir, next(reversed(stages)))
+        photographs = [] if loaded is None or model is None else photographs_of(loaded, run_dir, list(stages)[-1])
     except (TransferkitError, OSError):  # data that have moved since: there is less to offer
         loaded, photographs = None, []
     if model is not None and photographs:

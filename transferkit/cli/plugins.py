@@ -20,9 +20,8 @@ from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
 from transferkit.words.text import printable
 
-plugins_app = typer.Typer(
-    cls=Verbs, help="List installed plugins, show one, or write a new one.", no_args_is_help=False
-)
+WORDS = "List installed plugins, show one, or write a new one."
+plugins_app = typer.Typer(cls=Verbs, help=WORDS, no_args_is_help=False)
 
 KindName = StrEnum("KindName", {kind: kind for kind in KINDS})  # type: ignore[misc]
 REGULARIZER = KindName("regularizer")

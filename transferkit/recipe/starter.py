@@ -96,9 +96,7 @@ def starter(folder: Path, found: Found, model: str) -> str:
     ]
     scarce = [name for name, number in found.train.items() if number < SCARCE]
     if scarce:
-        lines.insert(
-            1, f"# Fewer than {SCARCE} images are of {some(scarce)}: more of them help more than any value here."
-        )
+        lines.insert(1, f"# Fewer than {SCARCE} images are of {some(scarce)}: more help more than any value here.")
     if ratio > UNEQUAL:
         lines.append(f'    balance: loss  # "{largest}" has {ratio:.0f} times as many images as "{smallest}"')
     lines += [

@@ -7,16 +7,19 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from transferkit.data.batches import Batch
 from transferkit.recipe import Loaded
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.runner import plan_stage
 from transferkit.system.signals import watching
 from transferkit.training.loop import train
+from transferkit.training.objective import Losses
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
 from transferkit.training.trainer import Trainer
@@ -27,8 +30,8 @@ STEPS = 3
 def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
     """Train a stage for three steps and throw the result away.
 
-    Returns `seconds` per step after the first, with data loading, `images_per_second`, `peak_memory_mb`, `loss`, how many `parameters`
-    there are, train and were added by adapters, and the model's `preprocessing`.
+    Returns `seconds` per step after the first, with data loading, `images_per_second`, `peak_memory_mb`, `loss`, how
+    many `parameters` there are, train and were added by adapters, and the model's `preprocessing`.
     """
     with watching() as stop, tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
         folder = RunFolder(Path(place))
@@ -55,8 +58,8 @@ def _times_of_steps(session: Trainer) -> list[float]:
     times: list[float] = []
     whole = session.end_step
 
-    def end_step(*given: Any) -> None:
-        whole(*given)
+    def end_step(losses: Sequence[Losses], batches: Sequence[Batch]) -> None:
+        whole(losses, batches)
         times.append(time.perf_counter())
 
     session.end_step = end_step  # type: ignore[method-assign]
