@@ -16,6 +16,7 @@ from transferkit.recipe.sections import keys_of
 from transferkit.recipe.tree import Mark, Node, Problems
 from transferkit.recipe.uses import AnalyzerUse
 from transferkit.system.atomic import read_json
+from transferkit.words.doors import option
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
 
@@ -93,7 +94,7 @@ def choose(
     if not wanted:
         raise InputError(
             "there is no analysis to run: "
-            + ("--analyses is empty" if names is not None else "no analyzer is installed")
+            + (f"{option('analyses')} is empty" if names is not None else "no analyzer is installed")
         )
     options = _by_wanted(options, wanted)
     _refuse_one_name(wanted)

@@ -1,4 +1,7 @@
-"""What people see while a stage trains: a live bar on a terminal, plain lines elsewhere, and run.log always."""
+"""What people see while a stage trains: a live bar on a terminal and in notebooks, plain lines elsewhere.
+
+And run.log always. The bar of a notebook needs ipywidgets; without it there are lines.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from transferkit.system import signals
 from transferkit.system.terminal import Guarded
@@ -37,7 +49,8 @@ class Display:
     def __init__(self, log: Path | None = None, *, quiet: bool = False, main: bool = True) -> None:
         self.console = Console(file=cast("TextIO", Guarded(sys.stderr)), highlight=False)
         self.quiet = quiet or not main
-        self.live = self.console.is_terminal and not self.quiet
+        self.notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
+        self.live = (self.console.is_terminal or self.notebook) and not self.quiet
         self._log = log if main else None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -93,9 +106,15 @@ class Display:
         if self.live:
             counted, text = (BarColumn(bar_width=24), MofNCompleteColumn()), TextColumn("{task.fields[text]}")
             columns = TextColumn(f"epoch {epoch + 1}/{epochs}"), *counted, text, TimeRemainingColumn(compact=True)
-            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress = self.bar(*columns)
             self._task = self._progress.add_task("", total=steps, completed=done, text="")
             self._progress.start()
+
+    def bar(self, *columns: ProgressColumn) -> Progress:
+        """A bar that goes when it is stopped. A notebook's is drawn only by whoever updates it: lines that another
+        thread's drawing overtakes would go with the bar.
+        """
+        return Progress(*columns, console=self.console, transient=True, auto_refresh=not self.notebook)
 
     def due(self) -> bool:
         """Whether it is time to look at the losses again."""
@@ -114,7 +133,7 @@ class Display:
         shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
         text = f"{shown}  {rate}  {images / elapsed:.0f} img/s  data {100 * waited / elapsed:.0f}%"
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, text=text)
+            self._progress.update(self._task, completed=done, text=text, refresh=self.notebook)
         elif time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
             left = elapsed / max(done - self._first, 1) * (self._steps - done)
@@ -191,10 +210,10 @@ class _Work:
             if left > LONG:
                 self.display.line(f"{self.description}: {self.total:,} to do, about {duration(left)} left")
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=self.done)
+            self._progress.update(self._task, completed=self.done, refresh=self.display.notebook)
         elif self.display.live and now - self._began > PATIENCE and self.display._progress is None:
             columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=self.display.console, transient=True)
+            self._progress = self.display.bar(*columns)
             self._task = self._progress.add_task(self.description, total=self.total, completed=self.done)
             self._progress.start()
         elif not self.display.live and now - self._said > PLAIN_EVERY:
