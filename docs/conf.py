@@ -26,6 +26,7 @@ html_theme = "furo"
 html_title = f"transferkit {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
+KINDS = ("function", "class", "data")
 API = re.compile(r"<!-- api: (.*) -->")
 
 
@@ -36,16 +37,20 @@ def _fill(app: Any, docname: str, source: list[str]) -> None:
 
 
 def _listed(module: str) -> str:
-    """Every name of a module's `__all__`, by autodoc."""
+    """Every name of a module's `__all__`, by autodoc: functions first."""
     home = import_module(module)
     lines = [f".. currentmodule:: {module}", ""]
-    for name in home.__all__:
-        found = getattr(home, name)
-        kind = "class" if inspect.isclass(found) else "function" if inspect.isroutine(found) else "data"
-        if inspect.ismodule(found):  # it has a section of its own
-            continue
+    names = [
+        name for name in home.__all__ if not inspect.ismodule(getattr(home, name))
+    ]  # which have their own sections
+    for name in sorted(names, key=lambda name: KINDS.index(_kind(getattr(home, name)))):
+        kind = _kind(getattr(home, name))
         lines += [f".. auto{kind}:: {name}", *(["   :members:"] if kind == "class" else []), ""]
     return "\n".join([f"## `{module}`", "", "```{eval-rst}", *lines, "```"])
+
+
+def _kind(found: Any) -> str:
+    return "function" if inspect.isroutine(found) else "class" if inspect.isclass(found) else "data"
 
 
 def _as_rst(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
