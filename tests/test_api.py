@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from scipy import stats
 
 import transferkit
@@ -40,6 +41,51 @@ def test_run_from_python_with_overrides(recipe: Path, tmp_path: Path) -> None:
     saved = yaml.safe_load((result.run_dir / "recipe.yaml").read_text())
     assert saved["stages"][1]["optimizer"]["lr"] == 1e-4
     assert result.content["stages"] is result.stages
+
+
+def test_a_recipe_may_be_a_dict_with_paths_from_the_working_directory(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"extends": Path("api.yaml"), "name": "given", "seed": 4}
+    for split in ("train", "val"):
+        for name in ("ants", "bees"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for i in range(4):
+                Image.new("RGB", (40, 36), (40 * i, 200 if name == "ants" else 20, 90)).save(
+                    tmp_path / "photos" / split / name / f"{i}.png"
+                )
+    content["datasets"] = {"w": {"world": None, "folder": "photos"}}
+    result = transferkit.run(content, quiet=True, stages=["one"], **{"stages.one.steps": 1})
+    saved = yaml.safe_load((result.run_dir / "recipe.yaml").read_text())
+    assert (saved["name"], saved["seed"], saved["stages"][0]["steps"]) == ("given", 4, 1)
+    assert saved["datasets"]["w"]["folder"] == str(tmp_path / "photos")
+    assert result.run_dir.parent == Path("runs/given")
+    assert (
+        transferkit.load(result.run_dir).classes == transferkit.load(result.run_dir, "one").classes == ["ants", "bees"]
+    )
+    with pytest.raises(InputError, match=r'the stage "two" of .* (does not exist|has not finished)'):
+        transferkit.load(result.run_dir, stage="two")
+
+
+def test_errors_of_a_dict_say_where_and_speak_of_no_command_line(recipe: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    content["stages"][0]["preccision"] = "bf16"
+    with pytest.raises(InputError) as caught:
+        transferkit.run(content, **{"stages.two.batch_sise": 4})
+    assert str(caught.value) == (
+        'recipe  stages.one.preccision: there is no such key\n    did you mean "precision"?\n'
+        "argument: stages.two.batch_sise=4  stages.two.batch_sise: there is no such key\n"
+        '    did you mean "batch_size"?\n2 problems; nothing was started.'
+    )
+    with pytest.raises(InputError, match=r"^recipe  <object .*> \(object\) cannot stand in a recipe"):
+        transferkit.run({**content, "seed": object()})
+    with pytest.raises(InputError, match=r"^accept  there is nothing called"):
+        done = tmp_path / "runs"
+        done.mkdir()
+        for name in ("result.json", "recipe.yaml"):
+            (done / name).write_text("{}")
+        transferkit.resume(done, accept="dat")
 
 
 def test_some_stages_only(recipe: Path, tmp_path: Path) -> None:

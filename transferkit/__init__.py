@@ -16,13 +16,15 @@ from transferkit.surface import lazy_imports as lazy_imports
 
 if TYPE_CHECKING:
     from transferkit import testing as testing
-    from transferkit.api import AuditResult as AuditResult
-    from transferkit.api import RunResult as RunResult
     from transferkit.api import audit as audit
+    from transferkit.api import compare as compare
+    from transferkit.api import resume as resume
     from transferkit.api import run as run
     from transferkit.data.streams import Combined as Combined
     from transferkit.data.streams import Partner as Partner
     from transferkit.data.streams import Stream as Stream
+    from transferkit.deploy.answers import Answer as Answer
+    from transferkit.deploy.answers import Answers as Answers
     from transferkit.deploy.loaded import LoadedModel as LoadedModel
     from transferkit.deploy.loaded import load as load
     from transferkit.hookspecs import hookimpl as hookimpl
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from transferkit.recipe.schema import Stage as Stage
     from transferkit.report import Report as Report
     from transferkit.reporting.html import write_findings as write_findings
+    from transferkit.runs.comparison import Comparison as Comparison
+    from transferkit.runs.results import AuditResult as AuditResult
+    from transferkit.runs.results import RunResult as RunResult
     from transferkit.training.anchors import Anchor as Anchor
     from transferkit.training.anchors import counterpart as counterpart
     from transferkit.training.edit_session import EditSession as EditSession

@@ -1,11 +1,10 @@
-"""`transferkit.run`, `resume` and `audit`: what people call, from Python or from the command line."""
+"""`transferkit.run`, `resume`, `audit` and `compare`: what people call, from Python or from the command line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,52 +14,22 @@ from transferkit.recipe import Loaded, load_recipe
 from transferkit.recipe.plugin_files import COPIES
 from transferkit.recipe.schema import Recipe
 from transferkit.runs.folder import RunFolder, environment_text, remove_empty, result_text
+from transferkit.runs.results import AuditResult as AuditResult
+from transferkit.runs.results import RunResult as RunResult
 from transferkit.system.run_lock import owned
 from transferkit.system.signals import stoppable, watching
 from transferkit.training.fingerprint import KINDS
+from transferkit.words.doors import call, coming_from, option, said
 from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from transferkit.analysis.audit_request import Arguments
-    from transferkit.analysis.fail_on import Finding
+    from transferkit.runs.comparison import Comparison
 
 
-@dataclass
-class RunResult:
-    """How a run ended: what result.json says."""
-
-    run_dir: Path
-    status: str
-    stages: dict[str, Any]
-    analyses: dict[str, str]
-    content: dict[str, Any] = field(repr=False, default_factory=dict)
-
-    @classmethod
-    def of(cls, content: dict[str, Any]) -> RunResult:
-        """From the content of a result.json."""
-        return cls(Path(content["run_dir"]), content["status"], content["stages"], content["analyses"], content)
-
-
-@dataclass
-class AuditResult:
-    """How an audit ended: what its result.json says."""
-
-    run_dir: Path
-    analyses: dict[str, dict[str, float]]
-    """{analysis: {metric: value}}; NaN for what could not be measured."""
-    findings: list[Finding]
-    """One per `fail_on` condition."""
-    failed: bool
-    """Whether a condition holds or could not be checked."""
-    warnings: list[str]
-    errors: list[str]
-    """Analyses that broke, in sentences; the others are complete."""
-    verdicts: dict[str, str]
-    content: dict[str, Any] = field(repr=False, default_factory=dict)
-
-
+@coming_from("Python")
 def run(
-    recipe: str | Path,
+    recipe: str | Path | Mapping[str, Any],
     *,
     out: str | Path = "runs",
     stages: Sequence[str] = (),
@@ -68,7 +37,9 @@ def run(
     allow_plugins: bool = False,
     **overrides: Any,
 ) -> RunResult:
-    """Run a recipe file. Overrides are dotted keys: `run("r.yaml", **{"stages.target.epochs": 3})`.
+    """Run a recipe: a file, or its content as a dict, whose paths are relative to the working directory.
+
+    Overrides are dotted keys: `run("r.yaml", **{"stages.target.epochs": 3})`.
 
     `allow_plugins`: code in plugin files that the recipe names may run.
     Raises InputError for wrong input (nothing is written), NonFiniteError, Interrupted, or what a plugin raises.
@@ -78,10 +49,11 @@ def run(
     return execute(loaded, out=Path(out), stages=stages, quiet=quiet)
 
 
+@coming_from("Python")
 def resume(
     run_dir: str | Path,
     *,
-    accept: Sequence[str] = (),
+    accept: str | Sequence[str] = (),
     epochs: int | None = None,
     stage: str | None = None,
     quiet: bool = False,
@@ -99,6 +71,7 @@ def resume(
     the run; otherwise as `run`.
     """
     given = [f"{key}={_text(value)}" for key, value in overrides.items()]
+    accept = [accept] if isinstance(accept, str) else accept
     return go_on(run_dir, given, accept=accept, epochs=epochs, stage=stage, quiet=quiet, allow_plugins=allow_plugins)
 
 
@@ -124,7 +97,8 @@ def go_on(
     try:
         loaded = load_recipe(folder.path / "recipe.yaml", given, allow_plugins=allow_plugins)
     except InputError as error:
-        error.add_note("    what has moved can be given: transferkit resume RUN datasets.NAME.folder=WHERE")
+        moved = said("datasets.NAME.folder=WHERE", '**{"datasets.NAME.folder": "WHERE"}')
+        error.add_note(f"    what has moved can be given: {call('resume', 'RUN', moved)}")
         raise
     extended = None
     if epochs is not None:
@@ -144,7 +118,8 @@ def extendable(recipe: Recipe, name: str | None) -> str:
     if not stages[name].trains:
         raise InputError(f'stage "{name}" only edits a model: it has no epochs')
     if stages[name].epochs is None:
-        raise InputError(f'stage "{name}" is counted in steps: give stages.{name}.steps=N and --accept recipe instead')
+        accept = option("accept", "recipe")
+        raise InputError(f'stage "{name}" is counted in steps: give stages.{name}.steps=N and {accept} instead')
     after = [stage.name for stage in recipe.stages if stage.start == name]
     if after:
         raise InputError(f'stage "{name}" cannot be trained on: {", ".join(after)} started from what it was')
@@ -155,7 +130,9 @@ def check_kinds(accept: Iterable[str]) -> frozenset[str]:
     """The kinds of differences that are meant. Raises InputError for others."""
     kinds = frozenset(name.strip() for given in accept for name in given.split(",") if name.strip())
     for name in kinds - set(KINDS):
-        raise InputError(Problem("--accept", f'there is nothing called "{name}" to accept', did_you_mean(name, KINDS)))
+        raise InputError(
+            Problem(option("accept"), f'there is nothing called "{name}" to accept', did_you_mean(name, KINDS))
+        )
     return kinds
 
 
@@ -195,7 +172,8 @@ def execute(
         folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
     processes.wait_for_everyone()
-    advice = f"go on with: transferkit resume {folder.path}{' --allow-plugins' if loaded.files else ''}"
+    trust = [option("allow-plugins", True)] if loaded.files else []
+    advice = f"go on with: {call('resume', folder.path, *trust)}"
     try:
         with (
             owned(folder.path) if main else nullcontext(),
@@ -238,6 +216,7 @@ def _new_folder(loaded: Loaded, out: Path, wanted: Sequence[str], facts: Mapping
     return RunFolder.create(out, loaded.recipe.name, files)
 
 
+@coming_from("Python")
 def audit(
     target: str | Path,
     *,
@@ -320,6 +299,18 @@ def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool
         verdicts={name: report.verdict for name, report in auditing.reports.items() if report.verdict},
         content=auditing.result,
     )
+
+
+@coming_from("Python")
+def compare(*runs: str | Path, stage: str | None = None, metric: str | None = None) -> Comparison:
+    """Runs side by side, in one stage by one metric: run folders, or folders that hold runs.
+
+    By default the last stage that all have, by top1, or by loss in regression; `analyses.NAME.METRIC` is what an
+    analysis found. Raises InputError for folders that are no runs, and for metrics that none of them has.
+    """
+    from transferkit.runs.comparison import compare_runs
+
+    return compare_runs([Path(run) for run in runs], stage=stage, metric=metric)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from transferkit.words.doors import coming_from
+
 COLOURS = {"ants": (200, 30, 30), "bees": (30, 30, 200)}
 
 
@@ -19,7 +21,8 @@ class Cli:
         self.app = app
 
     def __call__(self, *arguments):
-        result = CliRunner().invoke(self.app, [str(argument) for argument in arguments])
+        with coming_from("command line"):
+            result = CliRunner().invoke(self.app, [str(argument) for argument in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

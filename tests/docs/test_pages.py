@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from importlib import import_module
+from inspect import ismodule
 
 import pytest
+import typer.main
+
+from tests.test_surface import SURFACE
+from transferkit.cli import complete
 
 from .pages import DOCS, PAGES, blocks, page, sections
+from .test_commands import commands
 
 
 def test_every_page_is_in_the_table_of_contents():
-    (contents,) = re.findall(r"^```\{toctree\}\n(.*?)^```", page("index"), re.MULTILINE | re.DOTALL)
-    assert {path.stem for path in PAGES} - {"index"} == set(contents.split()) - {":hidden:"}
+    groups = re.findall(
+        r"^```\{toctree\}\n:caption: [^\n]+\n:hidden:\n\n(.*?)^```", page("index"), re.MULTILINE | re.DOTALL
+    )
+    listed = [name for names in groups for name in names.split()]
+    assert sorted(listed) == sorted({path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES} - {"index"})
+    assert max(len(names.split()) for names in groups) <= 9 and len(groups) > 4
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -56,3 +68,43 @@ def test_builds_without_warnings(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "batch_size" in (tmp_path / "html" / "recipes.html").read_text(encoding="utf-8")
     assert "whole number ≥ 1" in (tmp_path / "html" / "recipes.html").read_text(encoding="utf-8")
+    written = "".join(
+        (tmp_path / "html" / f"{name}.html").read_text(encoding="utf-8") for name in ("api", "api_plugins")
+    )
+    anchors = set(re.findall(r'id="(transferkit\.[\w.]+)"', written))
+    modules = [(module, name) for module in SURFACE for name in import_module(module).__all__]
+    shown = {f"{module}.{name}" for module, name in modules if not ismodule(getattr(import_module(module), name))}
+    assert shown - anchors == set()
+    assert "transferkit.LoadedModel.predict" in anchors
+    assert 'href="#transferkit.run"' in written and "Run a recipe: a file, or its content as a dict" in written
+
+
+def test_pictures_are_small_shown_and_described():
+    shown = [
+        (path.parent / target).resolve()
+        for path in PAGES
+        for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+        if len(alt.split()) > 4 or pytest.fail(f"{path.name}: {target} is not described")
+    ]
+    pictures = sorted((DOCS / "pictures").iterdir())
+    assert pictures == sorted(set(shown))
+    assert all(0 < picture.stat().st_size < 150_000 for picture in pictures)
+
+
+VERBS = commands(typer.main.get_command(complete()))
+CALLS = [
+    (path.name, words)
+    for path in PAGES
+    for block in blocks(path.read_text(encoding="utf-8"), "console")
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("$ transferkit ")
+    for words in [shlex.split(line.removeprefix("$ transferkit "), comments=True)]
+]
+
+
+@pytest.mark.parametrize(("name", "words"), CALLS, ids=[f"{name}-{' '.join(words)[:50]}" for name, words in CALLS])
+def test_every_command_is_one_with_options_it_has(name, words):
+    verb = next(" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in VERBS or words[0].startswith("-"))
+    known = {option for item in VERBS[verb].params for option in item.opts} if verb in VERBS else {words[0]}
+    given = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert given <= known | {"--help", "--install-completion"}

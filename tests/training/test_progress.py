@@ -120,3 +120,29 @@ def test_work_of_minutes_is_foretold_once_from_what_was_measured(tmp_path, capsy
         bar.advance(100)
     lines = [line for line in (tmp_path / "run.log").read_text().splitlines() if "to do" in line]
     assert len(lines) == 1 and lines[0].endswith("target model on composites: 210,000 to do, about 2 h 54 min left")
+
+
+def test_a_notebook_has_a_bar_and_keeps_its_warnings() -> None:
+    for package in ("ipykernel", "ipywidgets"):
+        pytest.importorskip(package)
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    training = """
+from transferkit.training.progress import Display
+display = Display()
+display.begin_epoch(0, 2, steps=10, done=0)
+display.step(3, losses={"loss": 0.5}, lr=(1e-3, 1e-3), images=4, waited=0)
+display.warn("careful")
+display.step(7, losses={"loss": 0.25}, lr=(1e-3, 1e-3), images=8, waited=0)
+"""
+    cells = [nbformat.v4.new_code_cell(text) for text in (training, "display.end(); display.line('done')")]
+    book = nbformat.v4.new_notebook(cells=cells[:1])
+    client = nbclient.NotebookClient(book, timeout=120)
+    with client.setup_kernel():
+        client.execute_cell(book.cells[0], 0)
+        (widget,) = [state for state in client.widget_state.values() if state["_model_name"] == "OutputModel"]
+        (drawn,) = widget["outputs"]
+        assert "7/10" in drawn["data"]["text/plain"] and "loss 0.25" in drawn["data"]["text/plain"]
+        book.cells.append(cells[1])
+        client.execute_cell(book.cells[1], 1)
+    lines = ["".join(one["data"].get("text/plain", "") for one in cell.outputs) for cell in book.cells]
+    assert "warning: careful" in lines[0] and "done" in lines[1]

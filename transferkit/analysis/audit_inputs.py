@@ -21,10 +21,11 @@ from transferkit.recipe.tree import shown
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.origin import analyses_of, recipe_of, source_data, trained_stage
 from transferkit.training.progress import Display
+from transferkit.words.doors import option
 
 SOURCE_DATA, TARGET_DATA = "source images", "target images"
 """Names of data sets that were given to the audit; no recipe can have them."""
-OPTIONS = {"source": "--source MODEL", "target_data": "--target-data DIR", "source_data": "--source-data DIR"}
+NEEDED = {"source": "MODEL", "target_data": "DIR", "source_data": "DIR"}
 
 
 @dataclass
@@ -73,7 +74,7 @@ def collect(wanted: Arguments, seed: int, display: Display) -> Inputs:
 
 def _refuse_gaps(wanted: Arguments, origin: Origin | None) -> None:
     if origin is None:
-        missing = [option for name, option in OPTIONS.items() if getattr(wanted, name) is None]
+        missing = [option(name, value) for name, value in NEEDED.items() if getattr(wanted, name) is None]
         if missing:
             raise InputError(
                 f"{wanted.target} is not (a stage of) a run of transferkit, which would say where it comes from; "
@@ -84,12 +85,12 @@ def _refuse_gaps(wanted: Arguments, origin: Origin | None) -> None:
     if wanted.source is None and origin.source is None:
         raise InputError(
             f'the stage "{origin.stage.name}" of {run} was trained from scratch, so there is no source model it could '
-            "remember; give another stage, or --source MODEL"
+            f"remember; give another stage, or {option('source', 'MODEL')}"
         )
     if wanted.source_data is None and origin.source_data is None:
         raise InputError(
-            f"the recipe of {run} names no source images; give them with --source-data DIR: one folder for each class "
-            "of the source model, any part of its classes will do"
+            f"the recipe of {run} names no source images; give them with {option('source-data', 'DIR')}: one folder "
+            "for each class of the source model, any part of its classes will do"
         )
 
 

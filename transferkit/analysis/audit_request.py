@@ -17,6 +17,7 @@ from transferkit.recipe.tree import Mark, Node, Problems
 from transferkit.recipe.uses import AnalyzerUse
 from transferkit.runs.model_place import ModelPlace, model_place
 from transferkit.system.atomic import read_json
+from transferkit.words.doors import option
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
 
@@ -111,7 +112,7 @@ def choose(
     if not wanted:
         raise InputError(
             "there is no analysis to run: "
-            + ("--analyses is empty" if names is not None else "no analyzer is installed")
+            + (f"{option('analyses')} is empty" if names is not None else "no analyzer is installed")
         )
     options = _by_wanted(options, wanted)
     _refuse_one_name(wanted)

@@ -30,6 +30,7 @@ from transferkit.system.signals import Stopped, StopSignal
 from transferkit.training.boards import Board, failing_quietly
 from transferkit.training.devices import available_device
 from transferkit.training.progress import Display
+from transferkit.words.doors import call, said
 from transferkit.words.formats import settings_text
 
 
@@ -91,7 +92,8 @@ class Auditing:
             self._end("stopped")
             raise self._stopped(getattr(error, "number", signal.SIGINT)) from None
         if isinstance(error, BadImage):
-            error.add_note("    here: --skip-bad-images leaves unreadable images out, and the report counts them")
+            skip = said("--skip-bad-images", 'on_bad_image="skip"')
+            error.add_note(f"    here: {skip} leaves unreadable images out, and the report counts them")
         self.result["error"] = str(error) or type(error).__name__
         if isinstance(error, InputError):
             self._write("failed")
@@ -155,7 +157,7 @@ class Auditing:
     def _stopped(self, number: int) -> Interrupted:
         done = ", ".join(self.reports) or "none yet"
         error = Interrupted(f"the audit was stopped; finished analyses ({done}) are in {self.folder.path}", number)
-        error.add_note(f"go on with: transferkit resume {self.folder.path}")
+        error.add_note(f"go on with: {call('resume', self.folder.path)}")
         return error
 
     def _write(self, status: str) -> None:

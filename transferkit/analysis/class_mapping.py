@@ -13,6 +13,7 @@ from transferkit.data.folders import LabelRow, class_names, read_labels
 from transferkit.data.naming import listed_names, refuse_two_as_one
 from transferkit.errors import InputError, Problem
 from transferkit.recipe import schema
+from transferkit.words.doors import option
 from transferkit.words.formats import some
 from transferkit.words.suggest import closest
 from transferkit.words.text import comparable
@@ -196,7 +197,7 @@ def _by_imagenet(model_classes: Sequence[str], folders: Sequence[str]) -> ClassL
             raise InputError(
                 f"{_listed(strangers)}: not among the {len(rows)} classes of ImageNet that a model with "
                 f"{len(rows)} outputs has; leave these folders out of the source data, or say which class each folder "
-                "is with --source-labels FILE.csv (columns index, name, folder)"
+                f"is with {option('source-labels', 'FILE.csv')} (columns index, name, folder)"
             )
         indices, what = {folder: ids[folder] for folder in folders}, "WordNet ids"
     else:
@@ -221,7 +222,7 @@ def _imagenet_by_name(rows: Sequence[LabelRow], folders: Sequence[str]) -> dict[
             said = " and ".join(f"{index} ({rows[index].folder}: {rows[index].name})" for index in sorted(classes))
             raise InputError(
                 f'the class folder "{folder}" could be the classes {said} of ImageNet; '
-                "name the folder by its WordNet id, or give a class list with --source-labels FILE.csv"
+                f"name the folder by its WordNet id, or give a class list with {option('source-labels', 'FILE.csv')}"
             )
         found[folder] = next(iter(classes))
     return found
@@ -244,7 +245,7 @@ def _by_number(model_classes: Sequence[str], folders: Sequence[str]) -> ClassLis
     how = "the class folders are numbers, read as the numbers of the model's classes"
     as_text = sorted(folders) != sorted(folders, key=int)
     if as_text:
-        how += "; a model trained on folders sorted as text (0, 1, 10, 11, …) needs --source-labels instead"
+        how += f"; a model trained on folders sorted as text (0, 1, 10, 11, …) needs {option('source-labels')} instead"
     return ClassList(list(model_classes), aliases, how, assumed=as_text)
 
 
@@ -268,8 +269,8 @@ def _no_evidence(names: Sequence[str], folders: Sequence[str]) -> InputError:
     else:
         theirs, near = f"{len(names)} classes such as {_listed(names)}", closest(strangers[0], names)
     advice = (
-        f"say which class each folder is with --source-labels FILE.csv (columns index, name, folder; {len(names)} "
-        "rows), in a recipe with labels: FILE.csv; leave out folders of other classes"
+        f"say which class each folder is with {option('source-labels', 'FILE.csv')} (columns index, name, "
+        f"folder; {len(names)} rows), in a recipe with labels: FILE.csv; leave out folders of other classes"
     )
     which = "is the folder" if len(strangers) == 1 else "are the folders"
     return InputError(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transferkit.errors import InputError
+from transferkit.words.doors import option
 from transferkit.words.suggest import closest
 
 Values = Mapping[str, Mapping[str, float]]
@@ -107,7 +108,7 @@ class Condition:
         return Finding(self.expression, shown, holds=truth is not False, unchecked=truth is None)
 
     def _refusal(self, name: str, matches: Sequence[Metric], pairs: Sequence[Metric]) -> InputError:
-        where = f'--fail-on "{self.expression}"'
+        where = f'{option("fail-on")} "{self.expression}"'
         if matches:
             listed = " or ".join(f"{analysis}.{metric}" for analysis, metric in matches)
             return InputError(f'{where}: "{name}" could be {listed}; write which')
@@ -179,7 +180,7 @@ class _Parser:
         return value
 
     def _error(self, message: str, place: int) -> InputError:
-        return InputError(f'--fail-on "{self.text}": {message} (character {place + 1}); {FORM}')
+        return InputError(f'{option("fail-on")} "{self.text}": {message} (character {place + 1}); {FORM}')
 
     def whole(self) -> Node:
         """The tree of all tokens."""

@@ -41,6 +41,7 @@ from transferkit.plugins.registry import installed
 from transferkit.system.memory import is_out_of_memory
 from transferkit.system.signals import Stopped, watching
 from transferkit.system.terminal import ESCAPES, Guarded, answer_lost, open_standard_streams, speaks
+from transferkit.words.doors import coming_from
 from transferkit.words.text import printable
 
 app = typer.Typer(
@@ -130,7 +131,7 @@ def _one_of_several() -> bool:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with watching(to_the_end=arguments is None):
+        with coming_from("command line"), watching(to_the_end=arguments is None):
             code = complete()(args=arguments, prog_name="transferkit", standalone_mode=False)
             sys.stdout.flush()
     except TransferkitError as error:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from transferkit.cli.predictions import Answer, Form, Writer, cut, named, read_batches, width_of
+from transferkit.cli.predictions import Answer, Form, Writer, cut, named, width_of
+from transferkit.deploy.reading import read_batches
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def detections(
 
     A flagged image is answered by the fallback if there is one, by nobody with `abstain`, else by the model.
     """
-    other = None if fallback is None else fallback.model
-    for paths, images in read_batches(model, files, batch_size=batch_size, bad=bad, also=other):
+    other = None if fallback is None else fallback.model.preprocess
+    for paths, images in read_batches(model.preprocess, files, batch_size=batch_size, bad=bad, also=other):
         found = model(images)
         assert found.flag is not None and found.score is not None
         assert found.p_value is not None and found.source_class is not None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from transferkit.deploy.reading import read_batches
 from transferkit.report import csv_text, json_text
 from transferkit.words.formats import percent
 from transferkit.words.text import one_line
@@ -47,54 +45,9 @@ def answers(
     model: LoadedModel, files: Iterable[Path], *, top: int, batch_size: int, bad: Callable[[Path, str], None]
 ) -> Iterator[list[Answer]]:
     """The answers for each batch of files; unreadable ones go to `bad(path, reason)`."""
-    for paths, images in read_batches(model, files, batch_size=batch_size, bad=bad):
+    for paths, images in read_batches(model.preprocess, files, batch_size=batch_size, bad=bad):
         best = named(model(images).probabilities, model.classes, top)
         yield [Answer(path, classes) for path, classes in zip(paths, best, strict=True)]
-
-
-def read_batches(
-    model: LoadedModel,
-    files: Iterable[Path],
-    *,
-    batch_size: int,
-    bad: Callable[[Path, str], None],
-    also: LoadedModel | None = None,
-) -> Iterator[tuple[list[Path], Tensor]]:
-    """The readable files of each batch and their images, preprocessed (n, C, H, W); others go to `bad(path, why)`.
-
-    What a second model's preprocessing would refuse for its size counts as unreadable too.
-    """
-    import torch
-
-    users = [model] if also is None else [model, also]
-
-    def fits(size: tuple[int, int]) -> None:
-        for user in users:
-            user.preprocess.refuse(size)
-
-    waiting = iter(files)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        while batch := list(islice(waiting, batch_size)):
-            images: list[Tensor] = []
-            readable: list[Path] = []
-            for path, image in zip(batch, pool.map(lambda path: _read(model, path, fits), batch), strict=True):
-                if isinstance(image, str):
-                    bad(path, image)
-                else:
-                    images.append(image)
-                    readable.append(path)
-            if images:
-                yield readable, torch.stack(images)
-
-
-def _read(model: LoadedModel, path: Path, fits: Callable[[tuple[int, int]], None]) -> Tensor | str:
-    """The preprocessed image, or the reason why it cannot be read."""
-    from transferkit.data.images import BadImage, open_image
-
-    try:
-        return model.preprocess(open_image(path, fits=fits))
-    except BadImage as error:
-        return error.reason
 
 
 def named(probabilities: Tensor, classes: Sequence[str], top: int) -> list[list[tuple[str, float]]]:

@@ -5,7 +5,7 @@ Runs with torch and timm; the trainer and recipes are never imported, plugins on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferkit.deploy.answers import Answer, Answers, OnBadImage, Photograph, answer_photographs
 from transferkit.deploy.guarded import Guarded, GuardedByPlugin
 from transferkit.deploy.interference import SOURCE_MODEL, Interference, read_interference
 from transferkit.errors import InputError
@@ -20,9 +21,13 @@ from transferkit.model.detector import DetectorModule
 from transferkit.model.folder import open_model, read_info, read_source_head
 from transferkit.model.preprocessing import Preprocess
 from transferkit.model.wrapper import SourceHead, TransferModel
+from transferkit.words.doors import coming_from
+from transferkit.words.formats import count, number
+
+CLASSES = 6  # that a model's own line names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The answer to a batch of n images: logits (n, K_t) float32.
 
@@ -43,9 +48,14 @@ class Prediction:
         """(n, K): the softmax of the logits."""
         return self.logits.softmax(dim=1)
 
+    def __repr__(self) -> str:
+        images, classes = self.logits.shape
+        flagged = "" if self.flag is None else f", {int(self.flag.sum())} flagged"
+        return f"<prediction: {count(images, 'image')}, {count(classes, 'class')}{flagged}>"
+
 
 class LoadedModel:
-    """A model folder ready for use: call it with a preprocessed batch (n, C, H, W).
+    """A model folder ready for use: `predict` takes photographs; a call takes a preprocessed batch (n, C, H, W).
 
     `guarded` says whether it has a detector; then `interference` is what its file says and `module` is the graph of
     both, else they are None.
@@ -90,14 +100,42 @@ class LoadedModel:
         whole.to(*args, **kwargs)
         return self
 
+    @coming_from("Python")
+    def predict(
+        self,
+        images: Photograph | Iterable[Photograph],
+        *,
+        batch_size: int = 16,
+        on_bad_image: OnBadImage = "error",
+    ) -> Answer | Answers:
+        """What the model says of a photograph: its path, a PIL image, or an array (height, width, 3) of uint8.
+
+        Of a folder, or a list of these, a list of answers. Raises InputError for what cannot be read; with
+        `on_bad_image="skip"` a list leaves it out, with a warning.
+        """
+        return answer_photographs(self, images, batch_size, on_bad_image)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.classes[:CLASSES]) + (", …" if len(self.classes) > CLASSES else "")
+        parts = [f"{self.model.architecture} for {count(len(self.classes), 'class')}: {shown}"]
+        if self.interference is not None:
+            watched = count(len(self.interference.lingering), "source class")
+            parts.append(f"watches {watched}, flags a score above {number(self.interference.detect_p, 2)}")
+        return f"<{'; '.join([*parts, str(self.device)])}>"
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Prediction:
         """(n, C, H, W) -> Prediction, on the model's device. Raises InputError for another shape."""
         channels = self.model.preprocessing.in_chans
+        if not isinstance(images, Tensor):
+            raise InputError(
+                f"the model itself takes a tensor (n, {channels}, height, width), not {type(images).__name__}; "
+                "for photographs call .predict(…)"
+            )
         if images.dim() != 4 or images.shape[1] != channels:
             raise InputError(
                 f"the model takes a batch of images (n, {channels}, height, width), not {list(images.shape)}; "
-                "stack what `preprocess` returns"
+                "stack what `preprocess` returns, or give photographs to `predict`"
             )
         images = images.to(self.device, self.dtype)
         if self.module is None:
@@ -117,16 +155,22 @@ class LoadedModel:
         return flag.to(score.device), source_class, p_value
 
 
-def load(model_dir: Path | str) -> LoadedModel:
-    """Open a model folder for prediction: `load(folder)(images).probabilities`.
+@coming_from("Python")
+def load(model: Path | str, stage: str | None = None) -> LoadedModel:
+    """Open a model for use: `load("runs/flowers/…").predict("photo.jpg")`.
 
-    With `interference.json` the model is guarded. Raises InputError for anything missing, damaged or changed.
+    A model folder, or a run: then the model of its `stage`, or of the last one that has one. With `interference.json`
+    the model is guarded. Raises InputError for anything missing, damaged or changed.
     """
-    folder = Path(model_dir)
+    folder = Path(model)
+    if stage is not None or not (folder / "config.json").is_file():
+        from transferkit.runs.model_place import find_model
+
+        folder = find_model(str(model), stage)
     interference = read_interference(folder)
-    model, source_head = open_model(folder, verify=interference is None)  # a detector's files were all compared
-    module = None if interference is None else _guard(folder, model, interference)
-    return LoadedModel(model, source_head, read_info(folder), interference, module)
+    net, source_head = open_model(folder, verify=interference is None)  # a detector's files were all compared
+    module = None if interference is None else _guard(folder, net, interference)
+    return LoadedModel(net, source_head, read_info(folder), interference, module)
 
 
 def _guard(folder: Path, model: TransferModel, interference: Interference) -> Guarded | GuardedByPlugin:

@@ -19,7 +19,6 @@ from transferkit.plugins.distributions import Owner
 from transferkit.plugins.registry import Registry, installed
 
 VARIABLE = "TRANSFERKIT_ALLOW_LOCAL_PLUGINS"
-HOW = f"--allow-plugins, from Python allow_plugins=True, or {VARIABLE}=1"
 _with_files: list[Registry] = []
 _reading: list[Registry] = []
 

@@ -11,6 +11,7 @@ from transferkit.errors import InputError
 from transferkit.plugins.distributions import normalised
 from transferkit.plugins.hooks import Call, Plugin, RunPlugins
 from transferkit.plugins.registry import installed
+from transferkit.words.doors import shell
 
 
 def adapter_calls(
@@ -26,7 +27,7 @@ def adapter_calls(
     if not found:
         raise InputError(
             f"{where}: the model has layers of {said}, which is not installed here (or left out, or failed to load: "
-            f'transferkit plugins --failed); install "{distribution}=={version}"'
+            f'{shell("transferkit plugins --failed")}); install "{distribution}=={version}"'
         )
     try:
         instance = found[0].create(options)

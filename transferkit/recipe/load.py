@@ -16,15 +16,17 @@ from transferkit.recipe import yaml
 from transferkit.recipe.checks import check_recipe
 from transferkit.recipe.draft import Draft, adopt_misspelt_keys, read_draft
 from transferkit.recipe.files import check_files
-from transferkit.recipe.merge import merge, read_extended
+from transferkit.recipe.merge import extended, merge, read_extended
 from transferkit.recipe.overrides import apply_overrides, apply_preset
 from transferkit.recipe.paths import resolve_paths
 from transferkit.recipe.places import places_in
 from transferkit.recipe.plugin_files import plugin_files
 from transferkit.recipe.plugin_use import make
 from transferkit.recipe.schema import Dataset, Recipe, Stage
-from transferkit.recipe.tree import Node, Problems, Steps, item_label, refusal, shown
+from transferkit.recipe.tree import Mark, Node, Problems, Steps, item_label, refusal, shown
 
+GIVEN = "recipe"
+"""What a recipe that is no file is called."""
 HEADER = "# Resolved by transferkit: every value is explicit. It runs again to the same result."
 
 
@@ -74,15 +76,23 @@ class Loaded:
 
 
 def load_recipe(
-    path: str | Path, overrides: Iterable[str] = (), registry: Registry | None = None, *, allow_plugins: bool = False
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    registry: Registry | None = None,
+    *,
+    allow_plugins: bool = False,
 ) -> Loaded:
-    """Read, extend, override and validate a recipe. Raises InputError with every problem at once.
+    """Read, extend, override and validate a recipe: a file, or its content as a dict, whose relative paths are
+    relative to the working directory. Raises InputError with every problem at once.
 
     `allow_plugins`: code in plugin files that it names may run.
     """
-    path = Path(os.path.expanduser(path))
+    path = Path(GIVEN if isinstance(recipe, Mapping) else os.path.expanduser(recipe))
     try:
-        root = read_extended(path)
+        if isinstance(recipe, Mapping):
+            root = extended(yaml.tree(dict(recipe), Mark(GIVEN, folder=Path.cwd())), path)
+        else:
+            root = read_extended(path)
     except InputError as error:
         raise refusal(error.problems) from None
     return load_tree(root, path, overrides, registry, allow_plugins=allow_plugins)

@@ -26,7 +26,11 @@ def read_extended(path: Path, chain: tuple[Path, ...] = ()) -> Node:
 
     Raises InputError.
     """
-    top = yaml.read(path)
+    return extended(yaml.read(path), path, chain)
+
+
+def extended(top: Node, path: Path, chain: tuple[Path, ...] = ()) -> Node:
+    """The same for a tree that is there; what it extends is relative to where `path` lies. Raises InputError."""
     extends = top.value.pop("extends", None)
     if extends is None:
         return top

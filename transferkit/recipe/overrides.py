@@ -15,6 +15,7 @@ from transferkit.recipe import yaml
 from transferkit.recipe.merge import find_item, merge, removes
 from transferkit.recipe.places import PLACES
 from transferkit.recipe.tree import Key, Mark, Node, dotted, item_label
+from transferkit.words.doors import said
 from transferkit.words.suggest import did_you_mean
 
 PRESET_KEYS = ("preset", "presets")
@@ -27,7 +28,8 @@ def apply_overrides(root: Node, overrides: Iterable[str]) -> list[Problem]:
     """Change the tree in place, argument by argument; what cannot be applied is returned as problems."""
     problems: list[Problem] = []
     for text in overrides:
-        mark = Mark(f"command line: {text if len(text) <= SHOWN else text[:SHOWN] + '…'}", folder=Path.cwd())
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+        mark = Mark(f"{said('command line', 'argument')}: {shown}", folder=Path.cwd())
         try:
             _apply(root, text, mark, problems)
         except InputError as error:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
-from transferkit.plugins.files import HOW, PluginFile, allowed
+from transferkit.plugins.files import VARIABLE, PluginFile, allowed
 from transferkit.recipe.tree import Node, Problems, Steps, shown
+from transferkit.words.doors import option, said
 from transferkit.words.suggest import did_you_mean
 
 COPIES = "plugins"
@@ -36,7 +37,11 @@ def plugin_files(root: Node, problems: Problems, allow: bool) -> list[PluginFile
             continue
         if not allowed(allow):
             message = f"{shown(file.path)} (SHA-256 {file.sha256}) is code, which would run with all that you may do"
-            problems.add(path, message, f"read it; if you trust it, allow it with {HOW}")
+            problems.add(
+                path,
+                message,
+                f"read it; if you trust it, allow it with {option('allow-plugins', True)}, or {VARIABLE}=1",
+            )
             refused = True
     if refused:
         problems.raise_if_any()
@@ -54,5 +59,6 @@ def _read(item: Node) -> PluginFile:
     inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
     if not (inside or of_run or item.mark.on_command_line):
         text = f"{shown(path)} lies outside the folder of the recipe that names it"
-        raise InputError(Problem("", text, "keep it beside the recipe, or name it on the command line: plugins=[FILE]"))
+        named = said("on the command line: plugins=[FILE]", 'in the call: plugins=["FILE"]')
+        raise InputError(Problem("", text, f"keep it beside the recipe, or name it {named}"))
     return PluginFile.read(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -53,6 +53,7 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(os.fspath(path)))
 for _tag, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), list(_first))
@@ -105,6 +106,16 @@ def _content(path: Path, where: str) -> bytes:
         size = max(os.path.getsize(path), len(content))
         raise InputError(Problem(where, f"is {size:,} bytes long, which is too much for a recipe"))
     return content
+
+
+def tree(value: Any, start: Mark) -> Node:
+    """Plain data as a tree, by the rules of files; all of it stands at `start`. Raises InputError."""
+    try:
+        return parse(dump(value), start)
+    except yaml.representer.RepresenterError as error:
+        given = error.args[-1]
+        message = f"{given!r} ({type(given).__name__}) cannot stand in a recipe"
+        raise InputError(Problem(str(start), message, "a recipe is numbers, texts, lists and dicts")) from None
 
 
 def parse(text: str, start: Mark) -> Node:

@@ -17,8 +17,10 @@ from transferkit.report import Metric
 from transferkit.runs.over_seeds import over_seeds
 from transferkit.runs.record import RunRecord, declared_in, is_run, of, read_report, read_run
 from transferkit.statistics import difference_over_seeds, sample_sd
+from transferkit.words.doors import option
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
+from transferkit.words.tabular import Tabular
 
 NAMED_LISTS = {"stages", *(place.key for place in PLACES if not place.single)}
 NEVER_DIFFER = ("description", "recipe_version")
@@ -41,7 +43,7 @@ def metric_of_runs(runs: Sequence[RunRecord], metric: str) -> dict[Path, MetricO
     if not any(metric in metrics for metrics in known):
         names = dict.fromkeys([*STAGE_METRICS, *(name for metrics in known for name in metrics)])
         hint = did_you_mean(metric, names)
-        raise InputError(f'--metric: no run has a metric called "{metric}"; {hint}')
+        raise InputError(f'{option("metric")}: no run has a metric called "{metric}"; {hint}')
     return {run.path: metrics.get(metric, MetricOfRun()) for run, metrics in zip(runs, known, strict=True)}
 
 
@@ -138,9 +140,9 @@ class Difference:
         )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that `transferkit compare` prints."""
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
+    """Everything that `transferkit compare` prints. Its table has a row per run."""
 
     stage: str
     metric: str
@@ -149,6 +151,25 @@ class Comparison:
     groups: list[Group] = field(default_factory=list)
     declared: Metric | None = None
     """What an analysis measured, as its analyzer declares it."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row per run: what differs between the recipes, and what it reached; epochs count from 1."""
+        return [
+            {
+                "run": str(row.run.path),
+                **row.settings,
+                f"best {self.metric}": row.best,
+                "epoch": None if row.epoch is None else row.epoch + 1,
+                f"last {self.metric}": row.last,
+                "seconds": row.seconds,
+                "status": row.run.status,
+            }
+            for row in self.rows
+        ]
+
+    def heading(self) -> str:
+        """What is compared."""
+        return f"{len(self.rows)} runs, stage {self.stage}, by {self.metric}"
 
 
 def run_folders(paths: Sequence[Path]) -> list[Path]:

@@ -16,6 +16,7 @@ from transferkit.errors import InputError, StorageError
 from transferkit.report import json_text
 from transferkit.surface import installed_versions
 from transferkit.system.atomic import encoded, read_json, write_bytes, write_text
+from transferkit.words.doors import option
 from transferkit.words.text import encodable
 
 PACKAGES = ("transferkit", "torch", "torchvision", "timm", "accelerate", "numpy", "pydantic", "pluggy")
@@ -31,7 +32,7 @@ class RunFolder:
     def create(cls, out: Path, recipe: str, files: Mapping[str, str | bytes] = {}) -> RunFolder:
         """A new folder that appears with these files in it ({name: content}), or not at all. Raises InputError."""
         if encodable(str(out)) != str(out):  # neither TensorBoard nor safetensors open such paths
-            raise InputError(f"--out {out}: a run folder needs a name that is text (UTF-8)")
+            raise InputError(f"{option('out', str(out))}: a run folder needs a name that is text (UTF-8)")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         path = out / recipe / f"{stamp}-{secrets.token_hex(2)}"
         beginning = path.with_name(f".{path.name}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from transferkit.errors import InputError, Problem
 from transferkit.runs.record import RESULT, fitting
 from transferkit.system.atomic import read_json
+from transferkit.words.doors import option
 from transferkit.words.suggest import did_you_mean
 
 
@@ -37,7 +38,7 @@ def model_place(given: str, stage: str | None = None) -> ModelPlace:
     path = Path(os.path.expanduser(given.removeprefix("local-dir:")))
     if os.path.isfile(path / "config.json"):
         if stage is not None:
-            raise InputError(f"{path} is one model, so there is no stage to choose; leave out --stage")
+            raise InputError(f"{path} is one model, so there is no stage to choose; leave out {option('stage')}")
         return _with_run(path)
     if os.path.isfile(path / "model" / "config.json"):
         return _with_run(path / "model")
@@ -76,6 +77,6 @@ def _of_run(path: Path, stage: str | None) -> Path:
     if not os.path.isfile(folders[chosen] / "config.json"):
         raise InputError(
             f'the model of the stage "{chosen}" is not in {folders[chosen]} any more: it has no config.json; '
-            "bring it back, or choose another stage with --stage"
+            f"bring it back, or choose another stage with {option('stage')}"
         )
     return folders[chosen]

@@ -14,6 +14,8 @@ from transferkit.recipe.tree import shown
 from transferkit.recipe.uses import AnalyzerUse
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.model_place import ModelPlace, model_place
+from transferkit.words.doors import option
+from transferkit.words.formats import listing
 from transferkit.words.names import plain_name
 
 Origin = Path | schema.Model
@@ -51,9 +53,10 @@ def recipe_of(place: ModelPlace) -> schema.Recipe | None:
     try:
         return schema.Recipe.model_validate(yaml.read(path).plain())
     except ValidationError as error:
+        given = listing([option(name) for name in ("source", "source-data", "target-data")])
         raise InputError(
-            f"{shown(path)} is not a recipe of this version ({error.error_count()} problems); "
-            "give --source, --source-data and --target-data and a copy of the model folder outside its run"
+            f"{shown(path)} is not a recipe of this version ({error.error_count()} problems); give {given} and a copy "
+            "of the model folder outside its run"
         ) from error
 
 

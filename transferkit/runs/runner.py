@@ -38,6 +38,7 @@ from transferkit.training.saving import load_weights, refuse_changed_images, ref
 from transferkit.training.stage_plan import Scheduled, StagePlan
 from transferkit.training.still import Still, opened_still, source_model
 from transferkit.training.trainer import Trainer
+from transferkit.words.doors import option
 from transferkit.words.suggest import did_you_mean
 
 Result = dict[str, Any]
@@ -387,7 +388,7 @@ def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[st
     chosen: set[str] = set()
     for name in names:
         if name not in known:
-            raise InputError(f'--stages: no stage called "{name}"; {did_you_mean(name, known)}')
+            raise InputError(f'{option("stages")}: no stage called "{name}"; {did_you_mean(name, known)}')
         current: str | None = name
         while current in known:
             chosen.add(current)

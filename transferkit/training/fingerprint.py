@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from transferkit.errors import InputError, Problem
 from transferkit.plugins.registry import installed
 from transferkit.surface import installed_versions
+from transferkit.words.doors import option
 
 if TYPE_CHECKING:
     from transferkit.training.session import TrainingSession
@@ -128,7 +129,7 @@ def refuse(found: Mapping[Kind, Sequence[str]], accepted: Iterable[str], where: 
         raise InputError(
             problems,
             f"{where} was made with something else, and going on would give another result; "
-            f"put it back, or go on all the same with --accept {','.join(found)}",
+            f"put it back, or go on all the same with {option('accept', ','.join(found))}",
         )
     return [f"{kind}: {sentence}" for kind, sentences in found.items() for sentence in sentences]
 

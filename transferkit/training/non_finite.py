@@ -15,6 +15,7 @@ from transferkit.model.weights import not_finite
 from transferkit.training.checkpoint import step_of
 from transferkit.training.examine import TASK, Examination, broken_anchors, examine, gradients, term_name
 from transferkit.training.optimization import learning_rates
+from transferkit.words.doors import shell
 from transferkit.words.formats import some
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def refuse_step(session: TrainingSession, losses: Sequence[Losses], batches: Seq
         session,
         diagnosis.sentence(f" at step {session.state.step} of stage {session.stage.name} {_rate(session)}"),
         f"Images of this step: {some(_everywhere(ids), IDS) or 'none of the target'}. {weights} {place}",
-        f" --step {session.state.step}",
+        session.state.step,
     )
 
 
@@ -123,7 +124,7 @@ def broken_state(session: TrainingSession) -> list[str]:
     return broken
 
 
-def _error(session: TrainingSession, found: str, state: str, step: str = "") -> NonFiniteError:
+def _error(session: TrainingSession, found: str, state: str, step: int | None = None) -> NonFiniteError:
     session.totals.settle()
     recent = session.totals.recent or session.state.last_losses
     history = ", ".join(f"{value:.4g}" for value in recent) or "none"
@@ -131,7 +132,8 @@ def _error(session: TrainingSession, found: str, state: str, step: str = "") -> 
         f"{found}. Last losses: {history}. {state} Try a smaller learning rate, warm-up or `clip: {{norm: 1}}`."
     )
     run = session.out.parent.parent
-    error.add_note(f"look into it with: transferkit replay {run} --stage {session.stage.name}{step}")
+    at = "" if step is None else f" --step {step}"
+    error.add_note(f"look into it with: {shell(f'transferkit replay {run} --stage {session.stage.name}{at}')}")
     return error
 
 

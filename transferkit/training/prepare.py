@@ -35,6 +35,7 @@ from transferkit.training.stage_plan import StagePlan
 from transferkit.training.starting_model import initialise_head, reference_model, starting_model, take_over
 from transferkit.training.trainer import Trainer
 from transferkit.training.workspace import State, Workspace
+from transferkit.words.doors import call
 
 
 def prepare(plan: StagePlan) -> Trainer:
@@ -175,5 +176,5 @@ def short_of_memory(plan: StagePlan, session: Trainer | None) -> str:
             f"takes its statistics from {fits[0]} images instead of {stage.batch_size})"
         )
     saved = (plan.out / "checkpoints").is_dir() and any((plan.out / "checkpoints").glob("step-*"))
-    resume = f"; with more memory, `transferkit resume {run}` goes on from the last checkpoint" if saved else ""
+    resume = f"; with more memory, `{call('resume', run)}` goes on from the last checkpoint" if saved else ""
     return f'stage "{stage.name}" ran out of memory {place} (batch_size: {stage.batch_size}). {advice}{resume}'

@@ -1,4 +1,7 @@
-"""What people see while a stage trains: a live bar on a terminal, plain lines elsewhere, and run.log always."""
+"""What people see while a stage trains: a live bar on a terminal and in notebooks, plain lines elsewhere.
+
+And run.log always. The bar of a notebook needs ipywidgets; without it there are lines.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TextIO, cast
 
@@ -46,7 +50,8 @@ class Display:
     def __init__(self, log: Path | None = None, *, quiet: bool = False, main: bool = True) -> None:
         self.console = Console(file=cast("TextIO", Guarded(sys.stderr)), highlight=False)
         self.quiet = quiet or not main
-        self.live = self.console.is_terminal and not self.quiet
+        self.notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
+        self.live = (self.console.is_terminal or self.notebook) and not self.quiet
         self._log = log if main else None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -106,10 +111,15 @@ class Display:
         if self.live:
             counted = *self._bar(), MofNCompleteColumn()
             shown = TextColumn("{task.fields[text]}"), TimeRemainingColumn(compact=True)
-            columns = (TextColumn(f"epoch {epoch + 1}/{epochs}"), *counted, *shown)
-            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress = self.bar(TextColumn(f"epoch {epoch + 1}/{epochs}"), *counted, *shown)
             self._task = self._progress.add_task("", total=steps, completed=done, text="")
             self._progress.start()
+
+    def bar(self, *columns: ProgressColumn) -> Progress:
+        """A bar that goes when it is stopped. A notebook's is drawn only by whoever updates it: lines that another
+        thread's drawing overtakes would go with the bar.
+        """
+        return Progress(*columns, console=self.console, transient=True, auto_refresh=not self.notebook)
 
     def due(self) -> bool:
         """Whether it is time to look at the losses again."""
@@ -124,10 +134,10 @@ class Display:
     ) -> None:
         """How it stands within the epoch."""
         elapsed = max(time.monotonic() - self._began, 1e-9)
-        rate = f"lr {lr[0]:.1e}" + (f"/{lr[1]:.1e}" if lr[1] != lr[0] else "")
         speed = f"{images / elapsed:.0f} img/s"
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, text=f"loss {losses['loss']:.4g}  {speed}")
+            text = f"loss {losses['loss']:.4g}  {speed}"
+            self._progress.update(self._task, completed=done, text=text, refresh=self.notebook)
         elif time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
             rate = f"lr {lr[0]:.1e}" + (f"/{lr[1]:.1e}" if lr[1] != lr[0] else "")
@@ -205,11 +215,10 @@ class _Work:
             if left > LONG:
                 self.display.line(f"{self.description}: {self.total:,} to do, about {duration(left)} left")
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=self.done)
+            self._progress.update(self._task, completed=self.done, refresh=self.display.notebook)
         elif self.display.live and now - self._began > PATIENCE and self.display._progress is None:
             named = TextColumn("{task.description}", markup=False)
-            columns = (named, *self.display._bar(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=self.display.console, transient=True)
+            self._progress = self.display.bar(named, *self.display._bar(), MofNCompleteColumn(), TimeRemainingColumn())
             self._task = self._progress.add_task(self.description, total=self.total, completed=self.done)
             self._progress.start()
         elif not self.display.live and now - self._said > PLAIN_EVERY:
