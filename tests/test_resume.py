@@ -22,6 +22,7 @@ from tests.training.test_loop import records, same, weights, without_time
 from transferkit.api import resume, run
 from transferkit.errors import InputError, Interrupted
 from transferkit.system.run_lock import OWNER, owned, owner_of
+from transferkit.training.progress import Display
 from transferkit.training.trainer import Trainer
 
 COLOURS = {"blue": 2, "green": 1, "red": 0}
@@ -88,6 +89,26 @@ def test_data_that_moved_are_the_same_data(place: Path, begun: Path) -> None:
     assert without_time(records(run_dir)) == without_time(records(begun / "whole-run"))
     assert str(place / "data") in (run_dir / "recipe.yaml").read_text()
     resume(run_dir, quiet=True)  # without being told again
+
+
+def test_the_speed_of_a_cut_epoch_is_that_of_the_images_trained_since(place: Path, monkeypatch) -> None:
+    said: list[tuple[int, int, float]] = []
+
+    def end_epoch(self: Display, records: list[dict], *, images: int, **more: object) -> None:
+        said.append((records[0]["images"], images, records[0]["images_per_second"]))
+
+    monkeypatch.setattr(Display, "end_epoch", end_epoch)
+    evaluated = Trainer.evaluate
+
+    def evaluate(self: Trainer) -> object:
+        self._epoch_started = time.perf_counter() - 2.0  # as if training had taken two seconds
+        return evaluated(self)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    go_on(place)
+    # 15 images in steps of 4: the run was stopped after 2 steps of its second epoch
+    assert [(images, since) for images, since, _ in said] == [(15, 15 - 8), (15, 15)]
+    assert [speed for _, _, speed in said] == pytest.approx([7 / 2, 15 / 2], rel=0.05)
 
 
 def files_of(place: Path) -> dict[str, bytes]:
