@@ -77,8 +77,8 @@ def test_only_the_named_analyses_in_the_given_order(audit):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (NOT_GIVEN, "also give --source MODEL, --target-data DIR, --source-data DIR"),
-        ({"source_data": None}, "also give --source-data DIR$"),
+        (NOT_GIVEN, 'also give source="MODEL", target_data="DIR", source_data="DIR"'),
+        ({"source_data": None}, 'also give source_data="DIR"$'),
         ({"source_data": "nowhere"}, "no images at nowhere"),
         ({"target": "nowhere/model"}, "target model  nowhere/model does not exist"),
         ({"source": "resnt18"}, 'source model  timm has no model called "resnt18"'),
@@ -113,7 +113,7 @@ def test_a_target_that_does_not_descend_from_the_source(audit, world, tmp_path):
 
 
 def test_source_images_of_unknown_classes(audit, world, tmp_path):
-    with pytest.raises(InputError, match=r'the folders "ants", "bees".*"aqua"(.|\n)*--source-labels FILE.csv'):
+    with pytest.raises(InputError, match=r'the folders "ants", "bees".*"aqua"(.|\n)*source_labels="FILE.csv"'):
         audit(source_data=world / "target-images")
     assert nothing_left(tmp_path)
 
@@ -197,7 +197,7 @@ def stopped(audit, world, tmp_path, monkeypatch):
                 analyses=["counting", "optional", "first"], fail_on="one > 0", options={"counting": {"scale": 2}},
             )  # fmt: skip
     (folder,) = (tmp_path / "out" / "audit").iterdir()
-    assert caught.value.__notes__ == [f"go on with: transferkit resume {folder}"]
+    assert caught.value.__notes__ == [f'go on with: transferkit.resume("{folder}")']
     return folder
 
 

@@ -123,7 +123,7 @@ def test_a_class_list_for_the_source_images_of_a_run(audit, run_folder, tmp_path
 
 def test_a_stage_from_scratch_has_no_source(audit, run_folder, tmp_path):
     run = write_run(*run_folder)
-    with pytest.raises(InputError, match=r'"control".*trained from scratch.*--source MODEL'):
+    with pytest.raises(InputError, match=r'"control".*trained from scratch.*source="MODEL"'):
         audit(run / "stages" / "control", **NOT_GIVEN)
     assert not (tmp_path / "out").exists()
 
@@ -131,7 +131,7 @@ def test_a_stage_from_scratch_has_no_source(audit, run_folder, tmp_path):
 def test_a_run_whose_recipe_names_no_source_images(audit, run_folder, world, tmp_path):
     run, recipe = run_folder
     recipe["stages"][2]["start"] = str(world / "source")
-    with pytest.raises(InputError, match="names no source images; give them with --source-data"):
+    with pytest.raises(InputError, match="names no source images; give them with source_data"):
         audit(write_run(run, recipe), **NOT_GIVEN)
     result = audit(run, **{**NOT_GIVEN, "source_data": world / "source-images"}, analyses=["counting"])
     assert result.analyses["counting"]["models"] == 3

@@ -145,7 +145,7 @@ def test_a_run_keeps_the_file_and_resume_names_a_changed_one(recipe, tmp_path):
     with pytest.raises(Interrupted) as stopped:
         run(recipe, out=tmp_path / "runs", quiet=True, allow_plugins=True)
     (folder,) = (tmp_path / "runs" / "local").iterdir()
-    assert stopped.value.__notes__ == [f"go on with: transferkit resume {folder} --allow-plugins"]
+    assert stopped.value.__notes__ == [f'go on with: transferkit.resume("{folder}", allow_plugins=True)']
     file = recipe.parent / "mine" / "my_mean.py"
     assert (folder / "plugins" / "my_mean.py").read_bytes() == file.read_bytes()
 

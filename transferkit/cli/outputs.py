@@ -42,6 +42,6 @@ def require_ending(out: Path, *endings: str) -> None:
 
 
 def refuse_file(out: Path | None, what: str) -> None:
-    """Raise InputError where the folder for `what` has a file's name, and is none."""
-    if out is not None and out.suffix.lower() in FILES and not out.is_dir():
+    """Raise InputError where a folder for `what` that is not there yet has a file's name."""
+    if out is not None and out.suffix.lower() in FILES and not out.exists():
         raise InputError(f"--out {out}: this is the folder for {what}, not a file; leave out the {out.suffix}")

@@ -132,8 +132,10 @@ def _error(session: TrainingSession, found: str, state: str, step: int | None = 
         f"{found}. Last losses: {history}. {state} Try a smaller learning rate, warm-up or `clip: {{norm: 1}}`."
     )
     run = session.out.parent.parent
-    at = "" if step is None else f" --step {step}"
-    error.add_note(f"look into it with: {shell(f'transferkit replay {run} --stage {session.stage.name}{at}')}")
+    replay = shell(
+        f"transferkit replay {run} --stage {session.stage.name}" + (f" --step {step}" if step is not None else "")
+    )
+    error.add_note(f"look into it with: {replay}")
     return error
 
 
