@@ -203,7 +203,10 @@ def test_two_folders_that_are_shown_alike_are_refused(hostile):
 def test_there_is_one_writer_and_one_reader():
     """What is written for machines goes through report.py, what is opened as an image through images.py."""
     only = {
-        r"csv\.(writer|DictWriter)|ensure_ascii=False|json\.dump\(": {"transferkit/report.py"},
+        r"csv\.(writer|DictWriter)|ensure_ascii=False|json\.dump\(": {
+            "transferkit/report.py",
+            *(f"transferkit/words/{name}.py" for name in ("doors", "formats")),  # what people read
+        },
         r"Image\.open\(": {"transferkit/data/images.py", "transferkit/data/marks.py"},
     }
     for pattern, places in only.items():

@@ -23,7 +23,7 @@ HEADLINES = (
         ),
         unsure=Meaning(
             "Whether it tells pictures that wake a memory from pictures of your own is not certain.",
-            "Do not rely on it yet. More images of each source class would decide it ($lingering are watched).",
+            "Do not rely on it yet. More images of each source class would decide it ($watched are watched).",
             "carries a detector, but it is not certain whether switching it on is worth it",
         ),
         how="Images of source classes that the model still knows are mixed with images of your own, neither used for "

@@ -31,12 +31,13 @@ def verdict(options: Options, found: Findings) -> str:
     """Up to four sentences."""
     shipped, images = found.shipped, len(found.groups.seen["lingering"])
     alarms, chosen = shipped.false_alarms, found.chosen
-    watched = (
-        count(len(shipped.score.lingering), "lingering source class") if len(shipped.score.lingering) else "no class"
-    )
+    watched = "watches no class"
+    if len(shipped.score.lingering):
+        of_half = count(len(shipped.score.lingering), "lingering source class")
+        watched = f"made with half of the source images, watches {of_half}"
     whose = "The detector" if not isinstance(shipped.score, ByPlugin) else f"The detector {chosen.detector.name}"
-    text = f"{whose}, made with half of the source images, watches {watched} and flags scores above "
-    text += f"{shipped.file.detect_p:.3g}; "
+    between = ", " if len(shipped.score.lingering) else " "
+    text = f"{whose}{between}{watched} and flags scores above {shipped.file.detect_p:.3g}; "
     if alarms.n:
         text += (
             f"it flagged {_shares(alarms)} of {count(alarms.n, 'clean image')} that had no part in it"

@@ -82,7 +82,7 @@ def test_builds_without_warnings(tmp_path):
 def test_pictures_are_small_shown_and_described():
     shown = [
         (path.parent / target).resolve()
-        for path in PAGES
+        for path in [*PAGES, DOCS.parent / "README.md"]
         for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
         if len(alt.split()) > 4 or pytest.fail(f"{path.name}: {target} is not described")
     ]

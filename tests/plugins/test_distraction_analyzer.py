@@ -187,7 +187,7 @@ def test_maps_of_one_cell_are_a_gap(tmp_path):
 
 def test_the_gallery_is_not_chosen_by_what_it_is_sorted_by(tmp_path):
     session_ = session(tmp_path)
-    found = measure(session_, Distraction(**OPTIONS))
+    found = measure(session_, Distraction(**OPTIONS | {"composites": 40}))
     everything = shown(found, 10**6, 0)
     full = [(one, row) for one in found.ours for row in range(len(one.seen.part.indices))
             if not any(view.empty[row] for view in one.seen.views.values())]  # fmt: skip

@@ -151,4 +151,4 @@ def test_what_a_class_declares_beside_its_hooks():
 
 
 def test_a_class_that_declares_nothing():
-    assert Declared.of(object) == Declared(frozenset(), [], None, False, False) and not Declared.of(object).metric_keys
+    assert Declared.of(object) == Declared(metrics=[]) and not Declared.of(object).metric_keys

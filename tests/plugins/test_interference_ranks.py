@@ -198,8 +198,8 @@ def test_one_that_is_better_is_found():
         others.append(SimpleNamespace(judged={"presence": better}, detector=SimpleNamespace(name="x", passes=1)))
         dear = SimpleNamespace(judged={"presence": better}, detector=SimpleNamespace(name="dear", passes=2))
         found = rivals(chosen, [chosen, *others, dear])
-        assert "dear" not in [rival.detector for rival in found]
-        called.append([rival.detector for rival in found if rival.gain.above(0)] == ["x"])
+        assert "dear" not in [rival.detector.name for rival in found]
+        called.append([rival.detector.name for rival in found if rival.gain.above(0)] == ["x"])
     assert np.mean(called) > 0.9
 
 

@@ -54,7 +54,7 @@ def test_what_analyses_measured_has_its_interval_in_the_row(run_dir):
     assert list(frame.metric) == ["relative_retention", "other"]
     assert (frame.value[0], frame.low[0], frame.value[1]) == (0.8, 0.7, 3)
     assert pandas.isna(frame.high[0]) and pandas.isna(frame.low[1])
-    assert (frame.analysis[0], frame.unit[0], frame.unit[1]) == ("retention", "ratio", "number")
+    assert (frame.analysis[0], frame.unit[0], frame.unit[1]) == ("retention", "share", "number")
 
 
 def test_an_audit_is_a_row_per_metric_and_says_what_failed(run_dir):

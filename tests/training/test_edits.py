@@ -94,7 +94,8 @@ def test_edits_follow_one_another_and_each_is_evaluated_before_and_after(chain):
     assert first["after"] == second["before"] and set(first["after"]) == {"val", "tiny"}
     trained = done.stages["target"]["evaluations"]["val"]
     for key in ("top1", "loss", "images"):
-        assert first["before"]["val"][key] == trained[key] == second["after"]["val"][key]
+        known = pytest.approx(trained[key], rel=1e-6)  # opened again, it may be laid out and summed in another order
+        assert first["before"]["val"][key] == known and second["after"]["val"][key] == known
     assert first["before"]["val"]["loss"] != first["after"]["val"]["loss"]
     gap = first["after"]["val"]["top1"] - first["before"]["val"]["top1"]
     found = first["change"]["val"]

@@ -146,7 +146,8 @@ def _see_it_open(work: Path, model: TransferModel, folder: Path) -> None:
     like = model.head.weight
     images = probe_batch(opened, 1).to(like)
     with evaluating(model), torch.no_grad():
-        before, after = model(images).logits, opened.to(like).eval()(images).logits
+        # not model(images): under mixed precision that has been replaced, and rounds more than the saved model
+        before, after = type(model).forward(model, images).logits, opened.to(like).eval()(images).logits
     bound = TOLERANCE * float(before.abs().nan_to_num().max()) if before.numel() else 0.0
     if before.shape != after.shape or not torch.allclose(before, after, rtol=0, atol=bound, equal_nan=True):
         raise TransferkitError(

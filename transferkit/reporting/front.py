@@ -220,7 +220,7 @@ def _tile(question: str, anchor: str, answer: Answer, glossary: Glossary) -> str
     say = glossary.explained
     parts = [
         f'<h2><a href="#{quote(anchor)}">{escape(question)}</a></h2>',
-        f'<p class="number"><b>{say(answer.value)}</b> {say(answer.title)}</p>',
+        f'<p class="number"><strong>{say(answer.value)}</strong> {say(answer.title)}</p>',
         f'<p class="small">{say(answer.sides)}</p>' if answer.sides else "",
         f"<p>{say(answer.meaning)}</p>" if answer.meaning else "",
         f'<p class="todo">{say(answer.todo)}</p>' if answer.todo else "",
