@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,8 @@ def judged(world, out: Path, ended: Ended) -> tuple[str, str | None]:
         lost = None if run is not None and (run / "result.json").is_file() else "exit code 0 without a result"
         lost = lost or difference(run, world.whole)
         return ("went on" if lost is None else "WRONG"), lost
-    if ended.code < 0 and RUST in ended.said:  # nothing in Python is asked: it must be as good as a kill
+    # nothing in Python is asked: it must be as good as a kill
+    if ended.code == -signal.SIGSEGV or (ended.code < 0 and RUST in ended.said):
         return resumed(world, run, "ended by a library")
     if not ended.sentence:
         return "traceback", f"ended with {ended.code}: {ended.said[-1500:]}"

@@ -13,7 +13,7 @@ from transferkit.errors import OutOfMemory
 SIGNS = (
     *("can't allocate memory", "out of memory", "ALLOC_FAILED", "not enough memory"),
     *("can't start new thread", "failed to map segment"),  # a thread has a stack; a library's code lies in memory
-    "could not create a primitive",  # oneDNN's
+    *("could not create a primitive", "could not execute a primitive"),  # oneDNN's
 )
 ROOM, SOME_ROOM = 256 << 20, 16 << 20  # bytes
 

@@ -122,7 +122,7 @@ def _show(stage: Finished, workspace: Workspace, found: Mapping[str, Evaluation]
         try:
             write_examples(workspace.out, stage.validation.samples, found["val"], workspace.classes)
         except (OSError, TransferkitError) as error:
-            workspace.warn(f"there are no pictures of mistakes: {error}")
+            workspace.display.warn(f"there are no pictures of mistakes: {error}")
 
 
 def _ask(call: Call, offers: EditOffers, seed: int) -> dict[str, Tensor]:

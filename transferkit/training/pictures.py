@@ -89,23 +89,23 @@ def record_corruptions(out: Path, accelerator: Accelerator, samples: Mapping[str
 
     `samples` has every split and data set of the stage by any name, None where there is none. `corruptions.csv` has
     a row per corrupted image and corruption; `corruptions-DATASET.png` shows images before and after, and TensorBoard
-    gets it as well. Only on the main process, and once: after a resume the files are there. Raises InputError when an
-    option does not fit the images, before a worker process would.
+    gets it as well. Only on the main process; a resume finds the files there, and writes what is damaged once more.
+    Raises InputError when an option does not fit the images, before a worker process would.
     """
-    if not accelerator.is_main_process or (out / MANIFEST).is_file():
-        return
-    corrupted = distinct(samples.values())
+    corrupted = distinct(samples.values()) if accelerator.is_main_process else []
     if not corrupted:
         return
+    table = csv_bytes(manifest(corrupted))
+    if (out / MANIFEST).is_file() and (out / MANIFEST).read_bytes() == table:
+        return
     make_folder(out)
-    table = manifest(corrupted)
     for name, one in {one.name: one for one in reversed(corrupted)}.items():
         pairs = corruption_pairs(one)
         png = io.BytesIO()
         pairs.save(png, "PNG", optimize=True)
         write_bytes(out / f"corruptions-{name}.png", png.getvalue())
         _show_pairs(accelerator, name, np.asarray(pairs))
-    write_bytes(out / MANIFEST, csv_bytes(table))  # last: it says that all of it is there
+    write_bytes(out / MANIFEST, table)  # last: it says that all of it is there
 
 
 def distinct(samples: Iterable[Samples]) -> list[Samples]:
