@@ -8,6 +8,7 @@ from typing import Any
 
 from transferkit.analysis.audit_request import Arguments, ChosenAnalyzer, choose, run_place
 from transferkit.errors import InputError
+from transferkit.plugins.options import defaults
 from transferkit.plugins.registry import Registry
 from transferkit.recipe.tree import shown
 from transferkit.runs.origin import analysis_options, recipe_of
@@ -73,9 +74,9 @@ def settle(arguments: Arguments, registry: Registry, warn: Callable[[str], None]
         given = getattr(arguments, name)
         return known.values.get(name, default) if given is None else given
 
-    defaults = {"seed": 0, "device": "auto", "threads": None}
-    settled = {name: first(name, default) for name, default in defaults.items()}
-    common = {name: value for name, value in known.values.items() if value != defaults[name]}
+    usual = {"seed": 0, "device": "auto", "threads": None}
+    settled = {name: first(name, default) for name, default in usual.items()}
+    common = {name: value for name, value in known.values.items() if value != usual[name]}
     return Settings(**settled, chosen=chosen, beside=beside, inherited=common | options)
 
 
@@ -89,5 +90,5 @@ def _usable(registry: Registry, name: str) -> bool:
 
 def _changed(one: ChosenAnalyzer) -> dict[str, Any]:
     """The options that are not the default."""
-    defaults = one.plugin.component.options.model_construct().model_dump(mode="json", warnings=False)
-    return {name: value for name, value in one.parameters.items() if name not in defaults or value != defaults[name]}
+    usual = defaults(one.plugin.component.options)
+    return {name: value for name, value in one.parameters.items() if name not in usual or value != usual[name]}

@@ -42,6 +42,11 @@ def _init_parameters(cls: type) -> list[str]:
     return list(code.co_varnames[: code.co_argcount]) if code else []
 
 
+def defaults(options: type[BaseModel]) -> dict[str, Any]:
+    """{option: its default, as JSON has it}, of the options that have one."""
+    return options.model_construct().model_dump(mode="json", warnings=False)
+
+
 def reference_options(options: type[BaseModel]) -> dict[str, str]:
     """{option: what its names stand for}: options of the types `StageName` and `DatasetName`, or lists of them."""
     found: dict[str, str] = {}

@@ -13,7 +13,7 @@ from transferkit.reporting.answers import Answer, answer_of, measured_in, measur
 from transferkit.reporting.glossary import Glossary
 from transferkit.runs.record import RunRecord, class_names, declaration, validation_images, written_by
 from transferkit.statistics import Estimate, measured_share
-from transferkit.words.formats import listing, mean_of, percent
+from transferkit.words.formats import interval, listing, mean_of, percent
 
 QUALITY = "How good is it?"
 
@@ -193,7 +193,7 @@ def accuracy(run: RunRecord, name: str, where: Mapping[str, str]) -> Answer | No
         how += " The range would hold the true share 19 times out of 20 if such images were drawn anew."
     if best:
         how += " The best epoch was chosen on these same images, which flatters it a little."
-    shown = f"{100 * found.low:.1f} to {percent(found.high)}" if found.known else ""
+    shown = interval(found.low, found.high, unit="share") if found.known else ""
     return Answer("of new images named right", mean_of(one, "top1"), shown, beside, meaning, todo, how)
 
 

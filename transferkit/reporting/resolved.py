@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from transferkit.errors import InputError
 from transferkit.plugins.files import known
+from transferkit.plugins.options import defaults
 from transferkit.recipe import schema, yaml
 from transferkit.reporting import page
 
@@ -39,17 +41,14 @@ def _without_defaults(value: Any) -> Any:
         return [_without_defaults(item) for item in value]
     if not isinstance(value, dict):
         return value
-    defaults = _defaults_of(str(value["use"])) if "use" in value else {}
-    return {key: _without_defaults(item) for key, item in value.items() if key not in defaults or defaults[key] != item}
+    usual = _defaults_of(str(value["use"])) if "use" in value else {}
+    return {key: _without_defaults(item) for key, item in value.items() if key not in usual or usual[key] != item}
 
 
 def _defaults_of(use: str) -> dict[str, Any]:
     """{option: its default} of the plugin of that name."""
     found: dict[str, Any] = {}
     for component in known().find(use):
-        try:
-            fields = component.options.model_fields
-        except InputError:
-            continue
-        found |= {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+        with suppress(InputError):  # one that cannot be used has no options
+            found |= defaults(component.options)
     return found

@@ -18,7 +18,7 @@ from transferkit.reporting.glossary import Glossary
 from transferkit.reporting.page import Pictures
 from transferkit.runs.record import RunRecord, class_names, declared_by, of
 from transferkit.statistics import measured_share
-from transferkit.words.formats import count, named, number, percent, some
+from transferkit.words.formats import count, interval, named, number, percent, some
 from transferkit.words.names import plain_name
 
 WORST = 10
@@ -202,8 +202,8 @@ def _regressions(found: Mapping[str, Mapping[str, Any]]) -> str:
 def _evaluation(one: Mapping[str, Any]) -> list[str]:
     images = one.get("images")
     top1 = measured_share(one["top1"], images or 0)
-    interval = f"{100 * top1.low:.1f} to {percent(top1.high)}" if top1.known else "–"
-    return [percent(one["top1"]), interval, percent(one.get("top5")), number(one.get("loss")), str(images or "–")]
+    spread = interval(top1.low, top1.high, unit="share") if top1.known else "–"
+    return [percent(one["top1"]), spread, percent(one.get("top5")), number(one.get("loss")), str(images or "–")]
 
 
 def _last_recalls(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:

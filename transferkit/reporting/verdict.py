@@ -12,7 +12,7 @@ from transferkit.reporting.audit import findings
 from transferkit.reporting.front import chance
 from transferkit.runs.record import RunRecord, validation_images
 from transferkit.statistics import measured_share
-from transferkit.words.formats import count, epoch_of, mean_of, percent
+from transferkit.words.formats import count, epoch_of, interval, mean_of, percent
 
 ENDINGS = {
     "done": "The {kind} finished.",
@@ -112,4 +112,4 @@ def _images(best: Mapping[str, Any], images: int | None) -> str:
     if best.get("sd"):
         return f" (mean ± sd over seeds) on {images} validation images"
     top1 = measured_share(best["top1"], images)
-    return f" on {images} validation images (95 % interval {100 * top1.low:.1f} to {percent(top1.high)})"
+    return f" on {images} validation images (95 % interval {interval(top1.low, top1.high, unit='share')})"

@@ -67,20 +67,24 @@ def write_examples(out: Path, samples: Samples, found: Evaluation, classes: Sequ
     for kind, places in chosen(found.true, found.predicted, found.probability).items():
         for number, place in enumerate(places, start=1):
             index, name = int(found.indices[place]), f"examples/{kind}-{number:02d}.jpg"
-            write_bytes(out / name, jpeg(small(samples.picture(index), SIDE)))
+            write_bytes(out / name, jpeg(small(samples.picture(index), width=SIDE)))
             true, predicted = int(found.true[place]), int(found.predicted[place])
             said = round(float(found.probability[place]), 4)
             rows.append([kind, classes[true], classes[predicted], said, true, predicted, ids[index], name])
     write_bytes(out / EXAMPLES, csv_bytes(Table(COLUMNS, rows)))
 
 
-def small(picture: Image.Image, side: int) -> Image.Image:
-    """No wider than `side` pixels; one that is smaller by half or more grows in whole steps, so pixels stay pixels."""
-    width, height = picture.size
-    if width <= side:
-        times = max(1, side // width)
-        return picture.resize((width * times, height * times), Image.Resampling.NEAREST)
-    return picture.resize((side, max(1, round(height * side / width))), Image.Resampling.BOX)
+def small(picture: Image.Image, *, width: int | None = None, height: int | None = None) -> Image.Image:
+    """No wider, or no higher, than so many pixels. One that is smaller by half or more grows in whole steps, so that
+    pixels stay pixels.
+    """
+    now, most = (picture.width, width) if width is not None else (picture.height, height)
+    assert most is not None  # one of the two is given
+    if now <= most:
+        times = most // now
+        return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    wide, high = (max(1, round(side * most / now)) for side in picture.size)
+    return picture.resize((wide, high), Image.Resampling.BOX)
 
 
 def jpeg(picture: Any) -> bytes:

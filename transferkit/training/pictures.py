@@ -45,7 +45,7 @@ def log_batch(out: Path, accelerator: Accelerator, samples: Samples, preprocessi
     grid = grid_of(images, preprocessing, in_row=8)
     pixels = (255 * grid).round().to(torch.uint8).permute(1, 2, 0).numpy()
     make_folder(out)
-    write_bytes(out / BATCH, jpeg(small(Image.fromarray(pixels), BATCH_SIDE)))
+    write_bytes(out / BATCH, jpeg(small(Image.fromarray(pixels), width=BATCH_SIDE)))
     _show(accelerator, lambda board: board.add_image("training images", grid, 0))
 
 
@@ -66,22 +66,13 @@ def corruption_pairs(samples: Samples) -> Image.Image:
     if not len(changed):
         raise ValueError(f"nothing is planted in {samples.name} ({samples.split})")
     shown = changed[np.linspace(0, len(changed) - 1, min(PAIRS, len(changed))).astype(int)].tolist()
-    rows = [[_shown(one.picture(index)) for index in shown] for one in (samples.clean(), samples)]
+    rows = [[small(one.picture(index), height=PAIR_SIDE) for index in shown] for one in (samples.clean(), samples)]
     width, height = rows[0][0].size
     sheet = Image.new("RGB", (len(shown) * (width + 2) - 2, 2 * height + 2), "white")
     for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
             sheet.paste(picture, (column * (width + 2), row * (height + 2)))
     return sheet
-
-
-def _shown(picture: Image.Image) -> Image.Image:
-    """Small pictures in whole steps larger, so that pixels stay pixels; large ones smaller."""
-    width, height = picture.size
-    if height <= PAIR_SIDE:
-        times = PAIR_SIDE // height
-        return picture.resize((width * times, height * times), Image.Resampling.NEAREST)
-    return picture.resize((max(1, round(width * PAIR_SIDE / height)), PAIR_SIDE), Image.Resampling.BOX)
 
 
 def record_corruptions(out: Path, accelerator: Accelerator, samples: Mapping[str, Samples]) -> None:
