@@ -49,7 +49,7 @@ def test_the_table_the_pictures_and_tensorboard(tmp_path):
     assert list(rows[0]) == [*own, "x", "y", "side", "shown", "colour", "size"]
     assert {row["dataset"] for row in rows} == {"squares", "balls"}
     names = sorted(path.name for path in (tmp_path / "stage").iterdir())
-    assert names == ["corruptions-balls.png", "corruptions-squares.png", "corruptions.csv"]
+    assert names == ["corruptions-balls.png", "corruptions-squares.png", "corruptions.csv", "corruptions.sha256"]
     assert set(found.writer.images) == {"corruptions/squares", "corruptions/balls"}
     shown, order = found.writer.images["corruptions/squares"]
     assert order == "HWC" and np.array_equal(shown, np.asarray(Image.open(tmp_path / "stage/corruptions-squares.png")))
@@ -65,6 +65,16 @@ def test_once_only_on_the_main_process_and_only_where_something_is_planted(tmp_p
     again = accelerator()
     record_corruptions(tmp_path, again, {"train": samples(BALL)})
     assert (tmp_path / "corruptions.csv").read_bytes() == before and not again.writer.images
+
+
+@pytest.mark.parametrize("hurt", ["corruptions.csv", "corruptions.sha256"])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[::-1]])
+def test_a_damaged_record_is_written_again(tmp_path, hurt, damage):
+    record_corruptions(tmp_path, accelerator(), {"train": samples(SQUARES)})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / hurt).write_bytes(damage(before[hurt]))
+    record_corruptions(tmp_path, accelerator(), {"train": samples(SQUARES)})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_pairs_are_clean_above_and_corrupted_below():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SHOWN = 16
 BATCH, BATCH_SIDE = "training-batch.jpg", 640
-MANIFEST = "corruptions.csv"
+MANIFEST, SEAL = "corruptions.csv", "corruptions.sha256"
 PAIRS = 8
 PAIR_SIDE = 80  # pixels, about: a picture of eight pairs then stays below 300 kB
 
@@ -80,23 +81,37 @@ def record_corruptions(out: Path, accelerator: Accelerator, samples: Mapping[str
 
     `samples` has every split and data set of the stage by any name, None where there is none. `corruptions.csv` has
     a row per corrupted image and corruption; `corruptions-DATASET.png` shows images before and after, and TensorBoard
-    gets it as well. Only on the main process; a resume finds the files there, and writes what is damaged once more.
+    gets it as well. Only on the main process, and once: a resume finds the files there, and writes damaged ones again.
     Raises InputError when an option does not fit the images, before a worker process would.
     """
-    corrupted = distinct(samples.values()) if accelerator.is_main_process else []
+    if not accelerator.is_main_process or _is_recorded(out):
+        return
+    corrupted = distinct(samples.values())
     if not corrupted:
         return
-    table = csv_bytes(manifest(corrupted))
-    if (out / MANIFEST).is_file() and (out / MANIFEST).read_bytes() == table:
-        return
     make_folder(out)
+    table = csv_bytes(manifest(corrupted))
     for name, one in {one.name: one for one in reversed(corrupted)}.items():
         pairs = corruption_pairs(one)
         png = io.BytesIO()
         pairs.save(png, "PNG", optimize=True)
         write_bytes(out / f"corruptions-{name}.png", png.getvalue())
         _show_pairs(accelerator, name, np.asarray(pairs))
-    write_bytes(out / MANIFEST, table)  # last: it says that all of it is there
+    write_bytes(out / MANIFEST, table)
+    write_bytes(out / SEAL, _seal(table))  # last: it says that all of it is there
+
+
+def _seal(table: bytes) -> bytes:
+    """The line by which `sha256sum --check` knows the manifest."""
+    return f"{hashlib.sha256(table).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _is_recorded(out: Path) -> bool:
+    """Whether the manifest is there as it was written."""
+    try:
+        return (out / SEAL).read_bytes() == _seal((out / MANIFEST).read_bytes())
+    except OSError:
+        return False
 
 
 def distinct(samples: Iterable[Samples]) -> list[Samples]:
