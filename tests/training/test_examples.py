@@ -54,6 +54,8 @@ def test_the_table_names_images_by_their_place_in_the_data_set(tmp_path):
 
 
 def test_small_pictures_grow_in_whole_steps():
-    assert small(Image.new("RGB", (40, 20)), 96).size == (80, 40)
-    assert small(Image.new("RGB", (96, 20)), 96).size == (96, 20)
-    assert small(Image.new("RGB", (500, 300)), 96).size == (96, 58)
+    assert small(Image.new("RGB", (40, 20)), width=96).size == (80, 40)
+    assert small(Image.new("RGB", (96, 20)), width=96).size == (96, 20)
+    assert small(Image.new("RGB", (500, 300)), width=96).size == (96, 58)
+    assert small(Image.new("RGB", (40, 20)), height=96).size == (160, 80)
+    assert small(Image.new("RGB", (500, 300)), height=30).size == (50, 30)
