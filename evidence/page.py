@@ -95,10 +95,13 @@ def _row(row: Row, experiment: Experiment, result: Mapping[str, Any] | None) -> 
 
 
 def shown(number: Number, found: Estimate) -> str:
-    """A number with its interval, as the page has it."""
+    """A number with its interval, as the page has it: an interval that is narrow has more digits."""
     scale, digits, sign = (100, 1, " %") if number.unit == "share" else (1, 3, "")
     if number.minus is not None and number.unit == "share":
         sign = " points"
+    width = scale * (found.high - found.low)
+    if width > 0:  # two digits of the width, so that no end is lost in a zero
+        digits = max(digits, 1 - math.floor(math.log10(width)))
     value, low, high = (f"{scale * one:.{digits}f}" for one in (found.value, found.low, found.high))
     ends = "" if math.isnan(found.low) else f" [{low}, {high}]"
     return f"{value}{sign}{ends}"
