@@ -61,7 +61,7 @@ def reading_of(row: Row, result: Mapping[str, Any] | None) -> str:
     if result is None:
         return "not run"
     claims = [number for number in row.numbers if number.claims]
-    return row_reading([read(one, estimate(result["numbers"], one.key, one.minus)) for one in claims])
+    return row_reading([read(one, estimate(result["numbers"], one.key, one.minus, one.unit)) for one in claims])
 
 
 def _summary(artefacts: Artefacts, results: Mapping[str, Any]) -> str:
@@ -86,7 +86,7 @@ def _row(row: Row, experiment: Experiment, result: Mapping[str, Any] | None) -> 
     if row.numbers and result is not None:
         lines += ["", "| number | paper | here | reading |", "|---|---|---|---|"]
         for number in row.numbers:
-            found = estimate(result["numbers"], number.key, number.minus)
+            found = estimate(result["numbers"], number.key, number.minus, number.unit)
             said = read(number, found) if number.claims else "—"
             lines.append(f"| {number.what} | {number.paper} | {shown(number, found)} | {said} |")
     where = "not run" if result is None else f"seeds {', '.join(map(str, result['seeds']))}"
