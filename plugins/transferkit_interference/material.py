@@ -56,9 +56,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Material:
-    """All groups of images. `fit` and `hold` are halves of the source images, `calibrate` and `judge` of the clean.
+    """All groups of images. `fit` and `hold` are halves of the source images, `calibrate` and `judge` parts of the
+    clean.
 
-    What is written is made of `fit` and `calibrate` alone, so that the others can judge it and not one like it.
+    What is written is made of `fit` and `calibrate` alone, so that the others can judge it and not one like it. Nothing
+    but the threshold is made of clean images: where all of them calibrate, all of them judge, except the threshold.
     """
 
     head: SourceHead
@@ -75,6 +77,8 @@ class Material:
     hold: Mask
     calibrate: Mask
     judge: Mask
+    halves: tuple[Mask, Mask] | None
+    """Of the clean images where all of them calibrate: each judges the threshold of the other."""
     memories: Memories
     """By the fitting half of the source images: what the detector watches."""
 
@@ -118,6 +122,7 @@ def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = 
     train = session.predictions("target", "target", "train")
     clean = session.predictions("target", "target", split)
     calibrate, rest = calibration_share(clean.ids, options.calibration, session.seed)
+    whole = not rest.any()
     return Material(
         head=session.source_head(),
         own=target.head,
@@ -136,7 +141,8 @@ def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = 
         fit=fit,
         hold=hold,
         calibrate=calibrate,
-        judge=rest,
+        judge=calibrate if whole else rest,
+        halves=calibration_share(clean.ids, 0.5, session.seed) if whole else None,
         memories=memories,
     )
 
