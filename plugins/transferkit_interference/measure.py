@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit_interference.options import Options
 
+ASIDE = 0.25
+"""Share of the clean images that detectors are fitted on, where one asks for such."""
 MISSING = {
     "lingering": "No lingering class has a second source image to evaluate on: presence is not measured.",
     "shared": "No source image shows a class that is common in the target: specificity is not measured.",
@@ -91,7 +93,8 @@ def measure(session: AnalysisSession, options: Options) -> Findings | None:
     refuse(session, options)
     named, deployed = asked(options)
     layers = [name for one in named for name in one.layers(session.model("target"))]
-    material = collect(session, options, list(dict.fromkeys(layers)))
+    aside = ASIDE if any(one.needs_clean for one in named) else 0.0
+    material = collect(session, options, list(dict.fromkeys(layers)), aside)
     if material is None:
         return None
     refitted = fit_map(material, session.seed, options.fit_images, options.ridge)
