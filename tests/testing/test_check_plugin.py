@@ -283,18 +283,18 @@ def test_what_could_not_be_measured_is_said_and_no_fault():
 def test_a_class_that_an_option_names_is_there_in_every_hook():
     @dataclass
     class Owls:
-        name: str
+        bird: str
 
         def select(self, labels, classes):
-            return np.flatnonzero(labels == classes.index(self.name))
+            return np.flatnonzero(labels == classes.index(self.bird))
 
         def corrupt(self, image, label, classes):
-            assert self.name in classes
+            assert self.bird in classes
             return image.copy()
 
-    check_plugin(Owls, name="owl")
+    check_plugin(Owls, bird="owl")
     with pytest.raises(AssertionError, match="'hen' is not in list"):
-        check_plugin(Owls, name="hen")
+        check_plugin(Owls, bird="hen")
 
 
 @pytest.mark.parametrize("earlier", [{}, {"penalty": lambda self, features: features.square().mean()}])

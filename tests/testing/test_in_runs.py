@@ -119,11 +119,11 @@ def test_bad_ones_are_told_in_which_run(cls, words):
 class Owls:
     """A corruption of a class that an option names."""
 
-    name: str
+    bird: str
     where: Path
 
     def select(self, labels, classes):
-        return np.flatnonzero(labels == classes.index(self.name))
+        return np.flatnonzero(labels == classes.index(self.bird))
 
     def corrupt(self, image):
         return image.convert("L").convert("RGB")
@@ -149,7 +149,7 @@ class Bent:
 
 @pytest.mark.parametrize(
     ("cls", "options", "architecture"),
-    [(Owls, {"name": "owl", "where": Path("there")}, "test_resnet"), (Bent, {}, "test_vit")],
+    [(Owls, {"bird": "owl", "where": Path("there")}, "test_resnet"), (Bent, {}, "test_vit")],
 )
 def test_the_tiny_recipe_has_what_the_plugin_is_for(cls, options, architecture, tmp_path):
     Trial.of(check_class(cls, options), options, tmp_path, architecture).run("whole")
