@@ -289,8 +289,7 @@ def test_a_class_that_an_option_names_is_there_in_every_hook():
             return np.flatnonzero(labels == classes.index(self.bird))
 
         def corrupt(self, image, label, classes):
-            assert self.bird in classes
-            return image.copy()
+            return image.copy() if classes.index(self.bird) == label else image
 
     check_plugin(Owls, bird="owl")
     with pytest.raises(AssertionError, match="'hen' is not in list"):

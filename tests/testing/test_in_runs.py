@@ -152,7 +152,7 @@ class Bent:
     [(Owls, {"bird": "owl", "where": Path("there")}, "test_resnet"), (Bent, {}, "test_vit")],
 )
 def test_the_tiny_recipe_has_what_the_plugin_is_for(cls, options, architecture, tmp_path):
-    Trial.of(check_class(cls, options), options, tmp_path, architecture).run("whole")
+    Trial.of(check_class(cls, options), options, tmp_path, architecture).train("whole")
 
 
 def test_a_wrong_annotation_is_found():

@@ -73,8 +73,13 @@ def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path
     if component.kind == "detector":  # `interference` finds it by name, among what is installed or a recipe's file
         _check_outside(trial)
         return
+    # a model folder names installed plugins only, so layers that cannot be merged are trained and not saved
+    kept = component.kind == "adapter" and not component.declared.merges
     with _said(component, "in a whole run of two epochs", "see the traceback"):
-        trial.run("whole")
+        if kept:
+            trial.train("whole")
+        else:
+            trial.run("whole")
     if component.kind in ("analyzer", "edit"):  # they train nothing
         return
     _check_resume(trial)
@@ -84,7 +89,8 @@ def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path
     for other in trial.others():
         with _said(component, f"beside {other.name}", "each may use and change only what it was given"):
             trial.train(other.name, beside=other)
-    _check_outside(trial, processes=2)
+    if not kept:
+        _check_outside(trial, processes=2)
 
 
 def _check_resume(trial: Trial) -> None:
