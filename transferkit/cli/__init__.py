@@ -36,6 +36,7 @@ from transferkit.cli.run import run
 from transferkit.cli.schema import schema
 from transferkit.cli.serve import serve
 from transferkit.cli.verbs import add_verbs, usage_hint, verbs_of
+from transferkit.cli.watch import watch
 from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.plugins.registry import installed
 from transferkit.system.memory import is_out_of_memory
@@ -69,6 +70,7 @@ for verb in (
     edit,
     export,
     serve,
+    watch,
     compare,
     schema,
     doctor,

@@ -27,6 +27,7 @@ EXAMPLES = {
     "edit": "edit runs/flowers/20261120-194502-9edd --use leace --set 'classes=[espresso]'",
     "export": "export runs/flowers/20261120-194502-9edd --format onnx",
     "serve": "serve runs/flowers/20261120-194502-9edd --port 8000",
+    "watch": "watch requests.jsonl runs/flowers/20261120-194502-9edd --follow",
     "compare": "compare runs/flowers",
     "schema": "schema --out recipe.schema.json",
     "doctor": "doctor flowers.yaml",

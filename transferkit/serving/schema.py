@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from transferkit.deploy.interference import Interference
 from transferkit.serving.engine import Outputs
 from transferkit.serving.intake import ImagesInJson
-from transferkit.system.atomic import sha256
 
-IDENTITY = ("config.json", "model.safetensors", "interference.json")
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -102,15 +98,6 @@ class Predictor:
             flag=flag,
             source_class=source_class,
         )
-
-
-def model_id(folder: Path) -> str:
-    """Sixteen hexadecimal digits that change with the weights, the classes, the preprocessing and the detector."""
-    digest = hashlib.sha256()
-    for name in IDENTITY:
-        if (folder / name).is_file():
-            digest.update(f"{name}:{sha256(folder / name)}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def request_body() -> dict[str, Any]:
