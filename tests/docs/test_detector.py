@@ -58,7 +58,7 @@ def test_the_alarm_shown_is_what_is_said(tmp_path):
     for i in range(2400):
         late = i >= 2000
         monitor.add(Line(i % (5 if late else 22) == 0, 1 if i % (8 if late else 150) == 0 else 3))
-    block = next(block for block in blocks(PAGE, "console") if "--fail-on-alarm" in block)
+    block = blocks(page("alarm"), "console")[0]
     assert " ".join(block.split("\n", 1)[1].split()) == " ".join(" ".join(sentences(monitor, 0.01)).split())
 
 
