@@ -66,14 +66,17 @@ class Health(BaseModel):
 class Predictor:
     """Reads outputs with the model's class names and its detector's threshold."""
 
-    def __init__(self, model_id: str, classes: list[str], interference: Interference | None) -> None:
+    def __init__(
+        self, model_id: str, classes: list[str], interference: Interference | None, temperature: float = 1.0
+    ) -> None:
         self.model_id = model_id
+        self.temperature = temperature
         self.classes = classes
         self.interference = interference
 
     def prediction(self, name: str | None, outputs: Outputs, top: int) -> Prediction:
         """Of an image that was sent under that name, from a batch of one, with at most `top` classes."""
-        logits = outputs.logits[0].astype(np.float64)
+        logits = outputs.logits[0].astype(np.float64) / self.temperature
         weights = np.exp(logits - logits.max())
         probabilities = weights / weights.sum()
         best = np.argsort(-probabilities, kind="stable")[:top]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from transferkit.deploy.identity import model_id
 from transferkit.deploy.loaded import LoadedModel, load
+from transferkit.deploy.temperature import read_temperature
 from transferkit.serving import schema
 from transferkit.serving.batcher import Batcher
 from transferkit.serving.body import Buffer, Buffers, Receive
@@ -202,7 +203,8 @@ def open_service(
     loaded, parity = open_model(folder)
     found = loaded.interference
     watched = [] if found is None else [found.source_classes[index] for index in found.indices]
-    predictor = Predictor(model_id(folder), loaded.classes, found)
+    temperature = read_temperature(folder).temperature if settings.calibrated else 1.0
+    predictor = Predictor(model_id(folder), loaded.classes, found, temperature)
     if backend is None:
         engine = choose(folder, loaded, parity, settings, note)
         metrics = Metrics(predictor.model_id, engine.name, watched)
