@@ -28,6 +28,7 @@ from transferkit.cli.init import init
 from transferkit.cli.plan import plan
 from transferkit.cli.plugins import plugins_app
 from transferkit.cli.predict import predict
+from transferkit.cli.push import push
 from transferkit.cli.quickstart import quickstart
 from transferkit.cli.recipes import recipes
 from transferkit.cli.replay import replay
@@ -71,6 +72,7 @@ for verb in (
     export,
     serve,
     watch,
+    push,
     compare,
     schema,
     doctor,

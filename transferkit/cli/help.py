@@ -28,6 +28,7 @@ EXAMPLES = {
     "export": "export runs/flowers/20261120-194502-9edd --format onnx",
     "serve": "serve runs/flowers/20261120-194502-9edd --port 8000",
     "watch": "watch requests.jsonl runs/flowers/20261120-194502-9edd --follow",
+    "push": "push runs/flowers/20261120-194502-9edd me/flowers --dry-run",
     "compare": "compare runs/flowers",
     "schema": "schema --out recipe.schema.json",
     "doctor": "doctor flowers.yaml",

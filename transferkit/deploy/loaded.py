@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from transferkit.deploy.answers import Answer, Answers, OnBadImage, Photograph, answer_photographs
 from transferkit.deploy.guarded import Guarded, GuardedByPlugin
+from transferkit.deploy.hub import PREFIX, fetch
 from transferkit.deploy.interference import SOURCE_MODEL, Interference, read_interference
 from transferkit.deploy.temperature import read_temperature
 from transferkit.errors import InputError
@@ -165,10 +166,12 @@ class LoadedModel:
 def load(model: Path | str, stage: str | None = None, *, calibrated: bool = False) -> LoadedModel:
     """Open a model for use: `load("runs/flowers/…").predict("photo.jpg")`.
 
-    A model folder, or a run: then the model of its `stage`, or of the last one that has one. With `interference.json`
-    the model is guarded. `calibrated` takes the temperature of `calibration.json` into the probabilities; logits stay.
-    Raises InputError for anything missing, damaged or changed.
+    A model folder, a pushed one as `hf-hub:org/name`, or a run: then the model of its `stage`, or of the last one
+    that has one. With `interference.json` the model is guarded. `calibrated` takes the temperature of
+    `calibration.json` into the probabilities; logits stay. Raises InputError for anything missing, damaged or changed.
     """
+    if isinstance(model, str) and model.startswith(PREFIX):
+        model = fetch(model)
     folder = Path(model)
     if stage is not None or not (folder / "config.json").is_file():
         from transferkit.runs.model_place import find_model
