@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit import model as models
+import transferkit.model as models
 from transferkit.analysis import COLOURS, curves, legend_above
 from transferkit.report import Report, Table, percent
 from transferkit.statistics import Estimate, sample_mean, share_of
