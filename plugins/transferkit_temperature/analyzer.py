@@ -22,7 +22,7 @@ HEADLINE = Headline(
     more=Meaning(
         "A temperature makes its probabilities better: divided by $temperature, its logits are right about as often as "
         "they say.",
-        "Answer with `transferkit predict $model --calibrated`.",
+        "Ask for calibrated answers when you predict or serve.",
     ),
     less=Meaning("A temperature makes its probabilities worse.", "Nothing needs to be done about it."),
     unsure=Meaning(

@@ -40,7 +40,7 @@ def test_the_server_answers_with_the_same(folder):
 
 
 def test_without_one_nothing_is_calibrated(folder):
-    with pytest.raises(InputError, match=r"has no calibration\.json.*temperature\.install=true"):
+    with pytest.raises(InputError, match=r"has no calibration\.json.*install: true"):
         transferkit.load(folder, calibrated=True)
 
 

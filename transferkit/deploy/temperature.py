@@ -62,8 +62,8 @@ def read_temperature(folder: Path | str) -> Temperature:
     path = folder / FILE
     if not os.path.lexists(path):
         raise InputError(
-            f"{folder} has no {FILE}, so no calibrated answers; the temperature analyzer makes one: "
-            f"`transferkit audit {folder} --analyses temperature --set temperature.install=true`"
+            f"{folder} has no {FILE}, so no calibrated answers; the temperature analyzer makes one, with its option "
+            "install: true"
         )
     found = _parse(read_sealed(path, SCHEMA_VERSION, AGAIN), path)
     for name in OWN:
