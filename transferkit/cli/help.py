@@ -81,6 +81,14 @@ VERBS = {
         "Serve a model and its detector over HTTP until SIGTERM or Ctrl-C, which answer what was accepted.",
         "serve runs/flowers/20261120-194502-9edd --port 8000",
     ),
+    "watch": Listed(
+        "Say whether a stream of answers is still like the clean images of the calibration, and since when not.",
+        "watch requests.jsonl runs/flowers/20261120-194502-9edd --follow",
+    ),
+    "push": Listed(
+        "Put a model folder on the Hugging Face Hub, with a card. The token is taken from HF_TOKEN.",
+        "push runs/flowers/20261120-194502-9edd me/flowers --dry-run",
+    ),
     "compare": Listed(
         "Compare runs: what differs between their recipes, and what each reached.",
         "compare runs/flowers",
