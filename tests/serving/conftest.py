@@ -19,7 +19,8 @@ from PIL import Image
 from transferkit.deploy.loaded import load
 from transferkit.serving import server
 from transferkit.serving.app import create_app
-from transferkit.serving.service import LocalBackend, open_service
+from transferkit.serving.served import LocalBackend
+from transferkit.serving.service import open_service
 from transferkit.serving.settings import Settings, batching
 from transferkit.testing.detector import tiny_guarded
 
@@ -78,12 +79,19 @@ class Running:
         return None
 
 
+def slow_down(service, wrap):
+    """Put an engine around that of the first model."""
+    served, metrics = service.first, service.metrics
+    sizes = batching(service.settings, "cpu")
+    served.backend = LocalBackend(wrap(served.backend.engine), sizes, metrics.batch_images.labels(served.name).observe)
+
+
 @contextmanager
 def running(folder, wrap=None, key=None, **limits):
     settings = Settings(device="cpu", api_key=key, **limits)
     service = open_service(folder, settings, lambda text: None)
     if wrap is not None:
-        service.backend = LocalBackend(wrap(service.backend._engine), batching(settings, "cpu"), service.metrics)
+        slow_down(service, wrap)
     bound = server.listen("127.0.0.1", 0)
     up = threading.Event()
     uvicorn_server = server.draining(create_app(service), service, up.set)

@@ -44,7 +44,7 @@ def test_ray_answers_as_the_model_does(folder, loaded, tmp_path):
             found = client.post("/predict", files=files).json()["predictions"]
             assert client.post("/predict", files={"images": b"nothing"}).status_code == 415
             assert client.post("/predict", files={"images": b"x" * 60_000}).status_code == 413
-            assert "transferkit_images_total 20.0" in client.get("/metrics").text
+            assert 'transferkit_images_total{model="model"} 20.0' in client.get("/metrics").text
     finally:
         code = held.stop(timeout=90)
     assert code == 0, held.said

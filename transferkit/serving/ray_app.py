@@ -13,14 +13,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transferkit.errors import InputError
-from transferkit.serving.engine import Outputs, choose, each
+from transferkit.serving.engine import Outputs, Pixels, each
 from transferkit.serving.settings import Settings, batching, cpus
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NAME = "transferkit"
 MODEL = "Model"
@@ -36,10 +33,10 @@ class RayBackend:
         self._handle = handle
         self.device = device
 
-    async def submit(self, item: Tensor) -> Outputs:
+    async def submit(self, item: Pixels) -> Outputs:
         """From whichever replica is free."""
         try:
-            found: Outputs = await self._handle.answer.remote(item.numpy())
+            found: Outputs = await self._handle.answer.remote(item)
         except Exception:
             self.failed = True
             raise
@@ -58,18 +55,15 @@ class Model:
     """One replica: the model, called with batches of what arrived together."""
 
     def __init__(self, folder: str, settings: Settings, device: str) -> None:
-        from transferkit.serving.service import open_model
+        from transferkit.serving.opening import open_model
 
-        self._engine = choose(Path(folder), *open_model(Path(folder)), settings, print)
+        self._engine = open_model(Path(folder), settings, print).engine
         if self._engine.device != device:
             raise InputError(f"a replica was given {self._engine.device} instead of {device}")
 
     def compute(self, images: list[Any]) -> list[Outputs]:
         """Images (C, H, W), each as an array -> a batch of one for each."""
-        import numpy as np
-        import torch
-
-        return each(self._engine, list(torch.from_numpy(np.stack(images))))
+        return each(self._engine, images)
 
 
 def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = "cpu") -> Any:
