@@ -53,7 +53,7 @@ class PlainPreprocess:
 
     def refuse(self, size: Size, limit: int | None = None) -> None:
         """Raise Unfit for images of a (width, height) that is or becomes too large: see `refuse_pixels`."""
-        refuse_pixels(size, self._resized(size) if self._by_shorter_side else None, limit)
+        refuse_pixels(size, self._resized(size) if min(size) else None, limit)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """A PIL image of any mode and EXIF orientation -> normalised (C, H, W).
@@ -86,10 +86,7 @@ class PlainPreprocess:
             shorter = min(size)
             long = int(height * max(size) / shorter)
             return (height, long) if size[0] <= size[1] else (long, height)
-        ratios = size[1] / height, size[0] / width
-        longest = float(mode == "border")
-        ratio = max(ratios) * longest + min(ratios) * (1.0 - longest)
-        return max(round(size[0] / ratio), 1), max(round(size[1] / ratio), 1)
+        return keep_ratio(size, self._scale, float(mode == "border"))
 
     def _resize(self, image: Image.Image) -> Image.Image:
         size = self._resized(image.size)
@@ -105,6 +102,13 @@ class PlainPreprocess:
             image = ImageOps.expand(image, (left, top, missing[0] - left, missing[1] - top), fill)
         left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
         return image.crop((left, top, left + width, top + height))
+
+
+def keep_ratio(size: Size, target: tuple[int, ...], longest: float) -> Size:
+    """(width, height) as timm's `ResizeKeepRatio` makes it for a target (height, width), at least one pixel each."""
+    ratios = size[1] / target[0], size[0] / target[1]
+    ratio = max(ratios) * longest + min(ratios) * (1.0 - longest)
+    return max(round(size[0] / ratio), 1), max(round(size[1] / ratio), 1)
 
 
 def _channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
