@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 from transferkit.deploy.loaded import load
 from transferkit.serving import server
 from transferkit.serving.app import create_app
+from transferkit.serving.engine import ONNX
 from transferkit.serving.served import LocalBackend
 from transferkit.serving.service import open_service
 from transferkit.serving.settings import Settings, batching
@@ -41,6 +43,19 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def loaded(folder):
     return load(folder)
+
+
+@pytest.fixture(scope="session")
+def exported(folder, tmp_path_factory):
+    """The served folder with its graph beside it."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from transferkit.deploy.export import export_model
+
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("exported") / "model")
+    export_model(copy, "onnx")
+    assert (copy / ONNX).is_file()
+    return copy
 
 
 def picture(seed, size=(40, 36)):

@@ -19,19 +19,6 @@ from transferkit.testing.detector import tiny_guarded
 from .conftest import encoded, picture, running
 
 
-@pytest.fixture(scope="module")
-def exported(folder, tmp_path_factory):
-    """The served folder with its graph beside it."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    from transferkit.deploy.export import export_model
-
-    copy = shutil.copytree(folder, tmp_path_factory.mktemp("exported") / "model")
-    export_model(copy, "onnx")
-    assert (copy / ONNX).is_file()
-    return copy
-
-
 def engine_of(folder, **settings):
     said = []
     return open_model(folder, Settings(**{"device": "cpu", **settings}), said.append).engine, said

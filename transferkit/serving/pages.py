@@ -1,6 +1,7 @@
 """The pages of a server: `/`, where a photograph is tried, and `/docs`, which shows openapi.json.
 
-Nothing is fetched from elsewhere. Each is one file with its own script and style. What a browser may run of it is named by hash, and nothing else is.
+Nothing is fetched from elsewhere. Each is one file with its own script and style; what a browser may run of it is named
+by hash, and nothing else is.
 """
 
 from __future__ import annotations
