@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from transferkit.data.images import BadImage, Size, Unfit, refuse_pixels, to_rgb
+from transferkit.data.images import BadImage, Size, Unfit, keep_ratio, refuse_pixels, to_rgb
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,13 +102,6 @@ class PlainPreprocess:
             image = ImageOps.expand(image, (left, top, missing[0] - left, missing[1] - top), fill)
         left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
         return image.crop((left, top, left + width, top + height))
-
-
-def keep_ratio(size: Size, target: tuple[int, ...], longest: float) -> Size:
-    """(width, height) as timm's `ResizeKeepRatio` makes it for a target (height, width), at least one pixel each."""
-    ratios = size[1] / target[0], size[0] / target[1]
-    ratio = max(ratios) * longest + min(ratios) * (1.0 - longest)
-    return max(round(size[0] / ratio), 1), max(round(size[1] / ratio), 1)
 
 
 def _channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:

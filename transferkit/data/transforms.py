@@ -14,8 +14,7 @@ from timm.data.transforms import MaybeToTensor, RandomResizedCropAndInterpolatio
 from torch import Tensor
 from torchvision.transforms import Compose, Resize
 
-from transferkit.data.images import Size, refuse_pixels
-from transferkit.data.plain_transforms import keep_ratio
+from transferkit.data.images import Size, keep_ratio, refuse_pixels
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
