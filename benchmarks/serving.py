@@ -33,31 +33,30 @@ def plain(folder: Path) -> None:
     import uvicorn
 
     from transferkit.data.images import open_image
-    from transferkit.serving.engine import choose
+    from transferkit.serving.opening import open_model
     from transferkit.serving.server import listen
-    from transferkit.serving.service import open_model
     from transferkit.serving.settings import Settings
 
-    loaded, parity = open_model(folder)
-    engine = choose(folder, loaded, parity, Settings(device="cpu"), print)
-    app, interference = FastAPI(), loaded.interference
+    opened = open_model(folder, Settings(device="cpu"), print)
+    engine, interference = opened.engine, opened.interference
+    app = FastAPI()
     assert interference is not None
 
     @app.post("/predict")
     def predict(images: UploadFile) -> dict[str, object]:
-        outputs = engine(loaded.preprocess(open_image(images.file))[None])
+        outputs = engine(opened.preprocess(open_image(images.file))[None])
         assert outputs.score is not None and outputs.source_class is not None
         logits = outputs.logits[0].astype(np.float64)
         probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         best = int(probabilities.argmax())
         score = float(outputs.score[0])
         return {
-            "class": loaded.classes[best],
+            "class": opened.classes[best],
             "probability": float(probabilities[best]),
             "score": score,
             "p_value": interference.calibration.p_value(score),
             "flag": score > interference.detect_p,
-            "source_class": loaded.source_classes[int(outputs.source_class[0])],
+            "source_class": interference.source_classes[int(outputs.source_class[0])],
         }
 
     bound = listen("127.0.0.1", 0)

@@ -132,6 +132,6 @@ def install(
         )
     models.write_temperature(folder, models.Temperature(temperature, images, measured))
     return (
-        f"The temperature is written into the model's folder, {folder}: predict --calibrated, serve --calibrated and "
-        "transferkit.load(…, calibrated=True) apply it."
+        f"The temperature is written into the model's folder, {folder}: predict and serve apply it where calibrated "
+        "answers are asked for."
     )

@@ -28,8 +28,13 @@ CHECKS = [
     response_schema_conformance,
 ]
 RIGHT, WRONG = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
-OPERATIONS = ["POST /predict", "GET /health/live", "GET /health/ready", "GET /metrics"]
-TRIED = [("POST /predict", WRONG), *((label, RIGHT) for label in OPERATIONS)]  # a GET has nothing that could be wrong
+INFER = "POST /v2/models/{model}/infer"
+POSTS = ["POST /predict", "POST /explain", INFER]
+GETS = ["/models", "/health/live", "/health/ready", "/metrics", "/v2", "/v2/health/live", "/v2/health/ready"]
+GETS += ["/v2/models/{model}", "/v2/models/{model}/ready"]
+OPERATIONS = [*POSTS, *(f"GET {path}" for path in GETS)]
+TRIED = [*((label, WRONG) for label in POSTS), *((label, RIGHT) for label in OPERATIONS)]
+"""A GET has nothing that could be wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def test_made_up_requests(api, everything, note, label, mode) -> None:
     answers = {}
 
     @settings(
-        max_examples=(40 if label == "POST /predict" else 5) * (25 if everything else 1),
+        max_examples=(40 if label in POSTS else 5) * (25 if everything else 1),
         derandomize=True,
         database=None,
         deadline=None,
@@ -91,10 +96,16 @@ def test_a_good_request_is_answered(api, note) -> None:
     """Or nothing above says anything."""
     file = io.BytesIO()
     Image.new("RGB", (40, 36), "teal").save(file, "PNG")
-    operation = next(found.ok() for found in api.get_all_operations() if found.ok().label == "POST /predict")
-    body = {"images": [base64.b64encode(file.getvalue()).decode()]}
-    case = operation.Case(body=body, media_type="application/json")
-    answer = case.call()
-    case.validate_response(answer, checks=CHECKS)
-    assert answer.status_code == 200 and len(answer.json()["predictions"]) == 1
-    note("made-up request", "answered 2xx, as described")
+    data = base64.b64encode(file.getvalue()).decode()
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "data": [data]}
+    for label, body, path, found in (
+        ("POST /predict", {"images": [data]}, {}, "predictions"),
+        ("POST /explain", {"images": [data]}, {}, "maps"),
+        (INFER, {"inputs": [tensor]}, {"model": "model"}, "outputs"),
+    ):
+        operation = next(one.ok() for one in api.get_all_operations() if one.ok().label == label)
+        case = operation.Case(body=body, path_parameters=path, media_type="application/json")
+        answer = case.call()
+        case.validate_response(answer, checks=CHECKS)
+        assert answer.status_code == 200 and answer.json()[found]
+        note("made-up request", "answered 2xx, as described")

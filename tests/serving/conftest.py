@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from PIL import Image
 from transferkit.deploy.loaded import load
 from transferkit.serving import server
 from transferkit.serving.app import create_app
-from transferkit.serving.service import LocalBackend, open_service
+from transferkit.serving.engine import ONNX
+from transferkit.serving.served import LocalBackend
+from transferkit.serving.service import open_service
 from transferkit.serving.settings import Settings, batching
 from transferkit.testing.detector import tiny_guarded
 
@@ -40,6 +43,19 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def loaded(folder):
     return load(folder)
+
+
+@pytest.fixture(scope="session")
+def exported(folder, tmp_path_factory):
+    """The served folder with its graph beside it."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from transferkit.deploy.export import export_model
+
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("exported") / "model")
+    export_model(copy, "onnx")
+    assert (copy / ONNX).is_file()
+    return copy
 
 
 def picture(seed, size=(40, 36)):
@@ -78,12 +94,19 @@ class Running:
         return None
 
 
+def slow_down(service, wrap):
+    """Put an engine around that of the first model."""
+    served, metrics = service.first, service.metrics
+    sizes = batching(service.settings, "cpu")
+    served.backend = LocalBackend(wrap(served.backend.engine), sizes, metrics.batch_images.labels(served.name).observe)
+
+
 @contextmanager
 def running(folder, wrap=None, key=None, **limits):
     settings = Settings(device="cpu", api_key=key, **limits)
     service = open_service(folder, settings, lambda text: None)
     if wrap is not None:
-        service.backend = LocalBackend(wrap(service.backend._engine), batching(settings, "cpu"), service.metrics)
+        slow_down(service, wrap)
     bound = server.listen("127.0.0.1", 0)
     up = threading.Event()
     uvicorn_server = server.draining(create_app(service), service, up.set)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from transferkit.serving import server
 from transferkit.serving.app import create_app
-from transferkit.serving.service import LocalBackend, open_service
+from transferkit.serving.served import LocalBackend
+from transferkit.serving.service import open_service
 from transferkit.serving.settings import Settings, batching
 
 
 class Slow:
     def __init__(self, engine):
-        self.engine, self.name, self.device = engine, engine.name, engine.device
+        self.engine, self.name, self.device, self.largest = engine, engine.name, engine.device, None
 
     def __call__(self, images):
         time.sleep(0.1)
@@ -23,7 +24,8 @@ class Slow:
 
 settings = Settings(device="cpu", engine="torch", workers=4, read_timeout=10)
 service = open_service(Path(sys.argv[1]), settings, print)
-service.backend = LocalBackend(Slow(service.backend._engine), batching(settings, "cpu"), service.metrics)
+first = service.first
+first.backend = LocalBackend(Slow(first.backend.engine), batching(settings, "cpu"), lambda size: None)
 bound = server.listen("127.0.0.1", 0)
 port = bound.getsockname()[1]
 done = server.serve(create_app(service), service, bound, lambda: print(f"http://127.0.0.1:{port}", file=sys.stderr))

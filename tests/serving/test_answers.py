@@ -83,7 +83,7 @@ def test_two_hundred_clients_get_each_their_own_answer(folder, loaded, limits):
     with running(folder, **limits) as held:
         found = asyncio.run(everybody(held.port))
         assert held.metric("transferkit_images_total") == 200
-        batches = held.metric("transferkit_batch_size_count")
+        batches = held.metric("transferkit_batch_images_count")
         assert batches == 203 if not limits else batches < 150  # three images of the check
     scores = [expected(loaded, image)["score"] for image in images]
     assert len({round(score, 7) for score in scores}) > 150
@@ -106,7 +106,7 @@ def test_a_model_without_a_detector(tmp_path):
 def test_answers_are_what_openapi_promises(shared):
     api = shared.client.get("/openapi.json").json()
     post = api["paths"]["/predict"]["post"]
-    assert set(post["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert set(post["requestBody"]["content"]) == {"multipart/form-data", "application/json", "image/*"}
     assert {"200", "401", "408", "413", "415", "422", "503"} <= set(post["responses"])
 
     def check(answer, status):

@@ -21,7 +21,7 @@ class Slow:
     """An engine that takes its time."""
 
     def __init__(self, engine):
-        self.engine, self.name, self.device = engine, engine.name, engine.device
+        self.engine, self.name, self.device, self.largest = engine, engine.name, engine.device, None
         self.seconds = 0.25
 
     def __call__(self, images):
@@ -95,7 +95,8 @@ def test_a_client_that_goes_away_is_no_trouble(strict):
 TEXT = base64.b64encode(DATA).decode()
 BODIES = {
     "no content type": (b"x", "", 415, "content_type"),
-    "a raw image": (DATA, "image/png", 415, "content_type"),
+    "another type": (DATA, "application/pdf", 415, "content_type"),
+    "nothing": (b"", "image/png", 422, "no_image"),
     "no boundary": (b"x", "multipart/form-data", 422, "malformed"),
     "no parts": (b"--b--\r\n", "multipart/form-data; boundary=b", 422, "no_image"),
     "no end": (b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\nx', None, 422, "malformed"),
@@ -150,7 +151,7 @@ def test_more_than_the_queue_holds_is_told_when_to_come_again(folder):
                 assert answer.json()["reason"] == "queue_full" and int(answer.headers["Retry-After"]) >= 1
         assert held.send(DATA).status_code == 200
         assert held.metric("transferkit_requests_total", route="/predict", code="503") == codes.count(503)
-        assert held.metric("transferkit_in_flight") == 0
+        assert held.metric("transferkit_requests_in_flight") == 0
 
 
 def test_all_bodies_together_are_bounded(folder, monkeypatch):
@@ -191,9 +192,9 @@ def test_a_key_is_asked_for(folder):
 
 def test_an_answer_that_does_not_come(folder):
     with running(folder, Slow, answer_timeout=0.6, workers=1) as held:
-        held.service.backend._engine.seconds = 1.5
+        held.service.first.backend.engine.seconds = 1.5
         assert held.send(DATA).json()["reason"] == "slow_answer"
-        held.service.backend._engine.seconds = 0
+        held.service.first.backend.engine.seconds = 0
         deadline = time.monotonic() + 10
         while held.client.get("/health/ready").status_code != 200:
             assert time.monotonic() < deadline

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from transferkit.deploy.interference import Calibration, Guarantee, read_interference
 from transferkit.deploy.log_lines import Line
 from transferkit.deploy.monitor import Monitor, hypotheses
-from transferkit.serving.monitor import StreamMonitor
+from transferkit.serving.monitor import StreamMonitors
 from transferkit.serving.schema import Prediction
 from transferkit.testing import tiny_guarded
 
@@ -25,20 +25,27 @@ def answered(flag, name):
 
 def test_values_are_those_of_a_monitor(interference):
     registry, rng = CollectorRegistry(), np.random.default_rng(0)
-    served, alone = StreamMonitor(interference, registry), Monitor(hypotheses(interference))
+    served, alone = StreamMonitors(registry), Monitor(hypotheses(interference))
+    for name in ("a", "b"):
+        served.watch(name, interference)
     for flag in rng.random(300) < 0.6:
-        served.saw(answered(bool(flag), "espresso"))
+        served.saw("a", answered(bool(flag), "espresso"))
         alone.add(Line(bool(flag), 1))
-    served.saw(answered(None, None))  # a model without a detector says nothing
+    served.saw("a", answered(None, None))  # an answer without a detector says nothing
     values = alone.e_values()
-    assert registry.get_sample_value("transferkit_monitor_e_value") == values[None]
-    assert registry.get_sample_value("transferkit_monitor_e_value_limit") == alone.watched[0].limit
-    assert registry.get_sample_value("transferkit_monitor_answers") == 300
-    assert registry.get_sample_value("transferkit_monitor_alarm") == 1
+
+    def value(name, **labels):
+        return registry.get_sample_value(f"transferkit_monitor_{name}", {"model": "a", **labels})
+
+    assert value("e_value") == values[None] and value("e_value_limit") == alone.watched[0].limit
+    assert value("answers") == 300 and value("alarm") == 1
     for name, alarm in (("espresso", 1), ("daisy", 0)):
-        assert registry.get_sample_value("transferkit_monitor_class_e_value", {"source_class": name}) == values[name]
-        assert registry.get_sample_value("transferkit_monitor_class_alarm", {"source_class": name}) == alarm
-    assert b"transferkit_monitor_alarm 1.0" in generate_latest(registry)
+        assert value("class_e_value", source_class=name) == values[name]
+        assert value("class_alarm", source_class=name) == alarm
+    text = generate_latest(registry)
+    assert b'transferkit_monitor_alarm{model="a"} 1.0' in text and b'transferkit_monitor_alarm{model="b"} 0.0' in text
+    served.watch("a", interference)
+    assert value("answers") == 0  # the folder changed: another detector begins anew
 
 
 def test_silent_where_nothing_is_known_of_clean_images(interference):
@@ -47,5 +54,7 @@ def test_silent_where_nothing_is_known_of_clean_images(interference):
     bare = replace(interference, calibration=Calibration.of([]), guarantee=Guarantee(None, None, 0, ""))
     for one in (None, bare):
         registry = CollectorRegistry()
-        StreamMonitor(one, registry).saw(answered(True, "espresso"))
+        served = StreamMonitors(registry)
+        served.watch("a", one)
+        served.saw("a", answered(True, "espresso"))
         assert generate_latest(registry) == b""

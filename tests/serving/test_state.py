@@ -14,7 +14,7 @@ class Fragile:
     """An engine that can be broken."""
 
     def __init__(self, engine):
-        self.engine, self.name, self.device = engine, engine.name, engine.device
+        self.engine, self.name, self.device, self.largest = engine, engine.name, engine.device, None
         self.broken = False
 
     def __call__(self, images):
@@ -38,7 +38,7 @@ def test_counters_add_up(folder, tmp_path):
             for route, code in (("/predict", "200"), ("/predict", "415"), ("other", "404"))
         }
         assert list(requests.values()) == [20, 3, 1]
-        assert held.metric("transferkit_request_seconds_count", route="/predict") == 23
+        assert held.metric("transferkit_request_duration_seconds_count", route="/predict") == 23
         assert held.metric("transferkit_rejects_total", reason="format") == 3
         assert held.metric("transferkit_images_total") == held.metric("transferkit_interference_score_count") == 40
         total = sum(one["score"] for one in found)
@@ -50,7 +50,7 @@ def test_counters_add_up(folder, tmp_path):
         for name in ("espresso", "daisy"):
             assert held.metric("transferkit_interference_flags_total", source_class=name) == flagged[name]
         assert held.metric("transferkit_interference_flags_total", source_class="shark") is None
-        assert held.metric("transferkit_batch_size_sum") == 43  # with the check's three
+        assert held.metric("transferkit_batch_images_sum") == 43  # with the check's three
         assert held.metric("transferkit_ready") == 1
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     kept = ("class", "probability", "score", "p_value", "flag", "source_class")
@@ -96,7 +96,7 @@ def test_a_log_that_cannot_be_written_stops_nobody(folder, tmp_path, monkeypatch
 
 def test_ready_follows_the_model(folder):
     with running(folder, Fragile) as held:
-        engine = held.service.backend._engine
+        engine = held.service.first.backend.engine
         assert held.client.get("/health/ready").json()["status"] == "ready"
         engine.broken = True
         for _ in range(5):  # on one connection
@@ -114,7 +114,7 @@ def test_ready_follows_the_model(folder):
 def test_another_model_behind_the_same_folder_is_never_ready(folder, loaded):
     class Other:
         def __init__(self, engine):
-            self.engine, self.name, self.device = engine, engine.name, engine.device
+            self.engine, self.name, self.device, self.largest = engine, engine.name, engine.device, None
 
         def __call__(self, images):
             outputs = self.engine(images)

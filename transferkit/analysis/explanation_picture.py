@@ -37,12 +37,12 @@ def draw(path: Path, found: Explanation, photo: str) -> None:
 
 def _row(view: View, tops: list[float], found: Explanation, photo: str) -> TileRow:
     titles = [_title(view, found, photo), *(_caption(view, sight, found) for sight in view.sights)]
-    tiles = [view.pixels, *(_overlaid(view, sight, top) for sight, top in zip(view.sights, tops, strict=True))]
+    tiles = [view.pixels, *(overlaid(view, sight, top) for sight, top in zip(view.sights, tops, strict=True))]
     return TileRow(tiles, titles, [view.box] * len(tiles))
 
 
-def _overlaid(view: View, sight: Sight, top: float) -> Any:
-    """The map on the picture without its colours, which could be taken for the map's."""
+def overlaid(view: View, sight: Sight, top: float) -> Any:
+    """The map on the picture without its colours, which could be taken for the map's; yellow is `top`."""
     grey = np.repeat(np.asarray(Image.fromarray(view.pixels).convert("L"))[..., None], 3, axis=2)
     if sight.trouble is not None:
         return grey

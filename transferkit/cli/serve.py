@@ -1,7 +1,10 @@
-"""`transferkit serve`: the model and its detector behind HTTP."""
+"""`transferkit serve`: models and their detectors behind HTTP."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +19,19 @@ from transferkit.system.terminal import note
 
 NEEDS = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def serve(
-    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]MODEL...",
+            help="Model folders and run folders. The first answers where none is named; a name is the folder's, "
+            "unless one is given.",
+            show_default=False,
+        ),
+    ],
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
@@ -39,9 +51,18 @@ def serve(
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Probabilities by the temperature in the model's folder.")
     ] = False,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="An origin whose pages may ask, such as https://example.org (repeatable); * for all.",
+            show_default=False,
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Open folders that change again, without a pause.")] = False,
     log: Annotated[Path | None, typer.Option(help="Append a JSON line per answered image to this file.")] = None,
 ) -> None:
-    """Serve a model and its detector over HTTP until SIGTERM or Ctrl-C, which answer what was accepted."""
+    """Serve models and their detectors over HTTP until SIGTERM or Ctrl-C, which answer what was accepted."""
     settings = Settings(
         engine=engine,
         device=device,
@@ -56,15 +77,15 @@ def serve(
         api_key=read_api_key(api_key_env),
         log=log,
         calibrated=calibrated,
+        cors=tuple(cors or ()),
+        watch=watch,
     )
-    folder = find_model(model, stage)
+    folders = named(models, stage)
     check_packages(engine)
     if settings.api_key is None and host not in LOOPBACK:
         note(f"anyone who reaches {host} may use this server; --api-key-env asks for a key")
     if engine == "ray":
-        from transferkit.serving.ray_app import serve_with_ray
-
-        serve_with_ray(folder, settings, host, port, note)
+        _with_ray(folders, settings, host, port)
         return
 
     from transferkit.serving import server
@@ -72,17 +93,45 @@ def serve(
     from transferkit.serving.service import open_service
 
     with enough_memory(lambda: "out of memory before the first request: try --device cpu, or fewer --workers"):
-        service = open_service(folder, settings, note)
+        service = open_service(folders, settings, note)
     bound = server.listen(host, port)
     address = f"[{host}]" if ":" in host else host
 
     def listening() -> None:
-        note(
-            f"{folder} on http://{address}:{bound.getsockname()[1]} ({service.backend.name}, {service.backend.device})"
-        )
+        url = f"http://{address}:{bound.getsockname()[1]}"
+        for name, served in service.models.items():
+            where = url if len(service.models) == 1 else f"{url} as {name}"
+            note(f"{served.folder} on {where} ({served.backend.name}, {served.backend.device})")
 
     if not server.serve(create_app(service), service, bound, listening):
         raise TransferkitError("stopped before every accepted request was answered")
+
+
+def named(given: Sequence[str], stage: str | None) -> dict[str, Path]:
+    """{name: model folder} of `MODEL` and `NAME=MODEL`. Raises InputError for two of one name."""
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, place = text.partition("=")
+        if not equals or os.path.exists(text):
+            place = text
+            name = re.sub(r"[^A-Za-z0-9._-]+|^[^A-Za-z0-9]+", "-", Path(text).absolute().name).strip("-") or "model"
+        if not NAME.fullmatch(name):
+            raise InputError(f'"{name}" cannot be the name of a model; use letters, digits, ".", "_" and "-"')
+        folder = find_model(place, stage)
+        if name in found:
+            raise InputError(
+                f'two models would be called "{name}" ({found[name]} and {folder}); give them names: NAME={place}'
+            )
+        found[name] = folder
+    return found
+
+
+def _with_ray(folders: dict[str, Path], settings: Settings, host: str, port: int) -> None:
+    from transferkit.serving.ray_app import serve_with_ray
+
+    if len(folders) > 1 or settings.watch:
+        raise InputError("--engine ray serves one model, and does not --watch it; start one server for each")
+    serve_with_ray(next(iter(folders.values())), settings, host, port, note)
 
 
 def check_packages(engine: str) -> None:

@@ -107,6 +107,13 @@ def refuse_pixels(size: Size, resized: Size | None = None, limit: int | None = N
             raise Unfit(what + own, "too_many_pixels")
 
 
+def keep_ratio(size: Size, target: tuple[int, ...], longest: float) -> Size:
+    """(width, height) as timm's `ResizeKeepRatio` makes it for a target (height, width), at least one pixel each."""
+    ratios = size[1] / target[0], size[0] / target[1]
+    ratio = max(ratios) * longest + min(ratios) * (1.0 - longest)
+    return max(round(size[0] / ratio), 1), max(round(size[1] / ratio), 1)
+
+
 def open_image(
     file: str | Path | IO[bytes], name: str | None = None, *, fits: Callable[[Size], None] = refuse_pixels
 ) -> Image.Image:

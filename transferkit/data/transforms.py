@@ -14,7 +14,7 @@ from timm.data.transforms import MaybeToTensor, RandomResizedCropAndInterpolatio
 from torch import Tensor
 from torchvision.transforms import Compose, Resize
 
-from transferkit.data.images import Size, refuse_pixels
+from transferkit.data.images import Size, keep_ratio, refuse_pixels
 from transferkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Pipeline:
     def refuse(self, size: Size, limit: int | None = None) -> None:
         """Raise Unfit for images of a (width, height) that has too many pixels, or gets them here: `refuse_pixels`."""
         resizes = next((step for step in self.geometric.transforms if isinstance(step, _BoundedResize)), None)
-        refuse_pixels(size, None if resizes is None else resizes.resized(size), limit)
+        refuse_pixels(size, None if resizes is None or not min(size) else resizes.resized(size), limit)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Both parts in turn."""
@@ -122,18 +122,17 @@ def transforms(preprocessing: Preprocessing, augmentation: Augmentation | None) 
 
 
 class _BoundedResize:
-    """torchvision's resize of the shorter side, which makes of a strip of few pixels one of many: refused before."""
+    """A resize by the shorter side, which makes of a strip of few pixels one of many: refused before.
 
-    def __init__(self, resize: Resize, shorter: int) -> None:
-        self._resize, self._shorter = resize, shorter
+    `resized` is what it makes of (width, height).
+    """
 
-    def resized(self, size: Size) -> Size:
-        """(width, height) -> (width, height)."""
-        return size[0] * self._shorter // min(size), size[1] * self._shorter // min(size)
+    def __init__(self, resize: Callable[[Image.Image], Image.Image], resized: Callable[[Size], Size]) -> None:
+        self._resize, self.resized = resize, resized
 
     def __call__(self, image: Image.Image) -> Image.Image:
         refuse_pixels(image.size, self.resized(image.size))
-        return self._resize(image)  # type: ignore[no-any-return]
+        return self._resize(image)
 
     def __repr__(self) -> str:
         return repr(self._resize)
@@ -142,11 +141,14 @@ class _BoundedResize:
 def _bounded(step: Any) -> Any:
     """The step, which never makes an image too large for memory, nor one without pixels."""
     if isinstance(step, Resize) and (isinstance(step.size, int) or len(step.size) == 1):
-        return _BoundedResize(step, step.size if isinstance(step.size, int) else step.size[0])
+        shorter = step.size if isinstance(step.size, int) else step.size[0]
+        return _BoundedResize(step, lambda size: (size[0] * shorter // min(size), size[1] * shorter // min(size)))
     if isinstance(step, RandomResizedCropAndInterpolation):
         step.get_params = _whole_pixels
     elif isinstance(step, ResizeKeepRatio):
         step.get_params = _whole_sides
+        if not step.random_scale_prob and not step.random_aspect_prob:
+            return _BoundedResize(step, lambda size: keep_ratio(size, step.size, step.longest))
     return step
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from transferkit.data.randomness import key
-from transferkit.errors import TransferkitError
+from transferkit.errors import InputError, TransferkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,6 +117,8 @@ def digest(images: NDArray[np.float32]) -> str:
 
 def expect(graph: Graph, images: NDArray[np.float32]) -> Expected:
     """What the eager model answers."""
+    import torch
+
     given = torch.from_numpy(images)
     with torch.no_grad():
         found = dict(zip(graph.outputs, graph(given), strict=True))
@@ -214,6 +215,19 @@ def _exact(values: NDArray[Any]) -> Any:
     if values.dtype.kind != "f":
         return values.tolist()
     return [_exact(row) for row in values] if values.ndim > 1 else [float(f"{value:.9g}") for value in values]
+
+
+def recorded(
+    preprocessing: Preprocessing, stored: Mapping[str, Any], most: int
+) -> tuple[NDArray[np.float32], Expected]:
+    """The images of a stored `reference`, at most so many, and the answers to them.
+
+    Raises InputError where this machine draws other images; KeyError, TypeError or ValueError for other content.
+    """
+    images = keyed_images(preprocessing, stored["images"])
+    if digest(images) != stored["images_sha256"]:
+        raise InputError("the images an export was checked on cannot be drawn again on this machine")
+    return images[:most], expected_of(stored, min(most, len(images)))
 
 
 def expected_of(stored: Mapping[str, Any], count: int) -> Expected:

@@ -8,7 +8,7 @@ without a second beside it, and run again; the same graph gives the same ONNX by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from transferkit.deploy.loaded import LoadedModel
+from transferkit.deploy.onnx_file import INPUT as INPUT
+from transferkit.deploy.onnx_file import Arrays as Arrays
+from transferkit.deploy.onnx_file import Runner as Runner
+from transferkit.deploy.onnx_file import open_onnx as open_onnx
 from transferkit.errors import InputError, TransferkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Arrays = dict[str, "NDArray[Any]"]
-Runner = Callable[["NDArray[np.float32]"], Arrays]
-
-INPUT = "images"
 OUTPUTS = ("logits", "score", "source_class")
 EXAMPLE = 2  # a batch of one would be taken for a constant
 FORMATS = ("onnx", "pt2")
@@ -200,23 +200,6 @@ def _tidy(model: Any) -> None:
 def _forget(part: Any) -> None:
     del part.metadata_props[:]
     part.doc_string = ""
-
-
-def open_onnx(path: Path | str, *, threads: int = 1) -> Runner:
-    """Run an ONNX file on the CPU: images (n, C, H, W) float32 -> {output: array}."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_outputs()]
-
-    def run(images: NDArray[np.float32]) -> Arrays:
-        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
-
-    return run
 
 
 def open_pt2(path: Path | str, outputs: Sequence[str], max_batch: int) -> Runner:

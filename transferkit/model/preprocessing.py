@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from timm.data import resolve_data_config
-from torch import nn
-
 from transferkit.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from transferkit.recipe import schema
 
@@ -95,6 +92,8 @@ def complete(net: nn.Module, options: Mapping[str, Any], wanted: schema.Preproce
     `options` are those the model was created with: timm's configuration knows nothing of `img_size` and
     `in_chans`, and would answer with the sizes of the original weights.
     """
+    from timm.data import resolve_data_config
+
     config = resolve_data_config(model=net)
     channels = int(options.get("in_chans", config["input_size"][0]))
     size = as_size(options["img_size"]) if "img_size" in options else as_size(config["input_size"][1:])

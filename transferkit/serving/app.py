@@ -1,29 +1,33 @@
-"""The HTTP side of a service: routes, their types, and the layer that counts and asks for the key."""
+"""The HTTP side of a service: its routes, what holds for all, and the layer that counts and asks for the key."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from transferkit.serving import schema
-from transferkit.serving.refusals import STATUS, Refused
+from transferkit.serving import inference_protocol, pages, routes
+from transferkit.serving.refusals import Refused
 from transferkit.serving.service import Service
+from transferkit.serving.tensors import HEADER
+from transferkit.serving.watch import watch
 from transferkit.surface import __version__
 
 logger = logging.getLogger("transferkit.serving")
-ROUTES = ("/predict", "/health/live", "/health/ready", "/metrics", "/openapi.json")
-OPEN = ("/health/live", "/health/ready")
-"""Routes that need no key: orchestrators have none."""
+ROUTES = (*pages.ROUTES, *routes.ROUTES, "/openapi.json", *inference_protocol.ROUTES)
+OPEN = {*pages.ROUTES, "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
+"""Routes that need no key: orchestrators have none, and pages ask for it."""
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -32,75 +36,68 @@ def create_app(service: Service) -> ASGIApp:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await service.check()
+        watching = asyncio.create_task(watch(service)) if service.settings.watch else None
         yield
+        if watching is not None:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
         service.close()
 
     app = FastAPI(
         title="transferkit",
         version=__version__,
-        description="A fine-tuned model and its interference detector.",
+        description="Fine-tuned models and their interference detectors.",
         lifespan=life,
         docs_url=None,  # the pages load scripts from elsewhere
         redoc_url=None,
     )
-    _add_predict(app, service)
-    _add_state(app, service)
-
+    routes.add(app, service)
+    inference_protocol.add(app, service)
+    pages.add(app)
     _add_problems(app, service)
-    return Outermost(app, service)
-
-
-def _add_predict(app: FastAPI, service: Service) -> None:
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": schema.Problem} for status in sorted(set(STATUS.values())) if status != 499
-    }
-
-    @app.post(
-        "/predict",
-        response_model=schema.Answer,
-        responses=refusals,
-        openapi_extra={"requestBody": schema.request_body()},
+    _add_security(app)
+    outermost = Outermost(app, service)
+    if not service.settings.cors:
+        return outermost
+    return CORSMiddleware(
+        outermost,  # a browser asks beforehand, without the key
+        allow_origins=service.settings.cors,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", HEADER],
+        expose_headers=["Retry-After", HEADER],
     )
-    async def predict(
-        request: Request, top: Annotated[int, Query(ge=1, description="At most so many classes.")] = 3
-    ) -> Response:
-        """Classes, probabilities and the detector's verdict for each image of the request."""
-        headers = request.headers
-        answer = await service.predict(
-            request.receive, headers.get("content-length"), headers.get("content-type", ""), top
-        )
-        return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
-def _add_state(app: FastAPI, service: Service) -> None:
-    def health(status: str) -> schema.Health:
-        return schema.Health(status=status, model=service.predictor.model_id, engine=service.backend.name)
+def _add_security(app: FastAPI) -> None:
+    """The key, for openapi.json; `Outermost` asks for it."""
+    made = app.openapi
 
-    @app.get("/health/live")
-    async def live() -> schema.Health:
-        """The process answers."""
-        return health("live")
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = made()
+            found["components"]["schemas"] |= inference_protocol.components()
+            found["components"]["securitySchemes"] = {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "If the server has one."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "The same key."},
+            }
+            for path, operations in found["paths"].items():
+                for operation in operations.values():
+                    if path not in OPEN:
+                        operation["security"] = [{"key": []}, {"bearer": []}, {}]
+        assert app.openapi_schema is not None
+        return app.openapi_schema
 
-    @app.get("/health/ready", responses={503: {"model": schema.Health}})
-    async def ready(response: Response) -> schema.Health:
-        """The model gives the answers it should, and the server is not stopping."""
-        status = await service.readiness()
-        response.status_code = 200 if status == "ready" else 503
-        return health(status)
-
-    @app.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
-        """Prometheus' text format."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_problems(app: FastAPI, service: Service) -> None:
-    """Every answer that is none has the same form."""
+    """Every answer that is none has the same form, or that of its protocol."""
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
         service.metrics.rejects.labels(error.reason).inc()
-        return refusal(error)
+        return refusal(error, request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(request: Request, error: RequestValidationError) -> Response:
@@ -109,15 +106,16 @@ def _add_problems(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        content = {"reason": "no_route", "detail": error.detail}
+        content = _problem("no_route", str(error.detail), request.url.path)
         return JSONResponse(content, status_code=error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return JSONResponse({"reason": "failed", "detail": "the server failed; its log says why"}, status_code=500)
+        content = _problem("failed", "the server failed; its log says why", request.url.path)
+        return JSONResponse(content, status_code=500)
 
 
-def refusal(refused: Refused) -> Response:
+def refusal(refused: Refused, path: str) -> Response:
     """The answer to a refused request. Slow uploads lose their connection; others may go on using it."""
     headers = {}
     if refused.retry_after is not None:
@@ -126,8 +124,21 @@ def refusal(refused: Refused) -> Response:
         headers["Connection"] = "close"
     if refused.reason == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
-    content = {"reason": refused.reason, "detail": refused.detail}
+    content = _problem(refused.reason, refused.detail, path)
     return JSONResponse(content, status_code=refused.status, headers=headers)
+
+
+def _problem(reason: str, detail: str, path: str) -> dict[str, str]:
+    """The Open Inference Protocol has a word of its own for it."""
+    said = "error" if path == "/v2" or path.startswith("/v2/") else "detail"
+    return {"reason": reason, said: detail}
+
+
+def label(path: str) -> str:
+    """The route of a path, for metrics: one of ROUTES, or `other`."""
+    if path in ROUTES:
+        return path
+    return inference_protocol.route(path) or "other"
 
 
 class Outermost:
@@ -151,7 +162,7 @@ class Outermost:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                if self._service.status == "draining":  # nothing more will be read from this connection
+                if self._service.draining:  # nothing more will be read from this connection
                     message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
@@ -160,13 +171,14 @@ class Outermost:
                 await self._app(scope, receive, counted)
             else:
                 self._service.metrics.rejects.labels("unauthorized").inc()
-                await refusal(Refused("unauthorized", "this server needs its API key"))(scope, receive, counted)
+                refused = Refused("unauthorized", "this server needs its API key")
+                await refusal(refused, scope["path"])(scope, receive, counted)
         except Exception:
             if code == 499:
                 raise
             logger.exception("a request failed")  # it is answered; uvicorn would cut a connection that may go on
         finally:
-            route = scope["path"] if scope["path"] in ROUTES else "other"
+            route = label(scope["path"])
             self._service.metrics.requests.labels(route, code).inc()
             self._service.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 

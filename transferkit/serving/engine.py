@@ -1,26 +1,29 @@
-"""What computes: the eager model on any device, or its exported graph in ONNX Runtime on a CPU; and whether it does.
+"""What computes, in the words of a server: outputs, engines, and whether an engine gives the answers that it must.
 
-An engine is called from several threads at once, with a batch of any size.
+An engine is called from several threads at once, with a batch of any size. No torch: `graph` and `eager` have engines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from transferkit.deploy import parity
-from transferkit.deploy.loaded import LoadedModel
-from transferkit.deploy.portable import Graph
-from transferkit.errors import InputError
-from transferkit.serving.settings import Settings
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from transferkit.data.images import Size
+    from transferkit.deploy.interference import Interference
+    from transferkit.model.preprocessing import Preprocessing
+
+Pixels = NDArray[np.float32]
+"""What a model sees of one image, (C, H, W), or of several, (n, C, H, W)."""
 ONNX = Path("exports") / "model.onnx"
 ACCELERATOR_TOLERANCE = 2e-2
 """Of logits, in units of the largest one where that is above 1, and of scores: GPUs may convolve with ten bits."""
@@ -41,69 +44,30 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
 
 
 class Engine(Protocol):
-    """Images (n, C, H, W) on the CPU -> Outputs."""
+    """Images (n, C, H, W) -> Outputs."""
 
     name: str
     device: str
+    largest: int | None
+    """The largest batch it is made for."""
 
-    def __call__(self, images: Tensor) -> Outputs:
+    def __call__(self, images: Pixels) -> Outputs:
         """Compute; safe to call from several threads."""
 
 
-def each(engine: Engine, images: Sequence[Tensor]) -> list[Outputs]:
+def each(engine: Engine, images: Sequence[Pixels]) -> list[Outputs]:
     """Images (C, H, W) in one pass -> a batch of one for each."""
-    outputs = engine(torch.stack(list(images)))
+    outputs = engine(np.stack(images))
     places = (slice(place, place + 1) for place in range(len(images)))
     return [Outputs(*(None if part is None else part[one] for part in outputs)) for one in places]  # type: ignore[arg-type]
 
 
-class TorchEngine:
-    """The model itself, where it is."""
-
-    name = "torch"
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self._loaded = loaded
-        self.device = loaded.device.type
-
-    def __call__(self, images: Tensor) -> Outputs:
-        """One eager pass."""
-        found = self._loaded(images)
-        return Outputs(
-            found.logits.cpu().numpy(),
-            None if found.score is None else found.score.float().cpu().numpy(),
-            None if found.source_class is None else found.source_class.cpu().numpy(),
-        )
-
-
-class OnnxEngine:
-    """A graph made by `transferkit export`, one thread per call. Raises InputError for what is not such a graph."""
-
-    name = "onnx"
-    device = "cpu"
-
-    def __init__(self, path: Path, guarded: bool) -> None:
-        from transferkit.deploy.portable import open_onnx
-
-        try:
-            self._run = open_onnx(path, threads=1)
-        except Exception as error:  # onnxruntime has a dozen classes for it
-            raise InputError(f"{path}: ONNX Runtime cannot open it: {str(error)[:300]}; export it anew") from None
-        self._outputs = Outputs._fields if guarded else Outputs._fields[:1]
-
-    def __call__(self, images: Tensor) -> Outputs:
-        """One run on the calling thread."""
-        found = self._run(images.numpy())
-        return Outputs(*(found[name] if name in self._outputs else None for name in Outputs._fields))  # type: ignore[arg-type]
-
-
 class AnswerCheck:
-    """The images and the eager model's answers to them, kept for as long as the server runs."""
+    """Images and the eager model's answers to them, kept for as long as the server runs."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        images = parity.keyed_images(loaded.model.preprocessing, parity.REFERENCE)
-        self.images: Tensor = torch.from_numpy(images)
-        self._expected = parity.expect(Graph(loaded), images)
+    def __init__(self, images: Pixels, expected: parity.Expected) -> None:
+        self.images = images
+        self._expected = expected
 
     def problem(self, given: Outputs, device: str) -> str | None:
         """None if these are the answers, else how they differ."""
@@ -125,51 +89,39 @@ class AnswerCheck:
         return None
 
 
-def choose(
-    folder: Path, loaded: LoadedModel, parity: AnswerCheck, settings: Settings, note: Callable[[str], None]
-) -> Engine:
-    """The engine that is asked for. `auto`: torch on a GPU, else an exported graph if it is this model's, else torch.
+class ToPixels(Protocol):
+    """From a photograph to what the model sees, as `Preprocess`."""
 
-    Moves the model to its device. Raises InputError where what is asked for cannot be had.
+    preprocessing: Preprocessing
+
+    def refuse(self, size: Size, limit: int | None = None) -> None:
+        """Raise Unfit for a (width, height) that is or becomes too large."""
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """(C, H, W)."""
+
+
+class Sighting(NamedTuple):
+    """Where the model sees a class of its own (`target`) or of its source model (`source`): a picture as JPEG.
+
+    Without a picture `note` says why there is none.
     """
-    device = _device(settings.device)
-    if settings.engine == "onnx" or (settings.engine == "auto" and device == "cpu" and (folder / ONNX).is_file()):
-        try:
-            return _onnx(folder, loaded, parity)
-        except InputError as error:
-            if settings.engine == "onnx":
-                raise
-            note(f"{error}. Until then the model runs in torch")
-    loaded.to(device)
-    engine = TorchEngine(loaded)
-    problem = parity.problem(engine(parity.images), engine.device)
-    if problem is not None:
-        raise InputError(f"{folder}: not usable on {device}; {problem}")
-    return engine
+
+    role: str
+    name: str
+    probability: float
+    picture: bytes | None
+    note: str | None
 
 
-def _onnx(folder: Path, loaded: LoadedModel, parity: AnswerCheck) -> OnnxEngine:
-    """The exported graph, after it answered as the model does."""
-    path = folder / ONNX
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; make it with `transferkit export {folder} --format onnx`")
-    if find_spec("onnxruntime") is None:
-        raise InputError('onnxruntime is not installed; install the extra: pip install "transferkit[serve]"')
-    engine = OnnxEngine(path, loaded.guarded)
-    try:
-        problem = parity.problem(engine(parity.images), engine.device)
-    except Exception as error:
-        problem = str(error)[:300]
-    if problem is not None:
-        raise InputError(f"{path}: not the graph of this model ({problem}); export it anew")
-    return engine
+@dataclass(frozen=True)
+class Opened:
+    """A model folder, opened for service by one engine that answers as it must."""
 
-
-def _device(asked: str) -> str:
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=asked)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f'--device "{asked}" cannot be used here: {str(error).splitlines()[0]}') from None
-    return asked
+    classes: list[str]
+    interference: Interference | None
+    preprocess: ToPixels
+    engine: Engine
+    check: AnswerCheck
+    explain: Callable[[Image.Image], list[Sighting]] | None = None
+    """Draws what woke in a photograph, one call at a time; raises InputError for models that have no such maps."""

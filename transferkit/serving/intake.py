@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from email.message import Message
 from io import BytesIO
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 
-from transferkit.data.images import BadImage, Kind, Size, open_image
+from transferkit.data.images import BadImage, Kind, Size, Unfit, open_image
 from transferkit.data.walk import FORMATS
 from transferkit.serving.refusals import Refused
 from transferkit.words.text import encodable, one_line
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
-    from transferkit.model.preprocessing import Preprocess
+    from transferkit.serving.engine import Pixels, ToPixels
 
+Made = TypeVar("Made")
+RAW = "application/octet-stream"
 REASONS: dict[Kind, str] = {
     "unreadable": "unreadable",
     "unavailable": "unreadable",
@@ -48,25 +53,39 @@ class Picture(NamedTuple):
     """An image ready for the model, (C, H, W), with the name it was sent under, if any."""
 
     name: str | None
-    pixels: Tensor
+    pixels: Pixels
 
 
 class Intake:
     """Turns bodies into pictures."""
 
-    def __init__(self, preprocess: Preprocess, *, max_pixels: int, max_images: int) -> None:
-        self._preprocess = preprocess
+    def __init__(self, preprocess: ToPixels, *, max_pixels: int, max_images: int) -> None:
+        self.preprocess = preprocess
         self._max_pixels = max_pixels
         self._max_images = max_images
 
     def pictures(self, body: bytes, content_type: str) -> list[Picture]:
         """Every image of a body, in order. Raises Refused for the first one that cannot be used."""
-        sent = self._sent(body, content_type)
-        if not sent:
+        sent = self._counted(self._sent(body, content_type))
+        return [Picture(name, self.pixels(data, called(name, place))) for place, (name, data) in enumerate(sent)]
+
+    def photograph(self, body: bytes, content_type: str) -> Image.Image:
+        """The one image of a body, decoded and upright. Raises Refused."""
+        sent = self._counted(self._sent(body, content_type))
+        if len(sent) > 1:
+            raise Refused("too_many_images", "one image at a time is explained")
+        return self._read(sent[0][1], called(sent[0][0], 0), lambda image: image)
+
+    def counted(self, images: int) -> None:
+        """Raise Refused for a request with none, or with more than are allowed."""
+        if not images:
             raise Refused("no_image", "there is no image in this request")
-        if len(sent) > self._max_images:
+        if images > self._max_images:
             raise Refused("too_many_images", f"at most {self._max_images} images in one request")
-        return [Picture(name, self.pixels(data, _called(name, place))) for place, (name, data) in enumerate(sent)]
+
+    def _counted(self, sent: list[tuple[str | None, bytes]]) -> list[tuple[str | None, bytes]]:
+        self.counted(len(sent))
+        return sent
 
     def _sent(self, body: bytes, content_type: str) -> list[tuple[str | None, bytes]]:
         header = Message()
@@ -79,22 +98,45 @@ class Intake:
             return [(encodable(name) or None, data) for name, data in _files(body, boundary, self._max_images)]
         if kind == "application/json":
             return [(None, _from_base64(text, place)) for place, text in enumerate(_from_json(body))]
+        if kind.startswith("image/") or kind == RAW:
+            return [(None, body)] if body else []
         raise Refused(
-            "content_type", "send multipart/form-data with files, or application/json with base64 texts in `images`"
+            "content_type",
+            "send multipart/form-data with files, application/json with base64 texts in `images`, or one image as it "
+            "is with its own content type, such as image/jpeg",
         )
 
-    def pixels(self, data: bytes, called: str) -> Tensor:
+    def pixels(self, data: bytes, called: str) -> Pixels:
         """One image, decoded and preprocessed. Raises Refused."""
+        return self._read(data, called, self.preprocess)
+
+    def _read(self, data: bytes, called: str, use: Callable[[Image.Image], Made]) -> Made:
         try:
-            return self._preprocess(open_image(BytesIO(data), called, fits=self._fits))
+            return use(open_image(BytesIO(data), called, fits=self._fits))
         except BadImage as bad:
             raise Refused(REASONS[bad.kind], f"{called}: {bad.reason}") from None
         except MemoryError:
             raise Refused("memory_full", "not enough memory for this image now", retry_after=1) from None
 
+    def fits(self, size: Size, called: str) -> None:
+        """Raise Refused for pixels of a (width, height) that are, or become, too many."""
+        try:
+            self._fits(size)
+        except Unfit as why:
+            raise Refused(REASONS[why.kind], f"{called}: {why}") from None
+
+    def from_array(self, pixels: NDArray[np.uint8], called: str) -> Pixels:
+        """What the model sees of RGB pixels (height, width, 3). Raises Refused."""
+        from PIL import Image
+
+        try:
+            return self.preprocess(Image.fromarray(pixels))
+        except BadImage as bad:
+            raise Refused(REASONS[bad.kind], f"{called}: {bad.reason}") from None
+
     def _fits(self, size: Size) -> None:
         """Against this server's limit, both as sent and as resized, before a pixel is decoded."""
-        self._preprocess.refuse(size, self._max_pixels)
+        self.preprocess.refuse(size, self._max_pixels)
 
 
 def _from_json(body: bytes) -> list[str]:
@@ -113,7 +155,8 @@ def _from_base64(text: str, place: int) -> bytes:
         raise Refused("malformed", f"image {place + 1} is not base64") from None
 
 
-def _called(name: str | None, place: int) -> str:
+def called(name: str | None, place: int) -> str:
+    """How an image is called in messages."""
     return f"image {place + 1}" if name is None else f'"{one_line(name[:100])}"'
 
 

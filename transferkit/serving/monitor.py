@@ -1,8 +1,9 @@
-"""What Prometheus reads of the alarm over this server's stream: e-values, their limits, and whether one was reached."""
+"""What Prometheus reads of the alarm over each model's stream: e-values, their limits, and whether one was reached."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -12,52 +13,63 @@ from transferkit.deploy.interference import Interference
 from transferkit.deploy.log_lines import Line
 from transferkit.deploy.monitor import Monitor, hypotheses
 from transferkit.errors import InputError
-from transferkit.serving.schema import Prediction
+
+if TYPE_CHECKING:
+    from transferkit.serving.schema import Prediction
 
 PREFIX = "transferkit_monitor"
+OF_RATE = {
+    "e_value": "Evidence that more is flagged than of clean images.",
+    "e_value_limit": "The e-value at which the alarm is given.",
+    "alarm": "1 since the e-value of the rate reached its limit.",
+    "answers": "Answers that were watched, since this process opened the model.",
+}
+OF_CLASS = {
+    "class_e_value": "Evidence that a source class is the strongest more often than of clean images.",
+    "class_e_value_limit": "The e-value at which the alarm is given.",
+    "class_alarm": "1 since the e-value of the class reached its limit.",
+}
 
 
-class StreamMonitor(Collector):
-    """Watches since this process started; silent for a model whose clean images nothing is known of."""
+class StreamMonitors(Collector):
+    """One for each model, since it was opened; silent for models whose clean images nothing is known of."""
 
-    def __init__(self, interference: Interference | None, registry: CollectorRegistry) -> None:
-        self._monitor: Monitor | None = None
-        if interference is None:
-            return
-        self._places = {interference.source_classes[index]: index for index in reversed(interference.indices)}
-        try:
-            self._monitor = Monitor(hypotheses(interference))
-        except InputError:  # a threshold that was given, without clean images: there is nothing to compare with
-            return
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._monitors: dict[str, tuple[Monitor, dict[str, int]]] = {}
         registry.register(self)
 
-    def saw(self, answered: Prediction) -> None:
+    def watch(self, model: str, interference: Interference | None) -> None:
+        """From now on the answers of this model, in place of one of that name."""
+        self._monitors.pop(model, None)
+        if interference is None:
+            return
+        places = {interference.source_classes[index]: index for index in reversed(interference.indices)}
+        try:
+            self._monitors[model] = Monitor(hypotheses(interference)), places
+        except InputError:  # a threshold that was given, without clean images: there is nothing to compare with
+            return
+
+    def saw(self, model: str, answered: Prediction) -> None:
         """Take in one answered image."""
-        if self._monitor is not None and answered.flag is not None:
-            self._monitor.add(Line(answered.flag, self._places.get(answered.source_class or "")))
+        if model in self._monitors and answered.flag is not None:
+            monitor, places = self._monitors[model]
+            monitor.add(Line(answered.flag, places.get(answered.source_class or "")))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The values of now; classes by name, of which there are as many as the detector watches."""
-        if self._monitor is None:
+        """The values of now; classes by name, of which there are as many as the detectors watch."""
+        if not self._monitors:
             return
-        values = self._monitor.e_values()
-        alarmed = {one.name for one in self._monitor.alarms}
-        rate, *classes = self._monitor.watched
-        for name, text, of_rate in (
-            ("e_value", "Evidence that more is flagged than of clean images.", values[None]),
-            ("e_value_limit", "The e-value at which the alarm is given.", rate.limit),
-            ("alarm", "1 since the e-value of the rate reached its limit.", float(None in alarmed)),
-            ("answers", "Answers that were watched, since this process started.", float(self._monitor.records)),
-        ):
-            yield GaugeMetricFamily(f"{PREFIX}_{name}", text, of_rate)
-        for name, text in (
-            ("e_value", "Evidence that a source class is the strongest more often than of clean images."),
-            ("e_value_limit", "The e-value at which the alarm is given."),
-            ("alarm", "1 since the e-value of the class reached its limit."),
-        ):
-            family = GaugeMetricFamily(f"{PREFIX}_class_{name}", text, labels=["source_class"])
-            for one in classes:
-                assert one.name is not None
-                shown = {"e_value": values[one.name], "e_value_limit": one.limit, "alarm": float(one.name in alarmed)}
-                family.add_metric([one.name], shown[name])
-            yield family
+        families = {
+            name: GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+            for texts, labels in ((OF_RATE, ["model"]), (OF_CLASS, ["model", "source_class"]))
+            for name, text in texts.items()
+        }
+        for model, (monitor, _) in self._monitors.items():
+            values, alarmed = monitor.e_values(), {one.name for one in monitor.alarms}
+            for one in monitor.watched:
+                labels, prefix = ([model], "") if one.name is None else ([model, one.name], "class_")
+                families[f"{prefix}e_value"].add_metric(labels, values[one.name])
+                families[f"{prefix}e_value_limit"].add_metric(labels, one.limit)
+                families[f"{prefix}alarm"].add_metric(labels, float(one.name in alarmed))
+            families["answers"].add_metric([model], float(monitor.records))
+        yield from families.values()

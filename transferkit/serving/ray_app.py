@@ -13,17 +13,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transferkit.errors import InputError
-from transferkit.serving.engine import Outputs, choose, each
+from transferkit.serving.engine import Outputs, Pixels, each
 from transferkit.serving.settings import Settings, batching, cpus
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NAME = "transferkit"
 MODEL = "Model"
+MODEL_APP = "transferkit-model"
+"""The replicas, where they are an application of their own: the front stops before them."""
 
 
 class RayBackend:
@@ -36,10 +35,10 @@ class RayBackend:
         self._handle = handle
         self.device = device
 
-    async def submit(self, item: Tensor) -> Outputs:
+    async def submit(self, item: Pixels) -> Outputs:
         """From whichever replica is free."""
         try:
-            found: Outputs = await self._handle.answer.remote(item.numpy())
+            found: Outputs = await self._handle.answer.remote(item)
         except Exception:
             self.failed = True
             raise
@@ -58,22 +57,25 @@ class Model:
     """One replica: the model, called with batches of what arrived together."""
 
     def __init__(self, folder: str, settings: Settings, device: str) -> None:
-        from transferkit.serving.service import open_model
+        from transferkit.serving.opening import open_model
 
-        self._engine = choose(Path(folder), *open_model(Path(folder)), settings, print)
+        self._engine = open_model(Path(folder), settings, print).engine
         if self._engine.device != device:
             raise InputError(f"a replica was given {self._engine.device} instead of {device}")
 
     def compute(self, images: list[Any]) -> list[Outputs]:
         """Images (C, H, W), each as an array -> a batch of one for each."""
-        import numpy as np
-        import torch
-
-        return each(self._engine, list(torch.from_numpy(np.stack(images))))
+        return each(self._engine, images)
 
 
 def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = "cpu") -> Any:
     """The application, to be given to `ray.serve.run`. Every node must see the folder under the same path."""
+    model = build_model(folder, settings, replicas=replicas, device=device)
+    return build_front(folder, settings, device).bind(model)
+
+
+def build_model(folder: Path, settings: Settings, *, replicas: int, device: str) -> Any:
+    """The replicas of the model."""
     from ray import serve
 
     sizes = batching(settings, device)
@@ -83,24 +85,35 @@ def build(folder: Path, settings: Settings, *, replicas: int = 1, device: str = 
         async def answer(self, images: list[Any]) -> list[Outputs]:
             return await asyncio.to_thread(self.compute, images)
 
-    def front() -> Any:
-        from transferkit.serving.app import create_app
-        from transferkit.serving.service import open_service
-
-        handle = serve.get_deployment_handle(MODEL, app_name=serve.get_replica_context().app_name)
-        return create_app(open_service(folder, settings, print, RayBackend(handle, device)))
-
     model = serve.deployment(Batched).options(
         name=MODEL,
         num_replicas=replicas,
         max_ongoing_requests=4 * sizes.max_batch,
+        graceful_shutdown_timeout_s=settings.drain_timeout,
         ray_actor_options={"num_cpus": 1, "num_gpus": int(device == "cuda")},
     )
+    return model.bind(str(folder), settings, device)
+
+
+def build_front(folder: Path, settings: Settings, device: str, app: str | None = None) -> Any:
+    """What answers requests; the replicas are in its own application, or in the one that is named."""
+    from ray import serve
+
+    def front() -> Any:
+        from transferkit.serving.app import create_app
+        from transferkit.serving.service import open_service
+
+        handle = serve.get_deployment_handle(MODEL, app_name=app or serve.get_replica_context().app_name)
+        return create_app(open_service(folder, settings, print, RayBackend(handle, device)))
+
     waiting = 2 * settings.queue + 16  # the front itself refuses what is too much
-    ingress = serve.deployment(serve.ingress(front)()).options(
-        name="Front", max_ongoing_requests=waiting, ray_actor_options={"num_cpus": 0}
+    return serve.deployment(serve.ingress(front)()).options(
+        name="Front",
+        max_ongoing_requests=waiting,
+        graceful_shutdown_timeout_s=settings.drain_timeout,
+        graceful_shutdown_wait_loop_s=0.5,
+        ray_actor_options={"num_cpus": 0},
     )
-    return ingress.bind(model.bind(str(folder), settings, device))
 
 
 def application(arguments: dict[str, str]) -> Any:
@@ -136,13 +149,17 @@ def serve_with_ray(folder: Path, settings: Settings, host: str, port: int, note:
     try:
         serve.start(http_options={"host": host, "port": port})
         # in a replica a pass has one thread, and workers are replicas
-        app = build(folder.absolute(), replace(settings, workers=None), replicas=replicas, device=device)
-        serve.run(app, name=NAME, route_prefix="/")
+        place, own = folder.absolute(), replace(settings, workers=None)
+        serve.run(build_model(place, own, replicas=replicas, device=device), name=MODEL_APP, route_prefix=None)
+        serve.run(build_front(place, own, device, MODEL_APP).bind(), name=NAME, route_prefix="/")
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):  # only now: Ray has put handlers of its own
             signal.signal(number, lambda *_: stop.set())
         note(f"{folder} on http://{host}:{port} (ray, {replicas} of {device})")
         stop.wait()
+        serve.delete(
+            NAME
+        )  # it takes nothing more, and goes when what it took is answered; the replicas are still there
     finally:
         serve.shutdown()
         ray.shutdown()

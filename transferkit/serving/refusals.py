@@ -4,6 +4,8 @@ from __future__ import annotations
 
 STATUS = {
     "unauthorized": 401,
+    "no_explanation": 404,
+    "unknown_model": 404,
     "slow_upload": 408,
     "too_many_bytes": 413,
     "too_many_pixels": 413,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from transferkit.deploy.interference import Interference
-from transferkit.serving.engine import Outputs
+from transferkit.serving.engine import Opened, Outputs, Sighting
 from transferkit.serving.intake import ImagesInJson
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNoaGgAAAMEAYFL09IQAAAAAElFTkSuQmCC"
+"""A PNG of one grey pixel: an example that can be sent."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -55,12 +59,65 @@ class Problem(BaseModel):
     detail: str
 
 
+class ModelHealth(BaseModel):
+    """One model of the server: under which name, which it is, and whether it gives the answers it should."""
+
+    name: str
+    model: str
+    engine: str
+    device: str
+    status: str
+    refused: Annotated[str | None, Field(description="Why a newer state of its folder is not served.")]
+
+
 class Health(BaseModel):
-    """Whether this server should get requests, and why not."""
+    """Whether this server should get requests, and why not. `model` and `engine` are those of the first model."""
 
     status: str
     model: str
     engine: str
+    models: list[ModelHealth]
+
+
+class ModelCard(BaseModel):
+    """What can be asked of a model."""
+
+    name: str
+    model: str
+    engine: str
+    device: str
+    classes: list[str]
+    guarded: bool
+    detect_p: Annotated[float | None, Field(description="Scores above it are flagged.")]
+    watched: Annotated[list[str], Field(description="The source classes that its detector looks for.")]
+    explains: bool
+    unexplained: Annotated[str | None, Field(description="Why /explain has no answer.")]
+
+
+class Cards(BaseModel):
+    """The models of the server; the first one answers where none is named."""
+
+    models: list[ModelCard]
+    max_bytes: int
+    max_images: int
+
+
+class Map(BaseModel):
+    """Where in the photograph the model sees a class, as a picture: yellow most, grey nothing that speaks for it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    role: Annotated[str, Field(description="target: a class of the model. source: one of the model it was made from.")]
+    class_: Annotated[str, Field(alias="class")]
+    probability: Annotated[Probability, Field(description="Among all classes of that role.")]
+    picture: Annotated[str | None, Field(description="A JPEG as base64, of what the model sees.")]
+    note: Annotated[str | None, Field(description="Why there is no picture.")]
+
+
+class Explanation(BaseModel):
+    """The maps of the model's answer, and of the source class that its detector names."""
+
+    model: str
+    maps: list[Map]
 
 
 class Predictor:
@@ -73,6 +130,16 @@ class Predictor:
         self.temperature = temperature
         self.classes = classes
         self.interference = interference
+
+    def answer(self, predictions: list[Prediction]) -> Answer:
+        """Of a request with these images."""
+        found = self.interference
+        return Answer.model_construct(
+            model=self.model_id,
+            guarded=found is not None,
+            detect_p=None if found is None else found.detect_p,
+            predictions=predictions,
+        )
 
     def prediction(self, name: str | None, outputs: Outputs, top: int) -> Prediction:
         """Of an image that was sent under that name, from a batch of one, with at most `top` classes."""
@@ -103,14 +170,40 @@ class Predictor:
         )
 
 
+def explanation(model: str, sightings: Sequence[Sighting]) -> Explanation:
+    """As it is sent."""
+    maps = [
+        Map(
+            role=one.role,
+            class_=one.name,
+            probability=min(1.0, max(0.0, one.probability)),
+            picture=None if one.picture is None else base64.b64encode(one.picture).decode(),
+            note=one.note,
+        )
+        for one in sightings
+    ]
+    return Explanation(model=model, maps=maps)
+
+
+def unexplained(opened: Opened) -> str | None:
+    """Why there are no maps; None where there are."""
+    if opened.explain is not None:
+        return None
+    return (
+        "maps need the model itself, and this server runs its exported graph, in which there are no gradients; "
+        "start it with --engine torch"
+    )
+
+
 def request_body() -> dict[str, Any]:
-    """The two forms of a request, for openapi.json: the server reads bodies itself, to stop at the limits."""
+    """The forms of a request, for openapi.json: the server reads bodies itself, to stop at the limits."""
     several = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
     form = {"type": "object", "required": ["images"], "properties": {"images": several}}
     return {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": form},
-            "application/json": {"schema": ImagesInJson.model_json_schema()},
+            "application/json": {"schema": ImagesInJson.model_json_schema(), "example": {"images": [PIXEL]}},
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
         },
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferkit.errors import InputError
@@ -42,6 +43,10 @@ class Settings:
     calibrated: bool = False
     """Probabilities by the temperature in the model's folder."""
     api_key: str | None = None
+    cors: tuple[str, ...] = ()
+    """Origins whose pages may ask: `https://example.org`, or `*` for all."""
+    watch: bool = False
+    """Whether folders that change are opened again."""
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -55,6 +60,9 @@ class Settings:
                 raise InputError(f"--{name.replace('_', '-')} must be above 0 seconds")
         if self.max_wait_ms is not None and self.max_wait_ms < 0:
             raise InputError(f"--max-wait-ms must not be negative, but is {self.max_wait_ms}")
+        for origin in self.cors:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise InputError(f'--cors "{origin}" is no origin; write it as https://example.org, without a path')
         if self.max_pixels > PILLOW_LIMIT:
             raise InputError(
                 f"--max-pixels must be at most {PILLOW_LIMIT:,}, Pillow's own limit, not {self.max_pixels:,}"
@@ -73,6 +81,10 @@ class Batching:
     max_batch: int
     max_wait: float  # seconds
     parallel: int
+
+    def at_most(self, largest: int | None) -> Batching:
+        """The same with no more images at once than an engine takes."""
+        return self if largest is None else replace(self, max_batch=min(self.max_batch, largest))
 
 
 def batching(settings: Settings, device: str) -> Batching:

@@ -1,0 +1,33 @@
+"""An exported ONNX file in ONNX Runtime. No torch: a server of such a file does not load it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Arrays = dict[str, "NDArray[Any]"]
+Runner = Callable[["NDArray[np.float32]"], Arrays]
+
+INPUT = "images"
+
+
+def open_onnx(path: Path | str, *, threads: int = 1) -> Runner:
+    """Run an ONNX file on the CPU: images (n, C, H, W) float32 -> {output: array}."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+
+    def run(images: NDArray[np.float32]) -> Arrays:
+        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+
+    return run
