@@ -163,6 +163,7 @@ class Runner(_Recorded):
         self.result["wanted"] = list(stages)
         if self.main:
             remove_leftovers(self.folder.path)
+        self.display.line(f"run folder: {self.folder.path}")
         with self._recording(self._before):
             for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
                 for line in remarks(name, dataset) if dataset.from_ is None else ():  # what is left out, and the like
@@ -195,6 +196,7 @@ class Runner(_Recorded):
 
     def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
         plan.board, plan.scheduled = self.folder.path / "tb", self.analyses.scheduled(plan.stage) if self.main else ()
+        self.display.line(f"preparing stage {plan.stage.name}")  # large data and models take their time
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
@@ -203,7 +205,6 @@ class Runner(_Recorded):
                     self.folder.write_recipe(self.loaded.dump())  # what it goes on with: data may have moved
                 self.display.line(f"stage {plan.stage.name}: going on from {checkpoint.name}")
             else:
-                self.display.line(f"run folder: {self.folder.path}")
                 for sentence in refuse_changed_images(session, self.result["stages"]):
                     session.warn(f"stage {plan.stage.name} begins with a difference: {sentence}")
                 introduce(session)
@@ -255,7 +256,6 @@ class Runner(_Recorded):
     def _edit_stage(self, plan: StagePlan) -> None:
         """A stage without training: the model it starts from, edited."""
         began = time.perf_counter()
-        self.display.line(f"run folder: {self.folder.path}")
         self.display.line(f"stage {plan.stage.name}: edits of {plan.stage.start}, without training", style="bold")
         with opened_still(plan) as session:
             entry: Result = {
