@@ -53,7 +53,8 @@ def answers(run: RunRecord, analyses: Sequence[Analysis]) -> dict[str, Answer | 
     for one in analyses:
         declared = declaration(one.report.get("plugin", one.name))
         if declared.headlines:
-            words = {**(one.report.get("parameters") or {}), **places(run, analyses), "analysis": one.name}
+            parameters, where = one.report.get("parameters") or {}, places(run, analyses)
+            words = {**parameters, **where, "analysis": one.name, "detector": _detector(run, where["model"], parameters)}
             found[one.name] = answer_of(declared, measured_in(one.report.get("metrics") or {}, declared), words)
     return found
 
@@ -73,6 +74,20 @@ def places(run: RunRecord, analyses: Sequence[Analysis] = ()) -> dict[str, str]:
         return {"run": folder, "model": str(given or "MODEL")}
     model = (run.stages.get(main_stage(run, analyses)) or {}).get("model")
     return {"run": folder, "model": f"{folder}/{model}" if model else "MODEL"}
+
+
+def _detector(run: RunRecord, model: str, parameters: Mapping[str, Any]) -> str:
+    """Who warns of memories: the detector in the model's folder, or how to have one."""
+    folder = run.path / str((run.stages.get(str(parameters.get("stage"))) or {}).get("model") or "nothing")
+    if (folder / "interference.json").is_file():
+        return f"Its detector warns of it: `transferkit detect {model} PHOTO.jpg`."
+    if run.kind == "audit":
+        return (
+            "A detector warns of it (“Can I tell when?”): this audit once more with `--analyses interference "
+            "--set interference.install=true`."
+        )
+    data = parameters.get("dataset", "DATASET")
+    return f"A detector warns of it (“Can I tell when?”): `{{use: interference, dataset: {data}}}` in `analyses`."
 
 
 # --- the sentence -----------------------------------------------------------------------------------------------

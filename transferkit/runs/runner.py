@@ -36,6 +36,7 @@ from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
 from transferkit.training.saving import load_weights, refuse_changed_images, refuse_other_recipe, restore
 from transferkit.training.stage_plan import Scheduled, StagePlan
+from transferkit.training.starting_model import try_later_starts
 from transferkit.training.still import Still, opened_still, source_model
 from transferkit.training.trainer import Trainer
 from transferkit.words.doors import option
@@ -168,6 +169,8 @@ class Runner(_Recorded):
             for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
                 for line in remarks(name, dataset) if dataset.from_ is None else ():  # what is left out, and the like
                     self.display.line(line, style="yellow" if line.startswith("warning") else None)
+            open_ones = [name for name in stages if name not in self.result["stages"]]
+            try_later_starts(self.loaded.recipe, open_ones, self.display.line)
             for done, name in enumerate(stages, start=1):
                 plan = plan_stage(self.loaded, name, self.folder, self.folder, display=self.display, stop=self.stop)
                 plan.accept, plan.extended = self.accept, name == self.extended
