@@ -57,6 +57,14 @@ def test_what_was_not_asked_is_said_with_the_line_that_asks(tmp_path):
     assert "detector worth" not in text
 
 
+def test_a_model_with_a_detector_is_sent_to_it_and_not_to_making_one(tmp_path):
+    (tmp_path / "run" / "stages" / "target" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "stages" / "target" / "model" / "interference.json").write_text("{}")
+    text = page_of(tmp_path, {"retention": RETENTION}, STAGE | {"model": "stages/target/model"})
+    in_order(text, "Its detector warns of it:", "transferkit detect")
+    assert "$detector" not in text and "(“Can I tell when?”)" not in text
+
+
 def test_a_run_without_analyses_promises_nothing(tmp_path):
     text = page_of(tmp_path)
     assert "Not measured: what it still carries of its source" in text and "It still recognises" not in text
