@@ -123,8 +123,9 @@ def name_points(
             inside = bounds.x0 <= box[0] and box[2] <= bounds.x1
             if inside and all(box[0] > b[2] or box[2] < b[0] or box[1] > b[3] or box[3] < b[1] for b in taken):
                 shift = (6 * side, 0)
-                style = {"va": "center", "ha": align, "size": size, "color": SOFT}
-                axes.annotate(name, (x, y), xytext=shift, textcoords="offset points", **style)
+                axes.annotate(
+                    name, (x, y), xytext=shift, textcoords="offset points", va="center", ha=align, size=size, color=SOFT
+                )
                 taken.append(box)
                 written += 1
                 break
