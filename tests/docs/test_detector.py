@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 
 from transferkit.deploy.interference import Calibration, Guarantee, read_interference
+from transferkit.deploy.log_lines import Line
+from transferkit.deploy.monitor import Monitor, hypotheses
 from transferkit.deploy.summary import Tally, summarise
+from transferkit.deploy.watching import sentences
 from transferkit.plugins.distributions import Owner
 from transferkit.plugins.registry import Register, Registry
 from transferkit.testing import check_plugin, tiny_guarded
@@ -44,6 +47,19 @@ def test_the_summary_shown_is_what_is_said(tmp_path):
     block = next(block for block in blocks(PAGE, "console") if "--summary" in block)
     shown = block.split("\n", 1)[1]
     assert " ".join(shown.split()) == " ".join(" ".join(summarise(tally, found).sentences).split())
+
+
+def test_the_alarm_shown_is_what_is_said(tmp_path):
+    found = read_interference(tiny_guarded(tmp_path / "model"))
+    scores = [i / 500 for i in range(500)]
+    calibration = Calibration.of(scores, [1] * 3 + [3] * 497)
+    found = replace(found, detect_p=scores[475], guarantee=Guarantee(0.05, None, 500, ""), calibration=calibration)
+    monitor = Monitor(hypotheses(found))
+    for i in range(2400):
+        late = i >= 2000
+        monitor.add(Line(i % (5 if late else 22) == 0, 1 if i % (8 if late else 150) == 0 else 3))
+    block = blocks(page("alarm"), "console")[0]
+    assert " ".join(block.split("\n", 1)[1].split()) == " ".join(" ".join(sentences(monitor, 0.01)).split())
 
 
 def test_every_key_of_the_file_is_named(tmp_path):

@@ -123,7 +123,7 @@ def test_answers_are_what_openapi_promises(shared):
 
 
 def test_the_model_id_changes_with_the_detector(folder, shared):
-    from transferkit.serving.schema import model_id
+    from transferkit.deploy.identity import model_id
 
     answer = shared.send(encoded(picture(0))).json()
     assert answer["model"] == model_id(folder) == shared.client.get("/health/live").json()["model"]

@@ -11,7 +11,7 @@ import typer
 
 from transferkit.cli import doctor_machine as machine
 from transferkit.cli.doctor_stages import LOW_TEMPORARY, forecast, try_stages
-from transferkit.cli.plugins import AllowPlugins
+from transferkit.cli.inputs import AllowPlugins
 from transferkit.plugins.registry import installed
 from transferkit.system.terminal import err, loading, note, print_json, print_table, progress, say, working
 from transferkit.words.formats import duration, listing, number

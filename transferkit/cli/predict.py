@@ -28,6 +28,9 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(help="Images, and folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="How many classes per image.")] = 3,
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Probabilities by the temperature in the model's folder.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV.")] = False,
@@ -35,7 +38,7 @@ def predict(
 ) -> None:
     """Predict the classes of images. Unreadable ones are named and skipped."""
     form = choose_format(json, csv, out)
-    loaded, bad = on_device(find_model(model, stage)), Unreadable()
+    loaded, bad = on_device(find_model(model, stage), calibrated=calibrated), Unreadable()
     top = min(top, len(loaded.classes))
     found = answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad)
     with enough_memory(fewer_at_once("--batch-size", batch_size)):
@@ -44,14 +47,14 @@ def predict(
         note(f"{done} images predicted, {len(bad.paths)} unreadable{written_to(out)}")
 
 
-def on_device(folder: Path) -> LoadedModel:
+def on_device(folder: Path, *, calibrated: bool = False) -> LoadedModel:
     """The model of a folder, on a GPU if there is one."""
     with loading():
         import torch
 
         from transferkit.deploy.loaded import load
 
-    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    return load(folder, calibrated=calibrated).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def write(

@@ -36,6 +36,9 @@ def serve(
     max_images: Annotated[int, typer.Option(help="In a request.")] = 32,
     read_timeout: Annotated[float, typer.Option(help="Seconds for a request to arrive.")] = 30,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the API key.")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Probabilities by the temperature in the model's folder.")
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="Append a JSON line per answered image to this file.")] = None,
 ) -> None:
     """Serve a model and its detector over HTTP until SIGTERM or Ctrl-C, which answer what was accepted."""
@@ -52,6 +55,7 @@ def serve(
         read_timeout=read_timeout,
         api_key=read_api_key(api_key_env),
         log=log,
+        calibrated=calibrated,
     )
     folder = find_model(model, stage)
     check_packages(engine)

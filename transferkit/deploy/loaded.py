@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from transferkit.deploy.answers import Answer, Answers, OnBadImage, Photograph, answer_photographs
 from transferkit.deploy.guarded import Guarded, GuardedByPlugin
+from transferkit.deploy.hub import PREFIX, fetch
 from transferkit.deploy.interference import SOURCE_MODEL, Interference, read_interference
+from transferkit.deploy.temperature import read_temperature
 from transferkit.errors import InputError
 from transferkit.model.detector import DetectorModule
 from transferkit.model.folder import open_model, read_info, read_source_head
@@ -42,11 +44,13 @@ class Prediction:
     flag: Tensor | None = None
     source_class: Tensor | None = None
     p_value: Tensor | None = None
+    temperature: float | None = None
+    """Of calibrated answers: by what logits are divided before the softmax."""
 
     @property
     def probabilities(self) -> Tensor:
-        """(n, K): the softmax of the logits."""
-        return self.logits.softmax(dim=1)
+        """(n, K): the softmax of the logits, divided by the temperature where there is one."""
+        return (self.logits if self.temperature is None else self.logits / self.temperature).softmax(dim=1)
 
     def __repr__(self) -> str:
         images, classes = self.logits.shape
@@ -68,12 +72,14 @@ class LoadedModel:
         info: Mapping[str, Any],
         interference: Interference | None = None,
         module: Guarded | GuardedByPlugin | None = None,
+        temperature: float | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.source_head = source_head
         self.info = dict(info)
         self.interference = interference
         self.module = module
+        self.temperature = temperature
         self.classes = list(model.classes)
         self.source_classes = [] if interference is None else list(interference.source_classes)
         self.preprocess = Preprocess(model.preprocessing)
@@ -139,9 +145,10 @@ class LoadedModel:
             )
         images = images.to(self.device, self.dtype)
         if self.module is None:
-            return Prediction(self.model(images).logits.float())
+            return Prediction(self.model(images).logits.float(), temperature=self.temperature)
         logits, score, source_class = self.module(images)
-        return Prediction(logits.float(), score.float(), *self._judge(score, source_class))
+        judged = self._judge(score, source_class)
+        return Prediction(logits.float(), score.float(), *judged, temperature=self.temperature)
 
     def _judge(self, score: Tensor, source_class: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(flag, source_class, p_value). Compared on the CPU in double precision, which not every device has."""
@@ -156,12 +163,15 @@ class LoadedModel:
 
 
 @coming_from("Python")
-def load(model: Path | str, stage: str | None = None) -> LoadedModel:
+def load(model: Path | str, stage: str | None = None, *, calibrated: bool = False) -> LoadedModel:
     """Open a model for use: `load("runs/flowers/…").predict("photo.jpg")`.
 
-    A model folder, or a run: then the model of its `stage`, or of the last one that has one. With `interference.json`
-    the model is guarded. Raises InputError for anything missing, damaged or changed.
+    A model folder, a pushed one as `hf-hub:org/name`, or a run: then the model of its `stage`, or of the last one
+    that has one. With `interference.json` the model is guarded. `calibrated` takes the temperature of
+    `calibration.json` into the probabilities; logits stay. Raises InputError for anything missing, damaged or changed.
     """
+    if isinstance(model, str) and model.startswith(PREFIX):
+        model = fetch(model)
     folder = Path(model)
     if stage is not None or not (folder / "config.json").is_file():
         from transferkit.runs.model_place import find_model
@@ -170,7 +180,8 @@ def load(model: Path | str, stage: str | None = None) -> LoadedModel:
     interference = read_interference(folder)
     net, source_head = open_model(folder, verify=interference is None)  # a detector's files were all compared
     module = None if interference is None else _guard(folder, net, interference)
-    return LoadedModel(net, source_head, read_info(folder), interference, module)
+    temperature = read_temperature(folder).temperature if calibrated else None
+    return LoadedModel(net, source_head, read_info(folder), interference, module, temperature)
 
 
 def _guard(folder: Path, model: TransferModel, interference: Interference) -> Guarded | GuardedByPlugin:

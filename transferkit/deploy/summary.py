@@ -5,15 +5,14 @@ Is the flag rate what was promised, and which source classes rose?
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from transferkit.deploy.interference import Interference
+from transferkit.deploy.log_lines import Line, LineReader, is_entry, stripped
 from transferkit.errors import InputError
 from transferkit.statistics import Estimate, share_of
 from transferkit.words.formats import number, percent
@@ -57,39 +56,22 @@ def add_log(tally: Tally, path: Path, interference: Interference) -> None:
 
     What `transferkit detect --json` writes is understood too. Raises InputError for a file that cannot be read.
     """
-    places = {interference.source_classes[index]: index for index in reversed(interference.indices)}
+    read = LineReader(interference)
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                text = line.strip().removesuffix(",")
-                if text not in ("", "[", "]"):
-                    _add_line(tally, text, interference, places)
+            for text in filter(is_entry, map(stripped, file)):
+                _add_line(tally, read(text))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _add_line(tally: Tally, text: str, interference: Interference, places: dict[str, int]) -> None:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        content = None
-    entry: dict[str, Any] = content if isinstance(content, dict) else {}
-    score, flag = entry.get("score"), entry.get("flag")
-    over = None
-    if isinstance(score, int | float) and not isinstance(score, bool):
-        over = not score <= interference.detect_p
-        if not math.isnan(score) and isinstance(flag, bool) and flag != over:
-            tally.contrary += 1
-    if not isinstance(flag, bool):
-        flag = over
-    if flag is None:
+def _add_line(tally: Tally, line: Line | None) -> None:
+    if line is None:
         tally.skipped += 1
         return
-    said = entry.get("source_class")
-    index = places.get(said) if isinstance(said, str) else said
-    known = isinstance(index, int) and not isinstance(index, bool) and index in interference.indices
-    tally.unknown += said is not None and not known
-    tally.add(flag, index if known else None)
+    tally.contrary += line.contrary
+    tally.unknown += line.unknown
+    tally.add(line.flag, line.source_class)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transferkit.deploy.interference import LingeringClass as LingeringClass
     from transferkit.deploy.interference import Score as Score
     from transferkit.deploy.interference import write_interference as write_interference
+    from transferkit.deploy.temperature import Temperature as Temperature
+    from transferkit.deploy.temperature import write_temperature as write_temperature
     from transferkit.model import nets as nets
     from transferkit.model.adapting import layers_of as layers_of
     from transferkit.model.adapting import merged as merged

@@ -17,9 +17,9 @@ class Metrics:
     """Counters of one server. No label takes values that a client chooses."""
 
     def __init__(self, model_id: str, engine: str, watched: list[str]) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        own: dict[str, Any] = {"registry": self._registry, "namespace": "transferkit"}
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "transferkit"}
         self.requests = Counter("requests", "Requests answered, by route and status.", ["route", "code"], **own)
         self.seconds = Histogram(
             "request_seconds", "From the head of a request to the end of its answer.", ["route"], buckets=SECONDS, **own
@@ -48,4 +48,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

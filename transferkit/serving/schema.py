@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from transferkit.deploy.interference import Interference
 from transferkit.serving.engine import Outputs
 from transferkit.serving.intake import ImagesInJson
-from transferkit.system.atomic import sha256
 
-IDENTITY = ("config.json", "model.safetensors", "interference.json")
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -70,14 +66,17 @@ class Health(BaseModel):
 class Predictor:
     """Reads outputs with the model's class names and its detector's threshold."""
 
-    def __init__(self, model_id: str, classes: list[str], interference: Interference | None) -> None:
+    def __init__(
+        self, model_id: str, classes: list[str], interference: Interference | None, temperature: float = 1.0
+    ) -> None:
         self.model_id = model_id
+        self.temperature = temperature
         self.classes = classes
         self.interference = interference
 
     def prediction(self, name: str | None, outputs: Outputs, top: int) -> Prediction:
         """Of an image that was sent under that name, from a batch of one, with at most `top` classes."""
-        logits = outputs.logits[0].astype(np.float64)
+        logits = outputs.logits[0].astype(np.float64) / self.temperature
         weights = np.exp(logits - logits.max())
         probabilities = weights / weights.sum()
         best = np.argsort(-probabilities, kind="stable")[:top]
@@ -102,15 +101,6 @@ class Predictor:
             flag=flag,
             source_class=source_class,
         )
-
-
-def model_id(folder: Path) -> str:
-    """Sixteen hexadecimal digits that change with the weights, the classes, the preprocessing and the detector."""
-    digest = hashlib.sha256()
-    for name in IDENTITY:
-        if (folder / name).is_file():
-            digest.update(f"{name}:{sha256(folder / name)}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def request_body() -> dict[str, Any]:

@@ -12,16 +12,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from transferkit.deploy.identity import model_id
 from transferkit.deploy.loaded import LoadedModel, load
+from transferkit.deploy.temperature import read_temperature
 from transferkit.serving import schema
 from transferkit.serving.batcher import Batcher
 from transferkit.serving.body import Buffer, Buffers, Receive
 from transferkit.serving.engine import AnswerCheck, Engine, Outputs, choose, each, joined
 from transferkit.serving.intake import Intake, Picture
 from transferkit.serving.metrics import Metrics
+from transferkit.serving.monitor import StreamMonitor
 from transferkit.serving.refusals import Refused
 from transferkit.serving.request_log import RequestLog
-from transferkit.serving.schema import Predictor, model_id
+from transferkit.serving.schema import Predictor
 from transferkit.serving.settings import Batching, Settings, batching, cpus
 from transferkit.serving.threads import NotStarted, Threads, TimedOut
 
@@ -82,6 +85,7 @@ class Service:
         self.status = "starting"
         self._intake = intake
         self._parity = parity
+        self._monitor = StreamMonitor(predictor.interference, metrics.registry)
         self._buffers = Buffers(settings)
         self._decoders = Threads(cpus(), "decode")
         self._active = 0
@@ -177,6 +181,7 @@ class Service:
         for picture, output in zip(pictures, outputs, strict=True):
             found = predictor.prediction(picture.name, output, top)
             self.metrics.saw(found)
+            self._monitor.saw(found)
             if self._log is not None:
                 self._log.write(predictor.model_id, found)
             predictions.append(found)
@@ -198,7 +203,8 @@ def open_service(
     loaded, parity = open_model(folder)
     found = loaded.interference
     watched = [] if found is None else [found.source_classes[index] for index in found.indices]
-    predictor = Predictor(model_id(folder), loaded.classes, found)
+    temperature = read_temperature(folder).temperature if settings.calibrated else 1.0
+    predictor = Predictor(model_id(folder), loaded.classes, found, temperature)
     if backend is None:
         engine = choose(folder, loaded, parity, settings, note)
         metrics = Metrics(predictor.model_id, engine.name, watched)

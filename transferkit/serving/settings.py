@@ -39,6 +39,8 @@ class Settings:
     drain_timeout: float = 60.0
     """Seconds for the requests that SIGTERM finds."""
     log: Path | None = None
+    calibrated: bool = False
+    """Probabilities by the temperature in the model's folder."""
     api_key: str | None = None
 
     def __post_init__(self) -> None:
