@@ -131,4 +131,7 @@ def install(
             "The model's folder was left as it is; run the analysis with install: true to write the temperature there."
         )
     models.write_temperature(folder, models.Temperature(temperature, images, measured))
-    return f"The temperature is written into the model's folder, {folder}: predict and serve take it for calibrated answers."
+    return (
+        f"The temperature is written into the model's folder, {folder}: "
+        "predict and serve take it for calibrated answers."
+    )
