@@ -18,6 +18,7 @@ from transferkit.runs.results import AuditResult as AuditResult
 from transferkit.runs.results import RunResult as RunResult
 from transferkit.system.run_lock import owned
 from transferkit.system.signals import stoppable, watching
+from transferkit.system.terminal import loading
 from transferkit.training.fingerprint import KINDS
 from transferkit.words.doors import call, coming_from, option, said
 from transferkit.words.suggest import did_you_mean
@@ -152,15 +153,16 @@ def execute(
     extended: str | None = None,
 ) -> RunResult:
     """Run a loaded recipe in a new folder, or go on in an existing one."""
-    from accelerate import PartialState
-    from accelerate.utils import broadcast_object_list
+    with loading(quiet):
+        from accelerate import PartialState
+        from accelerate.utils import broadcast_object_list
 
-    from transferkit.analysis.run_analyses import RunAnalyses
-    from transferkit.reporting.html import make_report
-    from transferkit.runs.runner import Repeats, Runner, wanted_stages
-    from transferkit.training.boards import failing_quietly
-    from transferkit.training.peers import PATIENCE, LostProcess, watched
-    from transferkit.training.progress import Display
+        from transferkit.analysis.run_analyses import RunAnalyses
+        from transferkit.reporting.html import make_report
+        from transferkit.runs.runner import Repeats, Runner, wanted_stages
+        from transferkit.training.boards import failing_quietly
+        from transferkit.training.peers import PATIENCE, LostProcess, watched
+        from transferkit.training.progress import Display
 
     wanted = wanted_stages(loaded.recipe, stages)
     processes = PartialState(cpu=loaded.recipe.device == "cpu", timeout=PATIENCE)
@@ -276,8 +278,9 @@ def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool
             {one.plugin.name: one.plugin.component.declared.metric_keys or None for one in settings.chosen}
         )
 
-    from transferkit.analysis.auditing import Auditing
-    from transferkit.reporting.html import make_report
+    with loading(quiet):
+        from transferkit.analysis.auditing import Auditing
+        from transferkit.reporting.html import make_report
 
     with _threads(settings.threads), watching() as stop:
         folder = known or RunFolder.create(out, "audit")

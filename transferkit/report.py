@@ -87,7 +87,8 @@ class Meaning:
     """What a number means to somebody who knows no paper, what to do about it, and a clause for the first sentence.
 
     `$value`, `$against`, any metric's key and any option of the analysis stand for themselves as people read them;
-    `$run` and `$model` for the folders of the run and of the model. Commands and recipe lines stand in `backticks`.
+    `$run` and `$model` for the folders of the run and of the model, `$detector` for a sentence on the model's detector.
+    Commands and recipe lines stand in `backticks`.
 
     brief  continues "The model …": "still recognises $value of what its source could name"
     """

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.analysis import COLOURS, agreement, short_name
+from transferkit.analysis import COLOURS, agreement, name_points, short_name
+from transferkit.report import first_name
 from transferkit_across.curves import Line, Measure
 from transferkit_across.measure import Findings
 from transferkit_across.pairs import Pair
@@ -68,6 +69,11 @@ def scatter(picture: Picture, name: str, pair: Pair) -> tuple[str, str]:
         if not math.isnan(found.r):
             ends = axes.get_xlim()
             axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=COLOURS[3], linewidth=1.6)
+            far = np.abs(y - np.polyval(np.polyfit(x, y, 1), x))
+            names = [name for name, known in zip(pair.names, both, strict=True) if known]
+            order = [one for one in np.argsort(-far, kind="stable") if far[one] > 2 * far.std()]
+            shown = [short_name(first_name(names[one]), 16) for one in order]
+            name_points(axes, [(x[one], y[one]) for one in order], shown, dots=list(zip(x, y, strict=True)))
         axes.set(xlabel=short_name(pair.one.label, 46), ylabel=short_name(pair.other.label, 46))
         axes.set_title(f"{what}: {'no r' if math.isnan(found.r) else f'r = {found.r:.2f}'}", loc="left")
     start = f"{what} of {found.n} source classes in {pair.one.label} and {pair.other.label}"
@@ -75,7 +81,7 @@ def scatter(picture: Picture, name: str, pair: Pair) -> tuple[str, str]:
         return f"{name}.svg", f"{start}: no correlation, because {found.why}."
     return f"{name}.svg", (
         f"{start}: r = {found.r:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}). Larger dots: several classes "
-        "with the same values."
+        "with the same values. Named are those farthest from the line."
     )
 
 

@@ -8,7 +8,7 @@ HOW = (
     "The model has to give one of your classes for each source image, which shows neither. The number is the share of "
     "source classes, of those with enough images, of which nearly all images get the same answer."
 )
-ADD = "A detector warns of it (“Can I tell when?”): `{use: interference, dataset: $dataset}` in `analyses`."
+ADD = "$detector"
 
 HEADLINES = (
     Headline(

@@ -70,7 +70,7 @@ def _scatter(session: AnalysisSession, found: Findings) -> str:
         axes.set_ylabel("distraction of the fine-tuned model")
         farthest = sorted(pairs, key=lambda one: -abs(one.difference))
         places = [(one.baseline.distraction, one.target.distraction) for one in farthest]
-        name_points(axes, places, [short_name(first_name(one.name), 16) for one in farthest])
+        name_points(axes, places, [short_name(first_name(one.name), 16) for one in farthest], dots=places)
         axes.grid(axis="both", color=GRID, linewidth=0.8)
         legend_above(axes)
     return (

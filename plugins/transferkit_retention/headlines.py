@@ -2,7 +2,7 @@
 
 from transferkit.report import Headline, Meaning
 
-ADD = "A detector warns of it (“Can I tell when?”): `{use: interference, dataset: $dataset}` in `analyses`."
+ADD = "$detector"
 
 HEADLINES = (
     Headline(

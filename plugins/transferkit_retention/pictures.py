@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.analysis import COLOURS, AnalysisSession, agreement, grouped_bars
+from transferkit.analysis import COLOURS, AnalysisSession, agreement, grouped_bars, name_points, short_name
+from transferkit.report import first_name
 from transferkit_retention.measure import SHOWN, Findings
 from transferkit_retention.scores import BINS, recall_histogram, recalls
 
 BEFORE, AFTER = "source model", "after fine-tuning"
+NAMED = 0.2  # change of recall from which on a class may be named
 
 
 def draw(session: AnalysisSession, found: Findings) -> dict[str, str]:
@@ -57,7 +59,13 @@ def _classes(session: AnalysisSession, found: Findings) -> str:
         agreement(axes, 100 * np.array(before), 100 * np.array(after), colour=COLOURS[1], limits=(0, 100))
         axes.set_xlabel("recall of the source model, %")
         axes.set_ylabel("recall after fine-tuning, %")
+        change = np.abs(np.array(after) - np.array(before))
+        surely = change * np.sqrt(found.total.numpy())
+        changed = [one for one in np.argsort(-surely, kind="stable") if change[one] > NAMED]  # NaN is no change
+        every = [(100 * x, 100 * y) for x, y in zip(before, after, strict=True) if np.isfinite(x) and np.isfinite(y)]
+        places = [(100 * before[one], 100 * after[one]) for one in changed]
+        name_points(axes, places, [short_name(first_name(found.names[one]), 16) for one in changed], dots=every)
     return (
         "Each source class by its recall before and after fine-tuning; a larger dot stands for more classes, below the "
-        "dashed line is forgotten."
+        "dashed line is forgotten. Named are those that changed most."
     )

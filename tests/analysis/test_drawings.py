@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from transferkit.analysis.drawings import agreement, curves, dots, grouped_bars, heat, legend_above
+from transferkit.analysis.drawings import agreement, curves, dots, grouped_bars, heat, legend_above, name_points
 from transferkit.statistics import Estimate
 
 NAN = math.nan
@@ -102,3 +102,21 @@ def test_the_legend_stands_above(axes):
     legend_above(axes)
     axes.figure.canvas.draw()
     assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1
+
+
+def test_names_stand_beside_their_points_and_on_no_other(axes):
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    places = [(20, 50), (24, 50), (95, 20), (50, 80), (50, 80.5)]
+    every = [*places, (15, 50)]
+    name_points(axes, places, ["between", "right", "left", "first", "beside it"], dots=every)
+    axes.figure.canvas.draw()
+    written = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert list(written) == ["right", "left", "first", "beside it"]  # "between" has a dot on either side
+    for name, place in zip(written, places[1:], strict=True):
+        x, _ = axes.transData.transform(place)
+        box = written[name]
+        assert (box.x1 < x) if name in ("left", "beside it") else (box.x0 > x)
+        assert not any(box.contains(*axes.transData.transform(dot)) for dot in every)
+    name_points(axes, places[:1], ["alone"])
+    assert axes.texts[-1].get_text() == "alone"

@@ -1,7 +1,6 @@
 import importlib
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,20 +8,20 @@ import pytest
 import yaml
 from PIL import Image
 
-from transferkit.cli import doctor_machine
+from transferkit.cli import doctor_machine, doctor_stages
 from transferkit.cli.doctor_data import duplicates, imbalance, repeated
 from transferkit.errors import InputError, TransferkitError
 from transferkit.plugins.distributions import Failure, Owner
 from transferkit.plugins.registry import Registry
 
 verb = importlib.import_module("transferkit.cli.doctor")  # the package's `doctor` is the verb
-ONE_STEP = verb.one_step
+ATTEMPT = doctor_stages.attempt
 STEP = {"seconds": 0.5, "images_per_second": 8.0, "peak_memory_mb": 123.0, "loss": 0.7}
 
 
 @pytest.fixture
 def recipe(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: STEP)
+    monkeypatch.setattr(doctor_stages, "attempt", lambda probe, stage, keep: dict(STEP))
     content = {
         "name": "x",
         "model": {"name": "test_resnet"},
@@ -64,7 +63,7 @@ def test_a_healthy_recipe(cli, recipe):
     data = facts["data"]["pictures"]
     assert data["counts"] == {"train": {"ants": 4, "bees": 4}, "val": {"ants": 3, "bees": 3}}
     assert data["checked"] == 14 and data["bad_images"] == [] and data["duplicates"] == []
-    assert facts["step"] == {"stage": "target"} | STEP
+    assert facts["steps"] == {"target": STEP} and not facts["as"] and not facts["not_tried"]
     assert facts["problems"] == []
     text = cli("doctor", recipe).stdout
     assert "14 images read" in text and "123 MB" in text and "No problem found" in text
@@ -117,23 +116,23 @@ def test_every_file_is_accounted_for(cli, recipe, images):
 def test_a_full_temporary_folder_is_named(cli, recipe, monkeypatch):
     """Whatever exception a library has for it."""
 
-    def fails(loaded, stage):
+    def fails(self, stage, *, keep):
         raise RuntimeError("I/O error: No space left on device (os error 28)")
 
     full = {"folder": "/tmp/full", "free_gib": 0.0, "total_gib": 1.0}
     monkeypatch.setattr(doctor_machine, "temporary", lambda: full)
-    monkeypatch.setitem(sys.modules, "transferkit.runs.probe", SimpleNamespace(one_step=fails))
-    monkeypatch.setattr(verb, "one_step", ONE_STEP)
+    monkeypatch.setattr("transferkit.runs.probe.Probe.few_steps", fails)
+    monkeypatch.setattr(doctor_stages, "attempt", ATTEMPT)
     texts = [problem["text"] for problem in found(cli, recipe, code=2)["problems"]]
     assert any("No space left" in text and "temporary folder /tmp/full" in text for text in texts)
     assert any("only 0 MiB are free in the temporary folder /tmp/full" in text for text in texts)
     monkeypatch.setattr(doctor_machine, "temporary", lambda: full | {"free_gib": 9.0})
     with pytest.raises(RuntimeError):
-        verb.one_step(None, "target")
+        found(cli, recipe)
 
 
 def test_a_step_that_fails_stops(cli, recipe, monkeypatch):
-    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: {"error": "out of memory"})
+    monkeypatch.setattr(doctor_stages, "attempt", lambda probe, stage, keep: {"error": "out of memory"})
     facts = found(cli, recipe, code=2)
     assert "the first step failed: out of memory" in facts["problems"][0]["text"]
     assert "stops training" in cli("doctor", recipe).stdout
@@ -162,12 +161,64 @@ def test_pure_functions(tmp_path):
     assert [pair["path"] for pair in duplicates({"train": [a, c], "val": [d], "test": [tmp_path / "gone"]})] == [str(d)]
 
 
-def test_an_error_in_the_step_becomes_a_sentence(monkeypatch):
-    def fails(loaded, stage):
+def test_an_error_in_the_step_becomes_a_sentence():
+    def fails(stage, *, keep):
         raise TransferkitError("no room")
 
-    monkeypatch.setitem(sys.modules, "transferkit.runs.probe", SimpleNamespace(one_step=fails))
-    assert verb.one_step(None, "target") == {"error": "no room"}
+    assert doctor_stages.attempt(SimpleNamespace(few_steps=fails), "target", keep=False) == {"error": "no room"}
+
+
+def several(recipe, *stages):
+    content = yaml.safe_load(recipe.read_text())
+    content["stages"] += [{**content["stages"][0], **stage} for stage in stages]
+    recipe.write_text(yaml.safe_dump(content))
+
+
+def test_each_stage_that_differs_is_tried(cli, recipe, monkeypatch):
+    tried = []
+    monkeypatch.setattr(doctor_stages, "time", SimpleNamespace(monotonic=iter(range(0, 1000, 50)).__next__))
+
+    def attempt(probe, stage, keep):
+        tried.append(stage)
+        (probe.folder.model(stage)).mkdir(parents=True)
+        return dict(STEP) if stage != "smaller" else {"error": "out of memory"}
+
+    monkeypatch.setattr(doctor_stages, "attempt", attempt)
+    several(
+        recipe,
+        {"name": "again", "epochs": 7, "optimizer": {"lr": 0.5}},
+        {"name": "half", "start": "again", "batch_size": 2},
+        {"name": "smaller", "batch_size": 3},
+        {"name": "after", "start": "smaller"},
+        {"name": "late", "batch_size": 5},
+    )
+    facts = found(cli, recipe, code=2)
+    assert tried == list(facts["steps"]) == ["target", "half", "smaller"]  # by a clock that loses 50 s at each look
+    assert facts["as"] == {"again": "target"}
+    assert facts["not_tried"] == {"after": "it starts from smaller", "late": "those before it took more than 3 minutes"}
+    assert [problem["text"] for problem in facts["problems"] if problem["stops"]] == [
+        "stage smaller: the first step failed: out of memory"
+    ]
+    assert facts["forecast"] is None
+
+
+def test_the_whole_is_foretold_from_each_stages_pace():
+    stages = [SimpleNamespace(name=name, trains=True) for name in "abc"]
+    recipe = SimpleNamespace(stages=stages, repeat=2)
+    tried = {"steps": {"a": {"images_per_second": 10.0}, "b": {"images_per_second": 5.0}}, "as": {}}
+    images = {"a": 100, "b": 50, "c": 20}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor_stages, "images_to_train", lambda recipe, names: images[names[0]])
+        found = doctor_stages.forecast(recipe, tried)
+    assert found == {"images": 340, "seconds": 200 / 10 + 100 / 5 + 40 / 5, "assumed": ["c"]}
+
+
+def test_a_chain_of_stages_is_tried_for_real(cli, recipe, monkeypatch):
+    monkeypatch.setattr(doctor_stages, "attempt", ATTEMPT)
+    several(recipe, {"name": "second", "start": "target", "batch_size": 2, "head_init": "source"})
+    result = cli("doctor", recipe)
+    assert "A step of stage second, mean of three" in result.stdout and "No problem found" in result.stdout
+    assert "trying stage second" in result.stderr
 
 
 def test_a_strip_that_the_model_refuses_is_found_before_training(cli, recipe, images, monkeypatch):
@@ -175,9 +226,9 @@ def test_a_strip_that_the_model_refuses_is_found_before_training(cli, recipe, im
     Image.new("L", (1, 100)).save(images / "val" / "ants" / "small.png")
     crop = {"crop_pct": 0.875, "crop_mode": "center", "interpolation": "bilinear", "in_chans": 3}
     step = STEP | {"preprocessing": {"input_size": [224, 224], "mean": [0.5] * 3, "std": [0.5] * 3, **crop}}
-    monkeypatch.setattr(verb, "one_step", lambda loaded, stage: dict(step))
+    monkeypatch.setattr(doctor_stages, "attempt", lambda probe, stage, keep: dict(step))
     facts = found(cli, recipe, code=2)
     [bad] = facts["data"]["pictures"]["bad_images"]
     assert bad["path"].endswith("strip.png") and "256 x 384,000,000" in bad["reason"] and bad["split"] == "val"
     assert [strip["size"] for strip in facts["data"]["pictures"]["strips"]] == [[1, 100], [1, 1_500_000]]
-    assert facts["step"] == {"stage": "target"} | STEP
+    assert facts["steps"] == {"target": STEP} and not facts["as"] and not facts["not_tried"]

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from tests.plugins.two_stage_runs import recipe, run
@@ -63,6 +64,30 @@ def test_with_an_audit_both_models_are_stages_with_the_source_of_the_training(do
     head = load_file(result.run_dir / "stages" / "edited" / "model" / "source_head.safetensors")
     plain = load_file(result.run_dir / "stages" / "before" / "model" / "source_head.safetensors")
     assert not torch.equal(head["weight"], plain["weight"])
+
+
+def test_an_audit_compares_with_the_baseline_of_the_run(done, tmp_path):
+    """As `audit` does: the stage that its analyses name, else one from scratch on the same images."""
+    copy = shutil.copytree(done, tmp_path / "run")
+    shutil.copytree(copy / "stages" / "target" / "model", copy / "stages" / "control" / "model")
+    told = yaml.safe_load((copy / "recipe.yaml").read_text())
+    target = next(one for one in told["stages"] if one["name"] == "target")
+    told["stages"].insert(0, {**target, "name": "control", "start": "scratch", "regularizers": []})
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(told))
+
+    def recipe_now():
+        request = EditRequest(str(copy), "leace", read_options(["classes=['3']"]))
+        return edit_recipe(request, installed(), ["lingering"]).recipe
+
+    found = recipe_now()
+    assert [one.name for one in found.stages] == ["baseline", "before", "edited"]
+    assert found.stages[0].start == str(copy / "stages" / "control" / "model") and not found.stages[0].edits
+    assert [one.baseline for one in found.analyses] == ["baseline", "baseline"]
+    told["analyses"][0]["baseline"] = "source"
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(told))
+    assert recipe_now().stages[0].start == str(copy / "stages" / "source" / "model")
+    shutil.rmtree(copy / "stages" / "source" / "model")  # not kept: then there is nothing to compare with
+    assert [one.baseline for one in recipe_now().analyses] == [None, None]
 
 
 def test_the_verb_writes_a_run_that_can_be_resumed(done, cli, tmp_path, monkeypatch):

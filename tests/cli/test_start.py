@@ -121,6 +121,10 @@ def test_the_version_is_printed(cli):
     [
         ("No such command 'train'.", '"run"'),
         ("No such command 'preditc'.", '"predict"'),
+        ("No such command 'tran'.", '"run"'),
+        ("No such command 'open'.", "open the report.html"),
+        ("No such command 'runs/1/report.html'.", "is a page: open it in a browser"),
+        ("No such command 'my flowers.yaml'.", "transferkit run 'my flowers.yaml'"),
         ("No such option: --epochs", "stages.NAME.epochs=…"),
         ("No such option: --batch-size", "stages.NAME.batch_size=…"),
         ("No such option: --seed", " seed=…"),

@@ -47,7 +47,7 @@ VERBS = {
         "stopped while explaining; finished pictures are in explained",
     ),
     "evaluate": ("transferkit.training.evaluation::evaluate", WORKING),
-    "doctor": ("transferkit.runs.probe::one_step", WORKING),
+    "doctor": ("transferkit.runs.probe:Probe:few_steps", WORKING),
 }
 SAMPLE = [("plan", signal.SIGTERM), ("plan", signal.SIGINT), ("export", signal.SIGTERM)]
 ALL = [(verb, number) for verb in VERBS for number in (signal.SIGTERM, signal.SIGINT)]

@@ -19,7 +19,17 @@ EDITS = {
     ),
     "key of another section": (
         ("batch_size: 4", "lr: 4"),
-        'recipe.yaml:12:5  stages.target.lr: there is no such key\n    "lr" belongs in optimizer',
+        "recipe.yaml:12:5  stages.target.lr: there is no such key\n"
+        "    it belongs in optimizer: stages.target.optimizer.lr",
+    ),
+    "key of a stage": (
+        ("model: {name: resnet18}", "model: {name: resnet18}\nepochs: 3"),
+        "recipe.yaml:3:1  epochs: there is no such key\n    it belongs in stages: stages.NAME.epochs",
+    ),
+    "key two sections down": (
+        ("model: {name: resnet18}", "model: {name: resnet18, input_size: 96}"),
+        "recipe.yaml:2:25  model.input_size: there is no such key\n"
+        "    it belongs in preprocessing: model.preprocessing.input_size",
     ),
     "typo in a section": (
         ("model: {name: resnet18}", "modle: {name: resnet18}"),

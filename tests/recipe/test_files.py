@@ -199,6 +199,20 @@ def test_truncated_weights(load, refused, place):
     load("model.weights=w.safetensors", text=PLAIN)
 
 
+def test_weights_of_another_architecture(load, refused, place):
+    folder = place / "other"
+    folder.mkdir()
+    safetensors(folder / "model.safetensors")
+    (folder / "config.json").write_text('{"architecture": "resnet34"}')
+    assert (
+        "model.weights: these are weights of resnet34, as the config.json beside them says, not of resnet18\n"
+        "    write model.name: resnet34, or copy the file out of its folder if resnet18 has the same tensors"
+    ) in refused("model.weights=other/model.safetensors")
+    for beside in ('{"architecture": "resnet18"}', "{", "[]", '{"architecture": 3}'):  # it fits, or it says nothing
+        (folder / "config.json").write_text(beside)
+        load("model.weights=other/model.safetensors", text=PLAIN)
+
+
 def test_missing_weights(refused, place):
     safetensors(place / "w.safetensors")
     assert 'there is no file w.safetensor\n    did you mean "w.safetensors"?' in refused("model.weights=w.safetensor")

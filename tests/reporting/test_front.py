@@ -57,6 +57,17 @@ def test_what_was_not_asked_is_said_with_the_line_that_asks(tmp_path):
     assert "detector worth" not in text
 
 
+def test_a_model_with_a_detector_is_sent_to_it_and_not_to_making_one(tmp_path):
+    before = page_of(tmp_path, {"retention": RETENTION}, STAGE | {"model": "stages/target/model"})
+    in_order(before, "A detector warns of it (“Can I tell when?”)", "{use: interference, dataset: imagenet}")
+    model = tmp_path / "run" / "stages" / "target" / "model"
+    model.mkdir(parents=True)
+    (model / "interference.json").write_text("{}")
+    text = parsed(write_report(tmp_path / "run")).all_text
+    in_order(text, "Its detector warns of it:", "transferkit detect")
+    assert "A detector warns of it" not in text and "$detector" not in before + text
+
+
 def test_a_run_without_analyses_promises_nothing(tmp_path):
     text = page_of(tmp_path)
     assert "Not measured: what it still carries of its source" in text and "It still recognises" not in text
@@ -198,7 +209,7 @@ def test_over_seeds_the_mean_speaks():
 def test_every_analyzer_here_declares_what_exists(name):
     declared = installed().get("analyzer", name).declared
     assert declared.headlines and len({one.question for one in declared.headlines}) <= 2
-    known = set(declared.metric_keys) | {"value", "against", "run", "model", "dataset", "analysis"}
+    known = set(declared.metric_keys) | {"value", "against", "run", "model", "dataset", "analysis", "detector"}
     for one in declared.headlines:
         assert set(one.keys) <= set(declared.metric_keys), one.question
         for meaning in filter(None, (one.more, one.less, one.unsure)):

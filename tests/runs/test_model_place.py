@@ -9,6 +9,7 @@ import pytest
 
 from transferkit.errors import InputError
 from transferkit.model.folder import save_model
+from transferkit.runs.folder import RunFolder
 from transferkit.runs.model_place import ModelPlace, find_model, model_place
 from transferkit.testing import tiny_model
 
@@ -53,6 +54,19 @@ def test_refusals(run, model_folder, tmp_path):
     (run / "result.json").write_text(json.dumps({"status": "stopped", "stages": {"first": {}}}))
     with pytest.raises(InputError, match="no stage of"):
         find_model(str(run))
+
+
+def test_a_folder_of_runs_leads_to_the_newest(tmp_path):
+    for run in ("20260101-000000-aaaa", "20260301-000000-aaaa", "20260201-000000-ffff"):
+        (tmp_path / "runs" / "flowers" / run).mkdir(parents=True)
+        (tmp_path / "runs" / "flowers" / run / "recipe.yaml").write_text("name: flowers")
+    newest = tmp_path / "runs" / "flowers" / "20260301-000000-aaaa"
+    for given in (tmp_path / "runs", tmp_path / "runs" / "flowers"):
+        with pytest.raises(InputError) as refused:
+            find_model(str(given))
+        assert str(refused.value).endswith(f"; the newest run in it is {newest}")
+        with pytest.raises(InputError, match=f"no recipe.yaml; the newest run in it is {newest}"):
+            RunFolder.open(given)
 
 
 def test_a_model_that_is_gone_is_not_replaced_by_another_stages(run):

@@ -3,7 +3,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
+import transferkit
 from transferkit.errors import InputError
 from transferkit.runs.folder import RunFolder, remove_empty
 from transferkit.runs.runner import wanted_stages
@@ -49,3 +52,19 @@ def test_a_run_with_a_checkpoint_stays(tmp_path) -> None:
 def test_opening_what_is_no_run_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="is not a run folder"):
         RunFolder.open(tmp_path)
+
+
+def test_weights_of_a_later_stage_that_do_not_fit_are_refused_before_the_first_one_trains(tmp_path) -> None:
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
+    stage = {"dataset": "drawn", "epochs": 1, "validation": 0}
+    other = {"name": "test_vit", "weights": str(tmp_path / "resnet.safetensors")}
+    recipe = {
+        "name": "two",
+        "device": "cpu",
+        "model": {"name": "test_resnet"},
+        "datasets": {"drawn": {"world": {"kind": "target", "train": 2, "val": 2, "size": 16}}},
+        "stages": [{"name": "first", "start": "scratch", **stage}, {"name": "second", "model": other, **stage}],
+    }
+    with pytest.raises(InputError, match="these weights do not fit test_vit; nothing was loaded"):
+        transferkit.run(recipe, out=tmp_path / "runs", quiet=True)
+    assert not (tmp_path / "runs").exists()

@@ -67,7 +67,7 @@ def test_an_epochs_row_has_the_numbers_people_look_for_under_a_header_that_expla
     assert lines[2].split() == ["2/5", "0.5000", "75.0", "%", "0.4000", "80.0", "%*", "32", "4.0", "s", "32", "s"]
     assert lines[3].split(", ") == [
         "         balanced_accuracy 0.7900",
-        "conflict loss 1.5000 25.0 %",
+        "conflict loss 1.5000 top-1 25.0 %",
         "bss 0.02",
         "25 % of the time waiting for images",
     ]

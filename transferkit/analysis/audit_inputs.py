@@ -19,7 +19,7 @@ from transferkit.recipe.given_data import read_data
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.tree import shown
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.origin import analyses_of, recipe_of, source_data, trained_stage
+from transferkit.runs.origin import analyses_of, baseline_of, recipe_of, source_data, trained_stage
 from transferkit.training.progress import Display
 from transferkit.words.doors import option
 
@@ -154,19 +154,13 @@ class Origin:
 
     def __init__(self, models: RunModels, stage: schema.Stage) -> None:
         self.models, self.stage, self.recipe = models, stage, models.loaded.recipe
-        stages = {one.name: one for one in self.recipe.stages}
         trained = trained_stage(self.recipe, stage)
-        uses = analyses_of(self.recipe, stage)
-
-        def named(key: str) -> str | None:
-            return next((getattr(use, key) for use in uses if getattr(use, key) is not None), None)
-
-        source = named("source")
+        named = (use.source for use in analyses_of(self.recipe, stage))
+        source = next((one for one in named if one is not None), None)
         self.source = models.stage(source) if source is not None else models.start(stage)
         self.source_stage = source or trained.start
         self.source_data = source_data(self.recipe, stage)
-        alike = [one.name for one in stages.values() if one.start == "scratch" and one.dataset == stage.dataset]
-        baseline = named("baseline") or next((name for name in alike if name != stage.name), None)
+        baseline = baseline_of(self.recipe, stage)
         self.baseline = baseline if baseline is not None and models.folder.model(baseline).is_dir() else None
 
 

@@ -98,22 +98,38 @@ def agreement(
     axes.grid(color=GRID, linewidth=0.8)
 
 
-def name_points(axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str], most: int = 10) -> None:
-    """Write names beside points, the first ones first, where they are free of each other. After the limits are set.
+def name_points(
+    axes: Axes,
+    places: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    most: int = 10,
+    dots: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write names right or left of points, the first ones first, where they are free of each other and of `dots`.
 
-    `places` are (x, y) of (n,) points, `names` those of the classes that they stand for.
+    `places` are (x, y) of (n,) points, `names` those of the classes that they stand for. After the limits are set.
     """
-    taken: list[tuple[float, float, float, float]] = []
     size, scale = SIZE - 3.5, axes.figure.dpi / 72
+    width_of, height, gap, radius = 0.62 * size * scale, 1.15 * size * scale, 6 * scale, 2.5 * scale
+    bounds = axes.get_window_extent()
+    spots = axes.transData.transform(dots) if len(dots) else ()
+    taken = [(x - radius, y - radius, x + radius, y + radius) for x, y in spots]
+    written = 0
     for (x, y), name in zip(places, names, strict=True):
-        left, middle = axes.transData.transform((x, y))
-        left, width, height = left + 6 * scale, 0.62 * size * len(name) * scale, 1.15 * size * scale
-        box = (left, middle - height / 2, left + width, middle + height / 2)
-        inside = box[2] <= axes.get_window_extent().x1
-        if inside and all(box[0] > b[2] or box[2] < b[0] or box[1] > b[3] or box[3] < b[1] for b in taken):
-            axes.annotate(name, (x, y), xytext=(6, 0), textcoords="offset points", va="center", size=size, color=SOFT)
-            taken.append(box)
-        if len(taken) == most:
+        at, middle = axes.transData.transform((x, y))
+        for side, align in ((1, "left"), (-1, "right")):
+            near, far = at + side * gap, at + side * (gap + width_of * len(name))
+            box = (min(near, far), middle - height / 2, max(near, far), middle + height / 2)
+            inside = bounds.x0 <= box[0] and box[2] <= bounds.x1
+            if inside and all(box[0] > b[2] or box[2] < b[0] or box[1] > b[3] or box[3] < b[1] for b in taken):
+                shift = (6 * side, 0)
+                axes.annotate(
+                    name, (x, y), xytext=shift, textcoords="offset points", va="center", ha=align, size=size, color=SOFT
+                )
+                taken.append(box)
+                written += 1
+                break
+        if written == most:
             return
 
 

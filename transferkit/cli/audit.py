@@ -11,7 +11,7 @@ import typer
 from transferkit.cli.outputs import refuse_file
 from transferkit.errors import FINDINGS, InputError
 from transferkit.system.standard_streams import answers_only
-from transferkit.system.terminal import print_json, print_table, say
+from transferkit.system.terminal import print_json, print_table, say, say_whole
 from transferkit.words.formats import number
 
 if TYPE_CHECKING:
@@ -129,13 +129,15 @@ def as_json(result: AuditResult) -> dict[str, Any]:
 
 
 def show(result: AuditResult) -> None:
-    """The answer for people: sentences first, then every number, then what to be careful about."""
+    """The answer for people: a sentence for each analysis, or its numbers, then what to be careful about."""
     for name in result.analyses:
         say(f"\n{name}: {result.verdicts.get(name, 'nothing could be measured; the report says why')}")
     rows = [
-        [name, metric, "–" if math.isnan(value) else number(value)]
+        [name, metric, number(value)]
         for name, metrics in result.analyses.items()
+        if name not in result.verdicts  # whose sentences have the numbers
         for metric, value in metrics.items()
+        if not math.isnan(value)
     ]
     if rows:
         say()
@@ -143,7 +145,10 @@ def show(result: AuditResult) -> None:
     _listed("Be careful", result.warnings)
     _listed("Broken", result.errors)
     _listed("Conditions of --fail-on", [str(finding) for finding in result.findings])
-    say(f"\nreport   {result.run_dir / 'report.html'}")
+    say()
+    say_whole(f"report   {result.run_dir / 'report.html'}")
+    say_whole(f"numbers  {result.run_dir / 'result.json'}")
+    say("\nOpen the report in a browser. Every number has a name there, for --fail-on.")
 
 
 def _listed(title: str, texts: list[str]) -> None:

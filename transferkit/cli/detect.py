@@ -78,7 +78,8 @@ def _opened(folder: Path) -> LoadedModel:
 def _unguarded(folder: Path) -> InputError:
     return InputError(
         f"{folder} has no detector ({FILE}); the interference analyzer makes one: name it under `analyses` in the "
-        f"recipe, or run `transferkit audit {folder} --analyses interference --set interference.install=true`"
+        f"recipe, or run `transferkit audit {folder} --analyses interference --set interference.install=true`; "
+        "where no recipe names images of the source's classes, with --source-data DIR"
     )
 
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from transferkit.cli import doctor_machine as machine
+from transferkit.cli.doctor_stages import LOW_TEMPORARY, forecast, try_stages
 from transferkit.cli.inputs import AllowPlugins
-from transferkit.errors import TransferkitError
 from transferkit.plugins.registry import installed
-from transferkit.system.terminal import note, print_json, print_table, progress, say
-from transferkit.words.formats import duration, number
+from transferkit.system.terminal import err, loading, note, print_json, print_table, progress, say, working
+from transferkit.words.formats import duration, listing, number
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
-    from transferkit.recipe.schema import Recipe
 
 LISTED = 20
 IMBALANCED = 3.0
 LOW_DISK = 2.0  # GiB
-LOW_TEMPORARY = 0.25  # GiB
 
 
 def doctor(
@@ -32,10 +32,17 @@ def doctor(
     allow_plugins: AllowPlugins = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    """Look at the machine; with a recipe also validate it, read all its images and train three steps.
+    """Look at the machine; with a recipe also validate it, read all its images and train three steps of its stages.
 
     Exit code 2 when the recipe could not train.
     """
+    loaded = None
+    if recipe is not None:  # first: a mistake in it is answered at once
+        from transferkit.recipe import load_recipe
+
+        loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)
+    with loading():
+        import torch  # noqa: F401, whose devices are asked below
     facts: dict[str, Any] = {
         "versions": machine.versions(),
         "devices": machine.devices(),
@@ -45,10 +52,7 @@ def doctor(
     }
     if not json:
         show_machine(facts)
-    if recipe is not None:
-        from transferkit.recipe import load_recipe
-
-        loaded = load_recipe(recipe, overrides or (), allow_plugins=allow_plugins)
+    if loaded is not None:
         facts |= examine(loaded)
         if not json:
             show_recipe(facts)
@@ -62,46 +66,31 @@ def doctor(
 
 
 def examine(loaded: Loaded) -> dict[str, Any]:
-    """The recipe's data, and one real training step of its first stage."""
+    """The recipe's data, and a few real training steps of its stages."""
     from transferkit.cli.doctor_data import check_datasets, images_to_read, refused_strips
 
     with progress(images_to_read(loaded.recipe), "reading images") as advance:
         data = check_datasets(loaded.recipe, advance)
-    stage = loaded.recipe.stages[0].name
-    step = one_step(loaded, stage)
-    if "preprocessing" in step:
-        refused_strips(data, step.pop("preprocessing"))
-    found = {"recipe": str(loaded.path), "data": data, "step": {"stage": stage} | step}
-    return found | {"forecast": forecast(loaded.recipe, step.get("images_per_second"))}
+    with telling() as tell:
+        tried = try_stages(loaded, tell)
+    models = [step.pop("preprocessing") for step in tried["steps"].values() if "preprocessing" in step]
+    for i, model in enumerate(models):
+        if model not in models[:i]:
+            refused_strips(data, model)
+    return {"recipe": str(loaded.path), "data": data, **tried, "forecast": forecast(loaded.recipe, tried)}
 
 
-def forecast(recipe: Recipe, images_per_second: float | None) -> dict[str, Any] | None:
-    """How long the training of all stages and seeds would take at the pace of the steps that were tried.
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """A function that names the present step: on a terminal beside the time passed, elsewhere in a line."""
+    with working("trying stages") as show:
 
-    None where a step failed, or where the images cannot be counted unopened.
-    """
-    from transferkit.recipe.counting import images_to_train
+        def tell(text: str) -> None:
+            show(text)
+            if not err.is_terminal:
+                note(text)
 
-    images = images_to_train(recipe, [stage.name for stage in recipe.stages]) * recipe.repeat
-    if not images or not images_per_second:
-        return None
-    return {"images": images, "seconds": images / images_per_second}
-
-
-def one_step(loaded: Loaded, stage: str) -> dict[str, Any]:
-    """What `training.probe.one_step` finds, or the error that it ended in."""
-    from transferkit.runs.probe import one_step as train_one_step
-
-    try:
-        return dict(train_one_step(loaded, stage))
-    except TransferkitError as error:
-        return {"error": str(error)}
-    except Exception as error:  # libraries that write files have exceptions of their own for a full disk
-        place = machine.temporary()
-        if not isinstance(error, OSError) and place is not None and place["free_gib"] > LOW_TEMPORARY:
-            raise
-        where = place["folder"] if place is not None else "of this machine"
-        return {"error": f"{error}; its files go to the temporary folder {where}: free some space or set TMPDIR"}
+        yield tell
 
 
 def problems(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -117,9 +106,9 @@ def problems(facts: dict[str, Any]) -> list[dict[str, Any]]:
         found.append(_problem(f"only {free}; the trial step is written there: free some space or set TMPDIR"))
     for name, data in facts.get("data", {}).items():
         found += _data_problems(name, data)
-    step = facts.get("step", {})
-    if "error" in step:
-        found.append(_problem(f"stage {step['stage']}: the first step failed: {step['error']}", stops=True))
+    for stage, step in facts.get("steps", {}).items():
+        if "error" in step:
+            found.append(_problem(f"stage {stage}: the first step failed: {step['error']}", stops=True))
     return found
 
 
@@ -186,21 +175,25 @@ def show_recipe(facts: dict[str, Any]) -> None:
         hidden = max(len(data["bad_images"]) - LISTED, 0) + max(len(data["duplicates"]) - LISTED, 0)
         if hidden:
             note(f"{hidden} more are in the output of --json")
-    _show_step(facts["step"])
+    for stage, step in facts["steps"].items():
+        _show_step(stage, step, [name for name, alike in facts["as"].items() if alike == stage])
+    for stage, why in facts["not_tried"].items():
+        say(f"\nStage {stage} was not tried: {why}")
     if facts["forecast"] is not None:
         whole = facts["forecast"]
+        assumed = f", {listing(whole['assumed'])} as the slowest" if whole["assumed"] else ""
         say(
             f"\nTraining in all: about {duration(whole['seconds'])} for {whole['images']:,} images, at the pace of "
-            f"stage {facts['step']['stage']}; evaluations and analyses come on top"
+            f"these steps{assumed}; evaluations and analyses come on top"
         )
 
 
-def _show_step(step: dict[str, Any]) -> None:
+def _show_step(stage: str, step: dict[str, Any], alike: list[str]) -> None:
     say()
     if "error" in step:
-        say(f"The first steps of stage {step['stage']} failed")
+        say(f"The first steps of stage {stage} failed")
         return
-    say(f"A step of stage {step['stage']}, mean of three")
+    say(f"A step of stage {stage}, mean of three" + (f"; {listing(alike)} would be the same" if alike else ""))
     values = {
         "seconds": number(step.get("seconds"), 3),
         "images per second": number(step.get("images_per_second"), 3),

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.next_steps import here
 from transferkit.cli.outputs import require_ending
-from transferkit.errors import InputError
+from transferkit.errors import InputError, Problem
 from transferkit.system.atomic import write_text
 from transferkit.system.terminal import note
 
@@ -23,12 +24,15 @@ def init(
 ) -> None:
     """Look at a folder of images and write a commented recipe for so many of them; then try `plan` and `run`."""
     from transferkit.recipe.starter import look, starter
+    from transferkit.recipe.timm_names import unknown_model
 
     recipe = out or Path(f"{folder.resolve().name or 'images'}.yaml")
     require_ending(recipe, ".yaml", ".yml")
     if recipe.exists():
         raise InputError(f"{recipe} is there already; give another name with --out")
+    if wrong := unknown_model(model):
+        raise InputError(Problem(f"--model {model}", *wrong))
     write_text(recipe, starter(folder, look(folder), model))
     note(f"{recipe} written. Try next:")
     for verb, why in VERBS.items():
-        note(f"  transferkit {verb} {shlex.quote(str(recipe))}  # {why}")
+        note(f"  {here('transferkit')} {verb} {shlex.quote(str(recipe))}  # {why}")

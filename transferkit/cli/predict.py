@@ -17,7 +17,7 @@ from transferkit.runs.model_place import find_model
 from transferkit.system.atomic import aside, remove_leftovers
 from transferkit.system.memory import enough_memory, fewer_at_once
 from transferkit.system.signals import stoppable
-from transferkit.system.terminal import console, note, progress
+from transferkit.system.terminal import console, loading, note, progress
 
 if TYPE_CHECKING:
     from transferkit.deploy.loaded import LoadedModel
@@ -49,9 +49,10 @@ def predict(
 
 def on_device(folder: Path, *, calibrated: bool = False) -> LoadedModel:
     """The model of a folder, on a GPU if there is one."""
-    import torch
+    with loading():
+        import torch
 
-    from transferkit.deploy.loaded import load
+        from transferkit.deploy.loaded import load
 
     return load(folder, calibrated=calibrated).to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -4,7 +4,9 @@ itself.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,7 +21,7 @@ from transferkit.plugins.contained import contained
 from transferkit.plugins.distributions import Failure, Owner
 from transferkit.plugins.registry import Registry
 from transferkit.system.signals import TO_STOP
-from transferkit.words.suggest import closest
+from transferkit.words.suggest import SYNONYMS, closest
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -63,8 +65,7 @@ def verbs_of(app: typer.Typer) -> set[str]:
 def usage_hint(message: str, verbs: Set[str]) -> str | None:
     """What was probably meant by an unknown verb, or by an option that is a key of recipes: `--epochs 3`."""
     if found := re.search(r"No such command '(.*)'", message):
-        match = closest(found[1], verbs)
-        return f'Did you mean "{match}"?' if match else None
+        return _meant_file(found[1]) or _meant_verb(found[1], verbs)
     if found := re.search(r"No such option:? '?--([\w-]+)", message):
         from transferkit.recipe.schema import Recipe, Stage
 
@@ -74,6 +75,25 @@ def usage_hint(message: str, verbs: Set[str]) -> str | None:
                 if match in section.model_fields:
                     return f"Values of a recipe are given as key=value: {place}{match}=…"
     return None
+
+
+def _meant_file(given: str) -> str | None:
+    """What is done with a file or folder that was given where a verb is due."""
+    shown = shlex.quote(given)
+    if given.endswith((".html", ".htm")):
+        return f"{given} is a page: open it in a browser."
+    if given.endswith((".yaml", ".yml")):
+        return f"A recipe is run by: transferkit run {shown}"
+    if os.path.isdir(given):
+        return f"{given} is a folder; images are looked at by: transferkit init {shown}"
+    return None
+
+
+def _meant_verb(given: str, verbs: Set[str]) -> str | None:
+    if given in ("open", "show", "view", "report"):
+        return "Reports are pages: open the report.html of the run's folder in a browser."
+    match = closest(given, verbs) or SYNONYMS.get(closest(given, SYNONYMS) or "")
+    return f'Did you mean "{match}"?' if match in verbs else None
 
 
 def add_verbs(app: typer.Typer, registry: Registry, built_in: Set[str]) -> None:

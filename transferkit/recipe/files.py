@@ -17,6 +17,7 @@ from transferkit.recipe.paths import LOCAL, STARTS
 from transferkit.recipe.schema import Dataset, Model
 from transferkit.recipe.stage_images import check_stage_images, listed
 from transferkit.recipe.tree import Problems, Steps, shown
+from transferkit.system.atomic import read_json
 from transferkit.system.safetensors_header import read_header
 from transferkit.words.suggest import closest
 
@@ -52,8 +53,8 @@ def _plain(error: InputError) -> tuple[str, str | None]:
 
 
 def _check_model(model: Model, path: Steps, problems: Problems) -> None:
-    if model.weights is not None:
-        _check_file(Path(model.weights), (*path, "weights"), read_header, problems)
+    if model.weights is not None and _check_file(Path(model.weights), (*path, "weights"), read_header, problems):
+        _check_architecture(model, Path(model.weights), (*path, "weights"), problems)
     for keys, what, why in refusals(model.options):
         problems.add((*path, "options", *keys), what, why)
     if model.name.startswith(LOCAL):
@@ -62,6 +63,30 @@ def _check_model(model: Model, path: Steps, problems: Problems) -> None:
             problems.add((*path, "name"), f"there is no folder {shown(folder)}")
         elif not os.path.isfile(folder / "config.json"):
             problems.add((*path, "name"), f"the folder {shown(folder)} has no config.json, so it is not a saved model")
+
+
+def _check_architecture(model: Model, file: Path, path: Steps, problems: Problems) -> None:
+    """Weights in a folder that says of which model they are must be of the one that is named.
+
+    What the file itself holds can be compared with the model only where that is made, which takes torch: `doctor` and
+    `run` do so before anything is trained.
+    """
+    config = file.parent / "config.json"
+    if file.name != "model.safetensors" or not os.path.isfile(config):
+        return
+    try:
+        told = read_json(config)
+    except InputError:
+        return
+    theirs = told.get("architecture") if isinstance(told, dict) else None
+    if not isinstance(theirs, str) or model.name.partition(":")[0] != model.name:
+        return
+    if theirs.partition(".")[0] != model.name.partition(".")[0]:
+        problems.add(
+            path,
+            f"these are weights of {theirs}, as the config.json beside them says, not of {model.name}",
+            f"write model.name: {theirs}, or copy the file out of its folder if {model.name} has the same tensors",
+        )
 
 
 def _check_file(file: Path, path: Steps, read: Callable[[Path], object], problems: Problems) -> bool:

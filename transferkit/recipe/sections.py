@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from transferkit.recipe.tree import Node, Problems, Steps
+from transferkit.recipe.tree import Node, Problems, Steps, dotted
 from transferkit.words.suggest import closest, did_you_mean
 
 S = TypeVar("S", bound=BaseModel)
@@ -92,7 +92,7 @@ def _report_and_repair(
     first = errors[0]
     if first["type"] == "extra_forbidden":
         owner = model_at(model, below[:-1]) or model
-        text = unknown_key(str(below[-1]), owner)
+        text = unknown_key(str(below[-1]), owner, dotted(problems.root, (*path, *below[:-1])))
         problems.add((*path, *below), "there is no such key", text, at_key=True, node=draft.find(below))
         holder = draft.nearest(below[:-1]).value
         node, match = holder.pop(below[-1]), closest(str(below[-1]), keys_of(owner))
@@ -257,8 +257,8 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def unknown_key(name: str, model: type[BaseModel]) -> str | None:
-    """A hint for a key that a section does not have: a near one, or the section below that has it."""
+def unknown_key(name: str, model: type[BaseModel], here: str = "") -> str | None:
+    """A hint for a key that the section at `here` does not have: a near one, or the section below that has it."""
     if name in MOVED and MOVED[name][0] in keys_of(model):
         return MOVED[name][1]
     if match := closest(name, keys_of(model)):
@@ -267,7 +267,8 @@ def unknown_key(name: str, model: type[BaseModel]) -> str | None:
         below = section_of(info.annotation)
         match = None if below is None or name in ("name", "use") else closest(name, keys_of(below))
         if match:
-            return f'"{match}" belongs in {owner}'
+            item = ".NAME" if get_origin(info.annotation) is list else ""
+            return f"it belongs in {owner}: {here and here + '.'}{owner}{item}.{match}"
     return did_you_mean(name, keys_of(model), limit=40)
 
 

@@ -28,6 +28,7 @@ _SYNTAX_HINTS = {
     "expected ',' or": _BRACKET,
 }
 _TAG = "tag:yaml.org,2002:"
+INIT = "`transferkit init FOLDER` writes one for a folder of images"
 _LEADING_ZERO = "!leading-zero"
 _SCALARS = [
     (_LEADING_ZERO, r"[-+]?0[0-9]+", "-+0"),
@@ -92,7 +93,7 @@ def _content(path: Path, where: str) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise InputError(Problem(where, "is a folder; a recipe is a YAML file"))
+            raise InputError(Problem(where, "is a folder; a recipe is a YAML file", INIT))
         if not stat.S_ISREG(mode) and not str(path).startswith(("/dev/", "/proc/")):
             raise InputError(Problem(where, "is no file that could be read; a recipe is a YAML file"))
         with path.open("rb") as file:

@@ -49,11 +49,11 @@ def answers(run: RunRecord, analyses: Sequence[Analysis]) -> dict[str, Answer | 
     for name, metrics in over_seeds.items():
         declared = declaration(plugin_over_seeds(run, name))
         if declared.headlines:
-            found[name] = answer_of(declared, measured_over_seeds(metrics or {}), places(run) | {"analysis": name})
+            found[name] = answer_of(declared, measured_over_seeds(metrics or {}), _words(run, name, places(run), {}))
     for one in analyses:
         declared = declaration(one.report.get("plugin", one.name))
         if declared.headlines:
-            words = {**(one.report.get("parameters") or {}), **places(run, analyses), "analysis": one.name}
+            words = _words(run, one.name, places(run, analyses), one.report.get("parameters") or {})
             found[one.name] = answer_of(declared, measured_in(one.report.get("metrics") or {}, declared), words)
     return found
 
@@ -73,6 +73,26 @@ def places(run: RunRecord, analyses: Sequence[Analysis] = ()) -> dict[str, str]:
         return {"run": folder, "model": str(given or "MODEL")}
     model = (run.stages.get(main_stage(run, analyses)) or {}).get("model")
     return {"run": folder, "model": f"{folder}/{model}" if model else "MODEL"}
+
+
+def _words(run: RunRecord, analysis: str, where: Mapping[str, str], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What the texts of a headline may name."""
+    return {**parameters, **where, "analysis": analysis, "detector": _detector(run, where["model"], parameters)}
+
+
+def _detector(run: RunRecord, model: str, parameters: Mapping[str, Any]) -> str:
+    """Who warns of memories: the detector in the model's folder, or how to have one."""
+    stage = parameters.get("stage") or next(reversed(list(run.stages)), "")  # as a recipe has it: the last one
+    folder = run.path / str((run.stages.get(stage) or {}).get("model") or "nothing")
+    if (folder / "interference.json").is_file():
+        return f"Its detector warns of it: `transferkit detect {model} PHOTO.jpg`."
+    if run.kind == "audit":
+        return (
+            "A detector warns of it (“Can I tell when?”): this audit once more with `--analyses interference "
+            "--set interference.install=true`."
+        )
+    data = parameters.get("dataset", "DATASET")
+    return f"A detector warns of it (“Can I tell when?”): `{{use: interference, dataset: {data}}}` in `analyses`."
 
 
 # --- the sentence -----------------------------------------------------------------------------------------------

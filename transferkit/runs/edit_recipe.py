@@ -15,12 +15,13 @@ from transferkit.recipe.given_data import read_data
 from transferkit.recipe.load import load_tree
 from transferkit.recipe.paths import absolute
 from transferkit.recipe.tree import Mark, Node, shown
+from transferkit.runs.folder import RunFolder
 from transferkit.runs.model_place import ModelPlace, model_place
-from transferkit.runs.origin import analysis_options, recipe_of, source_data, trained_stage
+from transferkit.runs.origin import analysis_options, baseline_of, recipe_of, source_data, trained_stage
 from transferkit.words.names import plain_name
 
 TARGET, SOURCE = "target-images", "source-images"
-BEFORE, AFTER = "before", "edited"
+BASELINE, BEFORE, AFTER = "baseline", "before", "edited"
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,17 @@ def edit_recipe(asked: EditRequest, registry: Registry, analyses: Sequence[str] 
     stages = [stage]
     if analyses:
         stages = [{**stage, "name": BEFORE, "edits": []}, {**stage, "start": BEFORE}]
+        baseline = _baseline(place, run, known)
+        if baseline is not None:
+            stages.insert(0, {**stage, "name": BASELINE, "start": str(baseline.absolute()), "edits": []})
+        compared = {} if baseline is None else {"baseline": BASELINE}
         source = _source(asked, names, run, known)
         looked = [(name, one) for one in (BEFORE, AFTER) for name in analyses]
         options_of_run = {} if run is None or known is None else analysis_options(run, known)
         content["analyses"] = [
             {
                 "use": name, "name": f"{plain_name(name)}-{one}", "stage": one, "dataset": source,
-                **options_of_run.get(plain_name(name), {}),
+                **compared, **options_of_run.get(plain_name(name), {}),
             }
             for name, one in looked
         ]  # fmt: skip
@@ -122,6 +127,15 @@ def _source(asked: EditRequest, names: Mapping[str, str], run: schema.Recipe | N
             "for each class, those that are meant and others"
         )
     return known
+
+
+def _baseline(place: ModelPlace, run: schema.Recipe | None, stage: schema.Stage | None) -> Path | None:
+    """The model that the run's analyses compare this one with, if it is there."""
+    name = None if run is None or stage is None else baseline_of(run, stage)
+    if place.run is None or name is None:
+        return None
+    folder = RunFolder(place.run).model(name)
+    return folder if folder.is_dir() else None
 
 
 def _model(place: ModelPlace, run: schema.Recipe | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """An existing run. Raises InputError when the folder is none."""
         if not (path / "recipe.yaml").is_file():
-            raise InputError(f"{path} is not a run folder: it has no recipe.yaml")
+            raise InputError(f"{path} is not a run folder: it has no recipe.yaml{newest_in(path)}")
         return cls(path)
 
     def stage(self, name: str) -> Path:
@@ -92,6 +92,12 @@ class RunFolder:
     def write_environment(self, **more: Any) -> None:
         """What the run ran on. Raises StorageError."""
         write_text(self.path / "env.json", environment_text(**more))
+
+
+def newest_in(folder: Path) -> str:
+    """What is added to a refusal of a folder that holds runs, or folders of runs: the newest, by its name's stamp."""
+    found = [place.parent for way in ("*", "*/*") for place in folder.glob(f"{way}/recipe.yaml")]
+    return f"; the newest run in it is {max(found, key=lambda run: run.name)}" if found else ""
 
 
 def result_text(result: Mapping[str, Any]) -> str:

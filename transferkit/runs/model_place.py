@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.errors import InputError, Problem
+from transferkit.runs.folder import newest_in
 from transferkit.runs.record import RESULT, fitting
 from transferkit.system.atomic import read_json
 from transferkit.words.doors import option
@@ -46,7 +47,7 @@ def model_place(given: str, stage: str | None = None) -> ModelPlace:
         return _with_run(_of_run(path, stage))
     if not os.path.lexists(path):  # these never raise, whatever the name is
         raise InputError(f"{path} does not exist; give a model folder or a run folder")
-    raise InputError(f"{path} is neither a model folder (config.json) nor a run folder (result.json)")
+    raise InputError(f"{path} is neither a model folder (config.json) nor a run folder (result.json){newest_in(path)}")
 
 
 def _with_run(folder: Path) -> ModelPlace:

@@ -88,3 +88,10 @@ def source_data(recipe: schema.Recipe, stage: schema.Stage) -> str | None:
     named = next((use.dataset for use in analyses_of(recipe, stage) if use.dataset is not None), None)
     before = next((one for one in recipe.stages if one.name == trained.start), None)
     return named or (before.dataset if before is not None else None)
+
+
+def baseline_of(recipe: schema.Recipe, stage: schema.Stage) -> str | None:
+    """The stage that analyses compare a stage with, else one that was trained from scratch on the same data."""
+    named = next((use.baseline for use in analyses_of(recipe, stage) if use.baseline is not None), None)
+    alike = (one.name for one in recipe.stages if one.start == "scratch" and one.dataset == stage.dataset)
+    return named or next((name for name in alike if name != stage.name), None)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from transferkit.data.batches import Batch
+from transferkit.model.folder import save_model
 from transferkit.recipe import Loaded
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.runner import plan_stage
@@ -27,30 +30,50 @@ from transferkit.training.trainer import Trainer
 STEPS = 3
 
 
-def one_step(loaded: Loaded, name: str) -> dict[str, Any]:
-    """Train a stage for three steps and throw the result away.
+class Probe:
+    """Stages of a recipe, each tried for a few steps in one temporary folder, so that later ones find their start."""
 
-    Returns `seconds` per step after the first, with data loading, `images_per_second`, `peak_memory_mb`, `loss`, how
-    many `parameters` there are, train and were added by adapters, and the model's `preprocessing`.
-    """
-    with watching() as stop, tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
-        folder = RunFolder(Path(place))
-        plan = plan_stage(loaded, name, folder, folder, display=Display(quiet=True), stop=stop)
-        plan.stage = plan.stage.model_copy(update={"steps": STEPS, "epochs": None})
-        with opened(plan) as session:
-            session.validation, session.others = None, {}
-            began = _times_of_steps(session)
-            train(session)
-        record = json.loads((folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    seconds = max((began[-1] - began[0]) / max(len(began) - 1, 1), 1e-9)
-    return {
-        "seconds": seconds,
-        "images_per_second": session.stage.batch_size * session.stage.accumulate / seconds,
-        "peak_memory_mb": _peak_memory(session.device),
-        "loss": record["loss"],
-        "parameters": session.parameter_counts(),
-        "preprocessing": session.model.preprocessing.to_json(),
-    }
+    def __init__(self, loaded: Loaded, folder: Path) -> None:
+        self.loaded, self.folder = loaded, RunFolder(folder)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, loaded: Loaded) -> Iterator[Probe]:
+        """The results are thrown away in the end."""
+        with tempfile.TemporaryDirectory(prefix="transferkit-probe-") as place:
+            yield cls(loaded, Path(place))
+
+    def few_steps(self, name: str, *, keep: bool = False) -> dict[str, Any]:
+        """Train a stage for three steps; with `keep` its model is written, for others to start from.
+
+        Returns `seconds` per step after the first, with data loading, `images_per_second`, `peak_memory_mb` (of the
+        process so far), `loss`, how many `parameters` there are, train and were added by adapters, and the model's
+        `preprocessing`.
+        """
+        with watching() as stop:
+            display = Display(quiet=True)
+            plan = plan_stage(self.loaded, name, self.folder, self.folder, display=display, stop=stop)
+            plan.stage = plan.stage.model_copy(update={"steps": STEPS, "epochs": None})
+            with opened(plan) as session:
+                session.validation, session.others = None, {}
+                began = _times_of_steps(session)
+                train(session)
+                if keep:
+                    save_model(self.folder.model(name), session.best_model(), session.source_head)
+            lines = (self.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        seconds = max((began[-1] - began[0]) / max(len(began) - 1, 1), 1e-9)
+        return {
+            "seconds": seconds,
+            "images_per_second": session.stage.batch_size * session.stage.accumulate / seconds,
+            "peak_memory_mb": _peak_memory(session.device),
+            "loss": next(one["loss"] for one in map(json.loads, lines) if one["stage"] == name),
+            "parameters": session.parameter_counts(),
+            "preprocessing": session.model.preprocessing.to_json(),
+        }
+
+    def take(self, name: str, model: Path) -> None:
+        """Let a stage that is not tried have the model of another, or of what it starts from."""
+        shutil.copytree(model, self.folder.model(name), dirs_exist_ok=True)
 
 
 def _times_of_steps(session: Trainer) -> list[float]:

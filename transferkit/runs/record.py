@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.errors import InputError
 from transferkit.hookspecs import Declared
 from transferkit.report import Metric
+from transferkit.runs.folder import newest_in
 from transferkit.system.atomic import read_json
 from transferkit.system.run_lock import owner_of
 
@@ -161,7 +162,7 @@ def read_run(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder of a run, such as runs/NAME/20260101-120000-ab12")
     if not is_run(folder):
-        raise InputError(f"{folder} is not a run folder: it has no result.json")
+        raise InputError(f"{folder} is not a run folder: it has no result.json{newest_in(folder)}")
     problems: list[str] = []
     result = fitting(read_json(folder / "result.json"), RESULT, "result.json", problems)
     return RunRecord(

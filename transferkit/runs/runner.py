@@ -36,6 +36,7 @@ from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
 from transferkit.training.saving import load_weights, refuse_changed_images, refuse_other_recipe, restore
 from transferkit.training.stage_plan import Scheduled, StagePlan
+from transferkit.training.starting_model import try_later_starts
 from transferkit.training.still import Still, opened_still, source_model
 from transferkit.training.trainer import Trainer
 from transferkit.words.doors import option
@@ -163,10 +164,13 @@ class Runner(_Recorded):
         self.result["wanted"] = list(stages)
         if self.main:
             remove_leftovers(self.folder.path)
+        self.display.line(f"run folder: {self.folder.path}")
         with self._recording(self._before):
             for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
                 for line in remarks(name, dataset) if dataset.from_ is None else ():  # what is left out, and the like
                     self.display.line(line, style="yellow" if line.startswith("warning") else None)
+            open_ones = [name for name in stages if name not in self.result["stages"]]
+            try_later_starts(self.loaded.recipe, open_ones, self.display.line)
             for done, name in enumerate(stages, start=1):
                 plan = plan_stage(self.loaded, name, self.folder, self.folder, display=self.display, stop=self.stop)
                 plan.accept, plan.extended = self.accept, name == self.extended
@@ -195,6 +199,7 @@ class Runner(_Recorded):
 
     def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
         plan.board, plan.scheduled = self.folder.path / "tb", self.analyses.scheduled(plan.stage) if self.main else ()
+        self.display.line(f"preparing stage {plan.stage.name}")  # large data and models take their time
         with opened(plan) as session:
             checkpoint = session.checkpoints.newest()
             if checkpoint is not None:
@@ -203,7 +208,6 @@ class Runner(_Recorded):
                     self.folder.write_recipe(self.loaded.dump())  # what it goes on with: data may have moved
                 self.display.line(f"stage {plan.stage.name}: going on from {checkpoint.name}")
             else:
-                self.display.line(f"run folder: {self.folder.path}")
                 for sentence in refuse_changed_images(session, self.result["stages"]):
                     session.warn(f"stage {plan.stage.name} begins with a difference: {sentence}")
                 introduce(session)
@@ -255,7 +259,6 @@ class Runner(_Recorded):
     def _edit_stage(self, plan: StagePlan) -> None:
         """A stage without training: the model it starts from, edited."""
         began = time.perf_counter()
-        self.display.line(f"run folder: {self.folder.path}")
         self.display.line(f"stage {plan.stage.name}: edits of {plan.stage.start}, without training", style="bold")
         with opened_still(plan) as session:
             entry: Result = {

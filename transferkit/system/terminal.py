@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from rich.cells import cell_len
@@ -147,6 +147,11 @@ def progress(total: int | None, description: str) -> Iterator[Callable[[int], No
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+def loading(quiet: bool = False) -> AbstractContextManager[object]:
+    """While torch and what stands on it are imported inside: that takes seconds, and on a new disk many."""
+    return nullcontext() if quiet or "torch" in sys.modules else working("loading torch")
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def introduce(session: TrainingSession) -> None:
     effective = stage.batch_size * stage.accumulate
     display.line(f"  device      {device}")
     display.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
-    if session.plugins:
+    if list(session.plugins):
         display.line(f"  plugins     {', '.join(plugin.name for plugin in session.plugins)}")
     for hook, names in session.plugins.order().items():
         display.record(f"  {hook:<11} {', '.join(names)}")

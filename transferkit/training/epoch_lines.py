@@ -65,9 +65,9 @@ def score_of(record: Record) -> str:
 
 def scores(record: Record) -> str:
     """Loss and score of an evaluation, and metrics."""
-    score = ("R² " if record.get("r2") is not None else "") + score_of(record)
+    score = ("R² " if record.get("r2") is not None else "top-1 ") + score_of(record)
     metrics = "".join(f" {tag} {value:.4f}" for tag, value in named(record.get("metrics", {})).items())
-    return f"loss {record['loss']:.4f}{'' if score == '–' else f' {score}'}{metrics}"
+    return f"loss {record['loss']:.4f}{'' if score.endswith('–') else f' {score}'}{metrics}"
 
 
 def _row(cells: Sequence[str]) -> str:

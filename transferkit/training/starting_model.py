@@ -5,6 +5,7 @@ And what goes on from the stage before: the optimizer's memory, and the place in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from transferkit.data.sources import labelled_classes
 from transferkit.errors import InputError
 from transferkit.hookspecs import REFERENCE
 from transferkit.model import head_init
-from transferkit.model.creation import build
+from transferkit.model.creation import Start, build
 from transferkit.model.passes import features_of
 from transferkit.model.wrapper import SourceHead, TransferModel, reference_of
+from transferkit.recipe import schema
+from transferkit.recipe.paths import STARTS
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.state import load_tree
@@ -27,15 +30,36 @@ from transferkit.training.state import load_tree
 
 def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, SourceHead | None]:
     """The model with a new head for these classes, and the head it had: none when it starts from scratch."""
-    spec = plan.stage.model or plan.recipe.model
-    if plan.start is not None:
-        spec = spec.model_copy(update={"name": f"local-dir:{plan.start}", "weights": None})
-        return build(spec, weights="pretrained", source_classes=None, classes=classes)
-    if plan.stage.start == "scratch":
-        model, _ = build(spec, weights="scratch", source_classes=None, classes=classes)
-        return model, None
-    weights = Path(spec.weights) if spec.weights else "pretrained"
-    return build(spec, weights=weights, source_classes=None, classes=classes, say=plan.display.line)  # type: ignore[arg-type]
+    spec, weights = _start_of(plan.recipe, plan.stage, plan.start)
+    model, head = build(spec, weights=weights, source_classes=None, classes=classes, say=plan.display.line)
+    return model, None if weights == "scratch" else head
+
+
+def _start_of(recipe: schema.Recipe, stage: schema.Stage, folder: Path | None) -> tuple[schema.Model, Start]:
+    spec = stage.model or recipe.model
+    if folder is not None:
+        return spec.model_copy(update={"name": f"local-dir:{folder}", "weights": None}), "pretrained"
+    if stage.start == "scratch":
+        return spec, "scratch"
+    return spec, Path(spec.weights) if spec.weights else "pretrained"
+
+
+def try_later_starts(recipe: schema.Recipe, names: Sequence[str], say: Callable[[str], None]) -> None:
+    """Open what later stages start from, where that is not another stage, before the first one trains for hours.
+
+    Raises InputError where weights do not fit their model, or cannot be had.
+    """
+    known: list[tuple[schema.Model, Start]] = []
+    for position, name in enumerate(names):
+        stage = recipe.stage(name)
+        if stage.start in {one.name for one in recipe.stages}:
+            continue
+        start = _start_of(recipe, stage, None if stage.start in STARTS else Path(stage.start))
+        waits = any(recipe.stage(earlier).trains for earlier in names[:position])
+        if waits and start not in known and start[1] != "scratch":
+            say(f"stage {name}: opening what it starts from, before anything is trained")
+            build(start[0], weights=start[1], source_classes=None, classes=None)
+        known.append(start)
 
 
 def initialise_head(plan: StagePlan, model: TransferModel, source_head: SourceHead | None, samples: Samples) -> None:

@@ -207,7 +207,7 @@ class Trainer(TrainingSession):
         rate = learning_rates(self.optimizer)[0]
         record = self._place("val") | {"terms": {}, "lr": rate} | found.record(self.classes)
         self.log.epoch([record], {}, self.classes)
-        self.display.line(f"before training: val {scores(record)}, the best so far")
+        self.display.line(f"before training: val {scores(record)}, which is to be beaten")
         state.epoch = 0
         self.save()
 
