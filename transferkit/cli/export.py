@@ -40,7 +40,9 @@ def export(
     ] = None,
     input: Annotated[
         Input | None,
-        typer.Option(help="floats (preprocessed) or uint8 (RGB pixels of any size). Default: both.", show_default=False),
+        typer.Option(
+            help="floats (preprocessed) or uint8 (RGB pixels of any size). Default: both.", show_default=False
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write into this folder. Default: exports/ of the model.")] = None,
     max_batch: Annotated[int, typer.Option(min=2, help="The largest batch the file is for.")] = 64,

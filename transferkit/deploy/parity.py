@@ -119,7 +119,9 @@ def _bytes(what: str, index: int, count: int) -> NDArray[np.uint8]:
 def keyed_pixels(preprocessing: Preprocessing, count: int, first: int = 0) -> NDArray[np.uint8]:
     """(count, height, width, 3): pictures number `first` and on, all of one size, which depends on `first`."""
     across, down = SIZES[first % len(SIZES)]
-    height, width = (max(1, round(side * factor)) for side, factor in zip(preprocessing.input_size, (down, across), strict=True))
+    height, width = (
+        max(1, round(side * factor)) for side, factor in zip(preprocessing.input_size, (down, across), strict=True)
+    )
     found = [_pixels(index, (3, height, width)).transpose(1, 2, 0) for index in range(first, first + count)]
     return np.ascontiguousarray(found)
 

@@ -1,4 +1,4 @@
-"""Pillow's resampling and timm's evaluation crop as operations of a graph: from pixels of any size to what a model sees.
+"""Pillow's resampling and timm's evaluation crop as operations of a graph: from pixels to what a model sees.
 
 A resized picture is a product of matrices: one that gathers columns, then one that gathers rows. Their entries follow
 from the size by Pillow's own rule, in double precision and rounded to 22 bits as Pillow rounds them, and the sums of
@@ -110,7 +110,7 @@ class PixelIntake(nn.Module):
         return tuple(torch.round(side.double() / ratio).long().clamp(min=1) for side in (rows, columns))  # type: ignore[return-value]
 
     def weights(self, length: int, side: Tensor, resized: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-        """Of one side that is resized and cropped: (length, kept) weights in units of 2^-22, and (kept,) what is inside."""
+        """Of one side that is resized and cropped: (length, kept) weights in units of 2^-22; (kept,) what is inside."""
         beyond = resized - kept
         half = torch.div(beyond, 2, rounding_mode="floor")
         # halves are rounded to even where something is cut off, and down where a border is added

@@ -1,8 +1,9 @@
 """The model, with its detector where it has one, as one traced graph, and the two file formats that it is kept in.
 
 Its batch is free between 1 and a largest size. Input `images`, or `pixels` of any size where the graph preprocesses
-them itself; outputs `logits`, and of a guarded model `score` and `source_class`. These names never change. The formats are ONNX and torch.export's own (`pt2`), each written as one file
-without a second beside it, and run again; the same graph gives the same ONNX bytes.
+them itself; outputs `logits`, and of a guarded model `score` and `source_class`. These names never change.
+The formats are ONNX and torch.export's own (`pt2`), each written as one file without a second beside it, and run again;
+the same graph gives the same ONNX bytes.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def write_onnx(
 ) -> dict[str, Any]:
     """Convert the program to one ONNX file with `facts` inside (metadata `transferkit`); returns opset and IR version.
 
-    Free dimensions are called `batch`, `height` and `width`. Raises InputError for a model of more than 2 GB and for an unknown opset.
+    Free dimensions are called `batch`, `height` and `width`. Raises InputError for a model of more than 2 GB and for an
+    unknown opset.
     """
     import onnx
 
