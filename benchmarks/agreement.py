@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageCms, features
 
 from transferkit.data.images import open_image
@@ -27,8 +28,12 @@ from transferkit.data.randomness import numpy_rng
 from transferkit.deploy import portable
 from transferkit.deploy.export import export_model
 from transferkit.deploy.export_folder import PREDICT
+from transferkit.deploy.interference import Score, write_interference
 from transferkit.deploy.loaded import load
-from transferkit.testing import tiny_guarded
+from transferkit.model.folder import save_model
+from transferkit.model.preprocessing import Preprocess
+from transferkit.testing.detector import tiny_detector, tiny_detector_head
+from transferkit.testing.tiny import tiny_model
 
 TOLERANCE = 1e-3
 NAMES = ["logits", "score", "source_class"]
@@ -136,9 +141,8 @@ def by_verb(folder, paths):
     """`detect` is `predict` with the detector."""
     command = [sys.executable, "-m", "transferkit", "detect", str(folder), *map(str, _roots(paths)), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
     model = load(folder)
-    told = {Path(one["path"]).name: one for one in lines}
+    told = {Path(one["path"]).name: one for one in json.loads(done.stdout)}
     return [_told(model, told[path.name]) for path in paths]
 
 
@@ -257,8 +261,18 @@ def agree(found):
 
 
 def prepare(place):
-    """A guarded model with every graph; its threshold lies among the scores of such pictures."""
-    folder = tiny_guarded(place / "model", ["ants", "bees", "owls"], detect_p=0.5)
+    """A guarded model with every graph; such pictures fall into all of its classes, and half of them are flagged."""
+    folder, model = place / "model", tiny_model(["ants", "bees", "owls"])
+    pictures = [Image.fromarray(ground(numpy_rng("agreement model", number), 50, 40)) for number in range(64)]
+    images = torch.stack([Preprocess(model.preprocessing)(picture) for picture in pictures])
+    model.eval()
+    with torch.no_grad():
+        model.head.bias -= model(images).logits.median(dim=0).values
+    head = tiny_detector_head(model.num_features)
+    save_model(folder, model, None, {})
+    write_interference(folder, tiny_detector(model, Score("refitted", "sum")), head)
+    middle = float(load(folder)(images).score.median())
+    write_interference(folder, tiny_detector(model, Score("refitted", "sum"), detect_p=middle), head)
     for form in ("onnx", "pt2"):
         export_model(folder, form)
     return folder

@@ -139,7 +139,7 @@ def verify_export(
         if loaded is not None:
             sizes = [one["batch"] for one in entry.parity.batches]
             graph, preprocessing = Graph(loaded).eval(), loaded.model.preprocessing
-            parity.compare_all(graph, run, preprocessing, sizes, step, pixels=variant.input != INPUTS[0])
+            parity.compare_all(graph, run, preprocessing, sizes, step, pixels=variant.pixels)
     return record
 
 
@@ -150,7 +150,7 @@ def open_checked(variant: Variant, path: Path, record: ExportRecord, entry: Expo
     try:
         run = portable.open_file(variant.form, path, record.output_names, entry.batch.max)
         preprocessing, count = Preprocessing.from_json(record.preprocessing), entry.reference["images"]
-        given = parity.draw(preprocessing, variant.input != INPUTS[0], count).given
+        given = parity.draw(preprocessing, variant.pixels, count).given
         if parity.digest(given) != entry.reference["images_sha256"]:
             raise TransferkitError(f"{path}: the images it was checked on cannot be drawn again on this machine")
         given = given[: entry.batch.max]
@@ -214,7 +214,7 @@ def _write(
     """The file in the working folder, compared with the model."""
     path = work / variant.file
     preprocessing = loaded.model.preprocessing
-    pixels = variant.input != INPUTS[0]
+    pixels = variant.pixels
     name = f"{loaded.model.architecture} cannot be exported to {variant.form}"
     given = [PIXEL_INPUT] if pixels else record.inputs
     with captured() as log:

@@ -1,16 +1,13 @@
-"""Which graph of a model an exported file holds: its format, what it is given, and what it computes in."""
+"""Which graph of a model an exported file holds: its format, and what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from transferkit.errors import InputError
 
 FORMATS = ("onnx", "pt2")
 INPUTS = ("floats", "uint8")
-PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-PLAIN = (INPUTS[0], PRECISIONS[0])
 
 
 @dataclass(frozen=True)
@@ -18,12 +15,16 @@ class Variant:
     """`input` is preprocessed images (`floats`) or RGB pixels of any size (`uint8`)."""
 
     form: str
-    input: str = PLAIN[0]
-    precision: str = PLAIN[1]
+    input: str = INPUTS[0]
+
+    @property
+    def pixels(self) -> bool:
+        """Whether the graph preprocesses pictures itself."""
+        return self.input != INPUTS[0]
 
     @property
     def key(self) -> str:
-        """Its name in export.json: `onnx`, `onnx_uint8`, `pt2_uint8_float16`, …"""
+        """Its name in export.json: `onnx`, `onnx_uint8`, …"""
         return self.form + self._suffix
 
     @property
@@ -33,17 +34,12 @@ class Variant:
 
     @property
     def _suffix(self) -> str:
-        parts = (self.input, self.precision)
-        return "".join(f"_{part}" for part, plain in zip(parts, PLAIN, strict=True) if part != plain)
+        return f"_{self.input}" if self.pixels else ""
 
     @classmethod
     def of(cls, key: str) -> Variant:
         """The inverse of `key`. Raises InputError for a name that none has."""
-        for variant in (cls(*parts) for parts in _all()):
+        for variant in (cls(form, given) for form in FORMATS for given in INPUTS):
             if variant.key == key:
                 return variant
-        raise InputError(f'there is no exported file of the kind "{key}"')
-
-
-def _all() -> Iterable[tuple[str, str, str]]:
-    return ((form, given, precision) for form in FORMATS for given in INPUTS for precision in PRECISIONS)
+        raise InputError(f'export.json names a file of an unknown kind, "{key}"; export the model again')
