@@ -51,7 +51,7 @@ class Number(Strict):
     """As in the stored results: `ANALYSIS/METRIC` or `stages/NAME/SPLIT/top1`."""
     minus: str | None = None
     """Another key: the difference of the two, paired by seed."""
-    unit: Literal["share", "number"] = "number"
+    unit: Literal["share", "number", "correlation"] = "number"
     above: float | None = None
     below: float | None = None
     paper: str = "—"

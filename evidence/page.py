@@ -61,7 +61,7 @@ def reading_of(row: Row, result: Mapping[str, Any] | None) -> str:
     if result is None:
         return "not run"
     claims = [number for number in row.numbers if number.claims]
-    return row_reading([read(one, estimate(result["numbers"], one.key, one.minus)) for one in claims])
+    return row_reading([read(one, estimate(result["numbers"], one.key, one.minus, one.unit)) for one in claims])
 
 
 def _summary(artefacts: Artefacts, results: Mapping[str, Any]) -> str:
@@ -86,7 +86,7 @@ def _row(row: Row, experiment: Experiment, result: Mapping[str, Any] | None) -> 
     if row.numbers and result is not None:
         lines += ["", "| number | paper | here | reading |", "|---|---|---|---|"]
         for number in row.numbers:
-            found = estimate(result["numbers"], number.key, number.minus)
+            found = estimate(result["numbers"], number.key, number.minus, number.unit)
             said = read(number, found) if number.claims else "—"
             lines.append(f"| {number.what} | {number.paper} | {shown(number, found)} | {said} |")
     where = "not run" if result is None else f"seeds {', '.join(map(str, result['seeds']))}"
@@ -95,10 +95,13 @@ def _row(row: Row, experiment: Experiment, result: Mapping[str, Any] | None) -> 
 
 
 def shown(number: Number, found: Estimate) -> str:
-    """A number with its interval, as the page has it."""
+    """A number with its interval, as the page has it: an interval that is narrow has more digits."""
     scale, digits, sign = (100, 1, " %") if number.unit == "share" else (1, 3, "")
     if number.minus is not None and number.unit == "share":
         sign = " points"
+    width = scale * (found.high - found.low)
+    if width > 0:  # two digits of the width, so that no end is lost in a zero
+        digits = max(digits, 1 - math.floor(math.log10(width)))
     value, low, high = (f"{scale * one:.{digits}f}" for one in (found.value, found.low, found.high))
     ends = "" if math.isnan(found.low) else f" [{low}, {high}]"
     return f"{value}{sign}{ends}"

@@ -72,10 +72,11 @@ def _plain(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.7g}")
 
 
-def estimate(stored_numbers: Mapping[str, Values], key: str, minus: str | None = None) -> Estimate:
+def estimate(stored_numbers: Mapping[str, Values], key: str, minus: str | None = None, unit: str = "") -> Estimate:
     """The mean over seeds of one key, or of the difference of two by seed, with Student's 95 % interval.
 
-    A single seed has the interval that its analysis gave (`KEY_low`, `KEY_high`), where it gave one.
+    A single seed has the interval that its analysis gave (`KEY_low`, `KEY_high`), where it gave one. Correlations are
+    averaged after Fisher's transformation, so that no end lies beyond 1.
     """
     values = stored_numbers[key]
     if minus is not None:
@@ -86,4 +87,7 @@ def estimate(stored_numbers: Mapping[str, Values], key: str, minus: str | None =
     if len(measured) == 1 and f"{key}_low" in stored_numbers:
         low, high = (next(iter(stored_numbers[f"{key}_{end}"].values())) for end in ("low", "high"))
         return Estimate(measured[0], math.nan if low is None else low, math.nan if high is None else high, 1)
+    if unit == "correlation":
+        found = mean_over_seeds([math.atanh(value) for value in measured])
+        return Estimate(math.tanh(found.value), math.tanh(found.low), math.tanh(found.high), found.n)
     return mean_over_seeds(measured)

@@ -252,6 +252,8 @@ class Declared:
     standard_audit: float | None = None
     """An analyzer's: its place among those that an audit runs unless it is told which; without one it is not run.
     A detector's: its place in the table of `interference`, in the same way."""
+    needs_clean: bool = False
+    """A detector's: whether it is fitted on clean target images too, which then set no threshold."""
     takes_tables: bool = False
     """An analyzer's or metric's: whether it can look at data sets that are tables of numbers."""
     in_place: bool = False

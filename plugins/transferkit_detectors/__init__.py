@@ -8,7 +8,11 @@ import transferkit
 
 if TYPE_CHECKING:
     from transferkit import Register
+    from transferkit_detectors.activations import ash as ash
     from transferkit_detectors.activations import react as react
+    from transferkit_detectors.activations import scale as scale
+    from transferkit_detectors.boundaries import fdbd as fdbd
+    from transferkit_detectors.boundaries import nci as nci
     from transferkit_detectors.confidence import energy as energy
     from transferkit_detectors.confidence import entropy as entropy
     from transferkit_detectors.confidence import gen as gen
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from transferkit_detectors.distances import mahalanobis_pp as mahalanobis_pp
     from transferkit_detectors.distances import nearest as nearest
     from transferkit_detectors.distances import relative_mahalanobis as relative_mahalanobis
+    from transferkit_detectors.guidance import nnguide as nnguide
     from transferkit_detectors.kernel import kernel_map as kernel_map
     from transferkit_detectors.subspace import vim as vim
 else:
@@ -38,4 +43,9 @@ def transferkit_register(register: Register) -> None:
     register.detector("knn", "transferkit_detectors.distances:KNN")
     register.detector("vim", "transferkit_detectors.subspace:ViM")
     register.detector("react", "transferkit_detectors.activations:ReAct")
+    register.detector("ash", "transferkit_detectors.activations:ASH")
+    register.detector("scale", "transferkit_detectors.activations:SCALE")
+    register.detector("fdbd", "transferkit_detectors.boundaries:FDBD")
+    register.detector("nci", "transferkit_detectors.boundaries:NCI")
+    register.detector("nnguide", "transferkit_detectors.guidance:NNGuide")
     register.detector("kernel_map", "transferkit_detectors.kernel:KernelMap")

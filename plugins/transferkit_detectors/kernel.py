@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -44,8 +44,9 @@ def kernel_map(
 class KernelMap:
     """Probability of the lingering classes, by kernel ridge regression from the fine-tuned to the source features."""
 
-    images: Annotated[int, Field(ge=2, description="images of each kind that the map keeps, at most")] = 2000
+    images: Annotated[int, Field(ge=2, description="images of each kind that the map keeps, at most")] = 1000
     inner: Annotated[bool, Field(description="also looks at inner layers, averaged over positions")] = False
+    standard_audit: ClassVar[float] = 100
 
     def taps(self, model: TransferModel) -> list[str]:
         """The model's default layers, if inner ones are wanted."""

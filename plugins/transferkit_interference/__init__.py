@@ -8,6 +8,7 @@ import transferkit
 
 if TYPE_CHECKING:
     from transferkit import Register
+    from transferkit_interference.memory import memory as memory
     from transferkit_interference.refit import refitted_head as refitted_head
     from transferkit_interference.score import interference_score as interference_score
     from transferkit_interference.threshold import conformal_threshold as conformal_threshold
@@ -17,5 +18,7 @@ else:
 
 @transferkit.hookimpl
 def transferkit_register(register: Register) -> None:
-    """Offer the analyzer `interference`."""
+    """Offer the analyzer `interference`, and two detectors for its table."""
+    register.detector("source_memory", "transferkit_interference.memory:SourceMemory")
+    register.detector("pair", "transferkit_interference.pair:Pair")
     register.analyzer("interference", "transferkit_interference.analyzer:InterferenceDetector")

@@ -138,6 +138,7 @@ def detector_session(session: AnalysisSession, material: Material) -> DetectorSe
         source=observed(material, material.source.at(material.fit)),
         lingering=torch.from_numpy(material.memories.lingering),
         seed=session.seed,
+        clean=observed(material, material.clean.at(material.aside)) if material.aside.any() else None,
     )
 
 

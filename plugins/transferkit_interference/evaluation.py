@@ -27,16 +27,21 @@ AUROCS = {"presence": ("lingering", "clean"), "composites": ("composites", "clea
           "specificity": ("lingering", "shared")}  # fmt: skip
 """{question: (the positives, the negatives)}; the fourth question is `harm`, by the AURC."""
 Scores = dict[str, NDArray[np.float64]]
+Verdicts = Mapping[str, ranks.Judged]
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The images that are told apart. `wrong` belongs to composites and clean images, in that order."""
+    """The images that are told apart. `wrong` belongs to composites and clean images, in that order.
+
+    `halves` of the clean images judge each other's thresholds where all of them calibrate.
+    """
 
     seen: dict[str, Seen]
     """lingering, shared, calibration, clean, composites, colour, other."""
     wrong: NDArray[np.bool_]
     """(n,) whether M^t is wrong about a composite or a clean image; empty without composites."""
+    halves: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
 
     def units(self, name: str) -> NDArray[np.int64]:
         """(n,) what was drawn: the source class behind each image, and of clean target images the image itself."""
@@ -49,20 +54,36 @@ class Groups:
         """Of every group."""
         return {name: detector.score(seen) if len(seen) else np.zeros(0) for name, seen in self.seen.items()}
 
+    def false_alarms(self, clean: NDArray[np.float64], fixed: float | None, options: Options) -> Estimate:
+        """The share of `clean` scores above a threshold that they had no part in; NaN without any.
+
+        That threshold is `fixed`; where it is None, each half is judged by that of the other.
+        """
+        if fixed is not None or self.halves is None:
+            threshold = math.inf if fixed is None else fixed
+            return share(clean > threshold if math.isfinite(threshold) else np.zeros(0))
+        flags = []
+        for own, other in (self.halves, self.halves[::-1]):
+            threshold = conformal_threshold(torch.from_numpy(clean[own]), options.alpha, options.confidence)
+            if not math.isfinite(threshold):
+                return share(np.zeros(0))
+            flags.append(clean[other] > threshold)
+        return share(np.concatenate(flags))
+
 
 @dataclass(frozen=True)
 class Row:
     """What one detector is worth. NaN for what could not be measured."""
 
     detector: Detector
-    judged: Mapping[str, ranks.Judged]
+    judged: Verdicts
     """{question: AUROC, or AURC of harm}, by units that all detectors share."""
     aupr: float
     fpr95: float
     threshold: float
     tpr: Estimate
     """Share of these source images above the threshold that is set on the calibration images, by classes."""
-    false_alarms: float
+    false_alarms: Estimate
     against_colour: float
     against_other: float
     accuracy: tuple[float, ...]
@@ -114,14 +135,15 @@ def groups(material: Material, pasted: dict[str, Seen]) -> Groups:
         **pasted,
     }
     both = [seen["composites"], seen["clean"]] if len(seen["composites"]) else []
-    return Groups(seen, np.concatenate([np.zeros(0, dtype=bool), *(~material.right(one) for one in both)]))
+    wrong = np.concatenate([np.zeros(0, dtype=bool), *(~material.right(one) for one in both)])
+    return Groups(seen, wrong, material.halves)
 
 
 def evaluate(
     session: AnalysisSession, options: Options, found: Groups, detectors: Sequence[Detector], shipped: Shipped
 ) -> list[Row]:
     """One row per detector, all on the same images, and judged by the same units; the shipped one at its threshold."""
-    fixed = {id(shipped.score): shipped.file.detect_p}
+    written = {id(shipped.score): shipped.file.detect_p}
     scores = [found.scores(detector) for detector in detectors]
     units = {name: found.units(name) for name in ("lingering", "shared", "composites", "clean")}
     ordered = [np.concatenate([one["composites"], one["clean"]])[: len(found.wrong)] for one in scores]
@@ -132,7 +154,7 @@ def evaluate(
         for one in scores
     ]
     return [
-        _row(options, found, detector, one, {**of, "harm": risk}, order, fixed.get(id(detector.score)))
+        _row(options, found, detector, one, {**of, "harm": risk}, order, written.get(id(detector.score)))
         for detector, one, of, risk, order in zip(detectors, scores, judged, harm, ordered, strict=True)
     ]
 
@@ -142,10 +164,11 @@ def _row(
     found: Groups,
     detector: Detector,
     scores: Scores,
-    judged: Mapping[str, ranks.Judged],
+    judged: Verdicts,
     ordered: NDArray[np.float64],
     threshold: float | None,
 ) -> Row:
+    given = options.detect_p if threshold is not None else None
     if threshold is None:
         threshold = conformal_threshold(torch.from_numpy(scores["calibration"]), options.alpha, options.confidence)
     flags = scores["lingering"] > threshold if math.isfinite(threshold) else np.zeros(0)
@@ -156,7 +179,7 @@ def _row(
         fpr95=ranks.fpr_at_tpr(scores["lingering"], scores["clean"]),
         threshold=threshold,
         tpr=share(flags, found.units("lingering")[: len(flags)]),
-        false_alarms=ranks.share_above(scores["clean"], threshold),
+        false_alarms=found.false_alarms(scores["clean"], threshold if found.halves is None else given, options),
         against_colour=ranks.auroc(scores["composites"], scores["colour"]),
         against_other=ranks.auroc(scores["composites"], scores["other"]),
         accuracy=tuple(ranks.accuracy_at_coverage(ordered, found.wrong, part) for part in COVERAGES),
@@ -166,20 +189,41 @@ def _row(
 def rivals(chosen: Row, rows: Sequence[Row]) -> list[Rival]:
     """Every other detector of at most as many passes, on every question that both have an answer to."""
     cheap = [row for row in rows if row is not chosen and row.detector.passes <= chosen.detector.passes]
+    return compared(chosen.judged, [(row.detector, row.judged) for row in cheap])
+
+
+def compared(mine: Verdicts, others: Sequence[tuple[Detector, Verdicts]]) -> list[Rival]:
+    """Each of the others against one, {question: its answer}, on the same images."""
     pairs = [
-        (question, row, other.beyond(mine) if question != "harm" else mine.beyond(other))
-        for question, mine in chosen.judged.items()
-        for row in cheap
-        if math.isfinite((other := row.judged[question]).value) and math.isfinite(mine.value)
+        (question, detector, theirs[question], ours, -1 if question == "harm" else 1)
+        for question, ours in mine.items()
+        for detector, theirs in others
+        if math.isfinite(theirs[question].value) and math.isfinite(ours.value)
     ]
     confidence = 1 - 0.05 / max(len(pairs), 1)
     return [
         Rival(
             question=question,
-            detector=row.detector,
-            theirs=row.judged[question].value,
-            ours=chosen.judged[question].value,
-            gain=gain.gap(confidence),
+            detector=detector,
+            theirs=theirs.value,
+            ours=ours.value,
+            gain=(theirs.beyond(ours) if sign > 0 else ours.beyond(theirs)).gap(confidence),
         )
-        for question, row, gain in pairs
+        for question, detector, theirs, ours, sign in pairs
     ]
+
+
+def clearly_better(found: Sequence[Rival]) -> list[Rival]:
+    """What the best of them wins: one that is certainly better at something and certainly worse at nothing.
+
+    Of several the one that wins most questions, then by most. Empty where there is none.
+    """
+    of: dict[str, list[Rival]] = {}
+    for rival in found:
+        of.setdefault(rival.detector.name, []).append(rival)
+    won = [
+        [one for one in theirs if one.gain.above(0)]
+        for theirs in of.values()
+        if not any(one.gain.below(0) for one in theirs)
+    ]
+    return max(won, key=lambda wins: (len(wins), sum(one.gain.value for one in wins)), default=[])

@@ -56,9 +56,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Material:
-    """All groups of images. `fit` and `hold` are halves of the source images, `calibrate` and `judge` of the clean.
+    """All groups of images. `fit` and `hold` are halves of the source images, `calibrate` and `judge` parts of the
+    clean.
 
-    What is written is made of `fit` and `calibrate` alone, so that the others can judge it and not one like it.
+    What is written is made of `fit` and `calibrate` alone, so that the others can judge it and not one like it. Nothing
+    but the threshold is made of clean images: where all of them calibrate, all of them judge, except the threshold.
     """
 
     head: SourceHead
@@ -75,6 +77,10 @@ class Material:
     hold: Mask
     calibrate: Mask
     judge: Mask
+    halves: tuple[Mask, Mask] | None
+    """Of those that judge, where they calibrate too: each judges the threshold of the other."""
+    aside: Mask
+    """The clean images that a detector is fitted on, and that neither calibrate nor judge; mostly none."""
     memories: Memories
     """By the fitting half of the source images: what the detector watches."""
 
@@ -94,12 +100,13 @@ class Material:
         return np.asarray(self.hold & common[self.source.labels])
 
 
-def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = ()) -> Material | None:
+def collect(
+    session: AnalysisSession, options: Options, layers: Sequence[str] = (), aside: float = 0.0
+) -> Material | None:
     """Everything from cached passes; None where no class lingers by the half that chooses.
 
-    Raises InputError for missing models or images.
-
-    `layers` are inner layers of M^t that are looked at as well, which takes one more pass.
+    `layers` are inner layers of M^t that are looked at as well, which takes one more pass; `aside` is the share of the
+    clean images that detectors are fitted on. Raises InputError for missing models or images.
     """
     chosen = memory_thresholds(session)
     evidence = memory_evidence(session, chosen.k)
@@ -117,7 +124,10 @@ def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = 
         )
     train = session.predictions("target", "target", "train")
     clean = session.predictions("target", "target", split)
+    kept = calibration_share(clean.ids, aside, session.seed, "aside")[1]
     calibrate, rest = calibration_share(clean.ids, options.calibration, session.seed)
+    halves = calibration_share(clean.ids, 0.5, session.seed)
+    whole = not rest.any()
     return Material(
         head=session.source_head(),
         own=target.head,
@@ -135,8 +145,10 @@ def collect(session: AnalysisSession, options: Options, layers: Sequence[str] = 
         clean_split=split,
         fit=fit,
         hold=hold,
-        calibrate=calibrate,
-        judge=rest,
+        calibrate=calibrate & kept,
+        judge=(calibrate if whole else rest) & kept,
+        halves=(halves[0][kept], halves[1][kept]) if whole else None,
+        aside=~kept,
         memories=memories,
     )
 
@@ -197,13 +209,13 @@ def source_halves(labels: NDArray[np.int64], ids: Sequence[str], seed: int) -> t
     return fit, ~fit
 
 
-def calibration_share(ids: Sequence[str], share: float, seed: int) -> tuple[Mask, Mask]:
+def calibration_share(ids: Sequence[str], share: float, seed: int, what: str = "calibration") -> tuple[Mask, Mask]:
     """(n,) and (n,): clean images that set the threshold, and the rest. A keyed choice of ⌊share·n + ½⌋ of all.
 
     Not by class: the images must be drawn like the inputs that are to come.
     """
     chosen = np.zeros(len(ids), dtype=bool)
-    chosen[_by_key(range(len(ids)), ids, seed, "calibration")[: math.floor(share * len(ids) + 0.5)]] = True
+    chosen[_by_key(range(len(ids)), ids, seed, what)[: math.floor(share * len(ids) + 0.5)]] = True
     return chosen, ~chosen
 
 

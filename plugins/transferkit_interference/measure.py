@@ -12,6 +12,7 @@ from transferkit.errors import InputError
 from transferkit.report import attempt
 from transferkit.statistics import Estimate, share
 from transferkit_interference.attempts import Tried, attempts
+from transferkit_interference.choice import DEFAULT, Candidate, choose
 from transferkit_interference.detectors import all_detectors, detector_session, eq5_detectors, fit_map
 from transferkit_interference.evaluation import Groups, Rival, Row, evaluate, groups, rivals
 from transferkit_interference.material import Material, collect
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit_interference.options import Options
 
+ASIDE = 0.25
+"""Share of the clean images that detectors are fitted on, where one asks for such."""
 MISSING = {
     "lingering": "No lingering class has a second source image to evaluate on: presence is not measured.",
     "shared": "No source image shows a class that is common in the target: specificity is not measured.",
@@ -47,6 +50,8 @@ class Findings:
     attempts: list[Tried]
     """Empty where they were not asked for."""
     gaps: list[str]
+    choice: str | None = None
+    """Why this detector is in use, where nobody said which."""
 
     @cached_property
     def named(self) -> Estimate:
@@ -88,7 +93,8 @@ def measure(session: AnalysisSession, options: Options) -> Findings | None:
     refuse(session, options)
     named, deployed = asked(options)
     layers = [name for one in named for name in one.layers(session.model("target"))]
-    material = collect(session, options, list(dict.fromkeys(layers)))
+    aside = ASIDE if any(one.needs_clean for one in named) else 0.0
+    material = collect(session, options, list(dict.fromkeys(layers)), aside)
     if material is None:
         return None
     refitted = fit_map(material, session.seed, options.fit_images, options.ridge)
@@ -98,9 +104,13 @@ def measure(session: AnalysisSession, options: Options) -> Findings | None:
     fitted = {one: module for one, module in tried.items() if module is not None}
     if deployed is not None and deployed not in fitted:
         deployed.fit(known)  # which says why it cannot be
-    detectors = all_detectors(material, ours, fitted, deployed)
-    place = list(ours).index((options.head, options.reduction))
-    chosen = detectors[place if deployed is None else len(ours) + list(fitted).index(deployed)]
+    naming = [one for one, module in fitted.items() if module.watched]
+    choice = choose(session, options, material, naming) if options.free else None
+    wanted: Candidate = deployed or (options.head or DEFAULT[0], options.reduction or DEFAULT[1])
+    if choice is not None:
+        wanted = choice.detector
+    detectors = all_detectors(material, ours, fitted, wanted if isinstance(wanted, NamedDetector) else None)
+    chosen = detectors[[*ours, *fitted].index(wanted)]
     shipped = calibrate(session, options, material, chosen.score)
     found = groups(material, paste(session, material, options, gaps))
     rows = evaluate(session, options, found, detectors, shipped)
@@ -112,5 +122,6 @@ def measure(session: AnalysisSession, options: Options) -> Findings | None:
         rows=rows,
         chosen=next(row for row in rows if row.detector is chosen),
         attempts=attempts(session, options, material, rows, list(fitted.values())) if options.attempts else [],
+        choice=choice.text if choice is not None else None,
         gaps=gaps + [text for group, text in MISSING.items() if not len(found.seen[group])],
     )

@@ -85,6 +85,11 @@ class Judged:
         pairs = zip(self.parts, other.parts, strict=False)
         return Judged(self.value - other.value, tuple((a - b, freedom) for (a, freedom), (b, _) in pairs))
 
+    def mean(self, other: Judged) -> Judged:
+        """Half of each, of different images."""
+        parts = tuple((part / 2, freedom) for part, freedom in (*self.parts, *other.parts))
+        return Judged((self.value + other.value) / 2, parts)
+
     def gap(self, confidence: float = 0.95) -> Estimate:
         """With Student's interval; none where a sample has one unit, nor where a difference does not vary."""
         error, times, units = self._error(confidence)

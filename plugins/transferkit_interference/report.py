@@ -28,9 +28,9 @@ NOTHING = (
 
 METRICS: dict[str, Callable[[Findings], float | Estimate]] = {
     "detect_p": lambda found: found.shipped.file.detect_p,
-    "false_alarm_rate": lambda found: found.shipped.false_alarms.value,
-    "false_alarm_low": lambda found: found.shipped.false_alarms.low,
-    "false_alarm_high": lambda found: found.shipped.false_alarms.high,
+    "false_alarm_rate": lambda found: found.chosen.false_alarms.value,
+    "false_alarm_low": lambda found: found.chosen.false_alarms.low,
+    "false_alarm_high": lambda found: found.chosen.false_alarms.high,
     "auroc_presence": lambda found: found.chosen.presence,
     "aupr_presence": lambda found: found.chosen.aupr,
     "fpr95_presence": lambda found: found.chosen.fpr95,
@@ -84,7 +84,7 @@ def tables(found: Findings) -> dict[str, Table]:
             "aupr_presence": row.aupr,
             "fpr95_presence": row.fpr95,
             **row.tpr.columns("tpr_presence", "tpr_low", "tpr_high"),
-            "false_alarms": row.false_alarms,
+            "false_alarms": row.false_alarms.value,
             "threshold": row.threshold,
             **row.composites.columns("auroc_composites", "composites_low", "composites_high"),
             "composites_vs_colour": row.against_colour,

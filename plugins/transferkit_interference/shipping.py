@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 import transferkit.model as models
 from transferkit.errors import InputError
 from transferkit.report import count
-from transferkit.statistics import Estimate, share
 from transferkit_interference.detectors import ByPlugin, Eq5
 from transferkit_interference.material import Material
 from transferkit_interference.threshold import conformal_threshold, enough
@@ -38,8 +37,6 @@ class Shipped:
     """The detector that is written, and judged."""
 
     score: Eq5 | ByPlugin
-    false_alarms: Estimate
-    """Share of the clean images outside the calibration that are flagged."""
     file: models.Interference
     """The content of interference.json."""
 
@@ -96,7 +93,7 @@ def calibrate(session: AnalysisSession, options: Options, material: Material, sc
         preprocessing=session.model("target").preprocessing.to_json(),
         detector=models.DetectorRecord(**score.fitted.facts(material.own)) if isinstance(score, ByPlugin) else None,
     )
-    return Shipped(score, share(score(material.clean.at(material.judge)) > detect_p), file)
+    return Shipped(score, file)
 
 
 def _threshold(options: Options, material: Material, scores: NDArray[np.float64]) -> float:
@@ -105,11 +102,12 @@ def _threshold(options: Options, material: Material, scores: NDArray[np.float64]
         return found
     needed = enough(options.alpha, options.confidence)
     total = math.ceil(needed / options.calibration)
+    part = "All" if options.calibration == 1 else f"A share of {options.calibration:g}"
     surely = "" if options.confidence is None else f" with a confidence of {100 * options.confidence:g} %"
     raise InputError(
         f"{count(len(scores), 'clean image')} cannot promise at most {100 * options.alpha:g} % false alarms{surely}; "
-        f"{needed} would do. A share of {options.calibration:g} of the {material.clean_split} split calibrates, so "
-        f"give it {count(total, 'image')}, or set `calibration` or `alpha` higher, or a fixed `detect_p`"
+        f"{needed} would do. {part} of the {material.clean_split} split calibrates, so give it "
+        f"{count(total, 'image')}, or set `calibration` or `alpha` higher, or a fixed `detect_p`"
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from transferkit.report import count, hundredths, listing, percent
 from transferkit_interference.detectors import ByPlugin, Detector
-from transferkit_interference.evaluation import Rival
+from transferkit_interference.evaluation import Rival, clearly_better
 from transferkit_interference.measure import Findings
 from transferkit_interference.threshold import luck
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from transferkit.analysis import AnalysisSession
     from transferkit.statistics import Estimate
     from transferkit_interference.options import Options
-    from transferkit_interference.shipping import Shipped
 
 QUESTIONS = {
     "presence": "noticing unseen source images",
@@ -30,7 +29,8 @@ QUESTIONS = {
 def verdict(options: Options, found: Findings) -> str:
     """Up to four sentences."""
     shipped, images = found.shipped, len(found.groups.seen["lingering"])
-    alarms, chosen = shipped.false_alarms, found.chosen
+    chosen = found.chosen
+    alarms = chosen.false_alarms
     watched = "watches no class"
     if len(shipped.score.lingering):
         of_half = count(len(shipped.score.lingering), "lingering source class")
@@ -42,16 +42,21 @@ def verdict(options: Options, found: Findings) -> str:
         text += (
             f"it flagged {_shares(alarms)} of {count(alarms.n, 'clean image')} that had no part in it"
             f"{_kept(options, alarms)}"
+            if found.groups.halves is None or options.detect_p is not None
+            else f"{_shares(alarms)} of {count(alarms.n, 'clean image')} were flagged, each half by the threshold of "
+            f"the other{_kept(options, alarms)}"
         )
-    else:
+    elif found.groups.halves is None:
         text += "no clean image is left to see how many of these it flags"
+    else:
+        text += "half of the clean images are too few to see how many of these it flags"
     auroc = f"AUROC {_chance(found)}" if math.isfinite(chosen.presence.value) else ""
     if math.isfinite(chosen.tpr.value):
         text += f". Of {count(images, 'unseen source image')} it flagged {_shares(chosen.tpr)}"
         text += f" ({auroc})" if auroc else ""
     elif auroc:
         text += f". {auroc} for {count(images, 'unseen source image')} against clean ones"
-    return " ".join([f"{text}.", *_luck(options, shipped), _standing(options, found)])
+    return " ".join([f"{text}.", *_luck(options, found), _standing(found)])
 
 
 def _kept(options: Options, alarms: Estimate) -> str:
@@ -66,12 +71,16 @@ def _kept(options: Options, alarms: Estimate) -> str:
     return f", which {promised} may well be"
 
 
-def _luck(options: Options, shipped: Shipped) -> list[str]:
+def _luck(options: Options, found: Findings) -> list[str]:
     """Where more were flagged than promised: whether a threshold from so few images may do that."""
-    alarms, size = shipped.false_alarms, shipped.file.guarantee.calibration_size
+    alarms, size = found.chosen.false_alarms, found.shipped.file.guarantee.calibration_size
     if options.detect_p is not None or not alarms.above(options.alpha):
         return []
-    low, high, p = luck(size, options.alpha, options.confidence, round(alarms.value * alarms.n), alarms.n)
+    flagged, images, times = round(alarms.value * alarms.n), alarms.n, 1
+    if found.groups.halves is not None:  # one half at least has half of the flags, and there are two of them
+        size, flagged, images, times = size // 2, math.ceil(flagged / 2), math.ceil(images / 2), 2
+    low, high, p = luck(size, options.alpha, options.confidence, flagged, images)
+    p = min(1.0, times * p)
     said = f"Thresholds from {count(size, 'image')} flag {percent(low)} to {percent(high)} in 95 of 100 calibrations"
     if p >= 0.025:
         return [f"{said}, so it may be the luck of this one (p = {p:.2g})."]
@@ -91,13 +100,13 @@ def _chance(found: Findings) -> str:
     )
 
 
-def _standing(options: Options, found: Findings) -> str:
+def _standing(found: Findings) -> str:
     """Who is better at the same cost, by paired intervals that hold for all rivals and questions at once."""
     asked = {rival.question for rival in found.rivals}
     if not asked:
         return "What others of the same cost are worth beside it could not be measured."
     lost = [
-        f"{what} ({_loss(options, max(better, key=lambda rival: rival.gain.value))})"
+        f"{what} ({_loss(found, max(better, key=lambda rival: rival.gain.value))})"
         for question, what in QUESTIONS.items()
         if (better := [rival for rival in found.rivals if rival.question == question and rival.gain.above(0)])
     ]
@@ -107,37 +116,30 @@ def _standing(options: Options, found: Findings) -> str:
             f"{'the one question' if len(asked) == 1 else f'any of the {len(asked)} questions'} asked."
         )
     named = "; ".join([*lost[:-1], f"and {lost[-1]}" if lost[1:] else lost[-1]])
-    return f"At the same cost others are better at {named}. {_advice(options, found.rivals)}"
+    return f"At the same cost others are better at {named}. {_advice(found)}"
 
 
-def _loss(options: Options, rival: Rival) -> str:
-    named = f"{rival.detector.name}, {change(options, rival.detector)}"
+def _loss(found: Findings, rival: Rival) -> str:
+    named = f"{rival.detector.name}, {change(found, rival.detector)}"
     return f"{named}: {rival.theirs:.3f} against {rival.ours:.3f}, better by {_numbers(rival.gain)}"
 
 
-def _advice(options: Options, rivals: Sequence[Rival]) -> str:
+def _advice(found: Findings) -> str:
     """Which to take: one that is certainly better at something and certainly worse at nothing, if there is one."""
-    gains: dict[str, list[Rival]] = {}
-    for rival in rivals:
-        gains.setdefault(rival.detector.name, []).append(rival)
-    clear = [
-        wins
-        for of in gains.values()
-        if (wins := [one for one in of if one.gain.above(0)]) and not any(one.gain.below(0) for one in of)
-    ]
-    if not clear:
+    best = clearly_better(found.rivals)
+    if not best:
         return "Each of these is certainly worse at another question (table rivals): change only for what counts more."
-    best = max(clear, key=lambda wins: (len(wins), sum(one.gain.value for one in wins)))
     return (
         f"Better all in all is {best[0].detector.name}, which is certainly worse at none: set "
-        f"{change(options, best[0].detector)} for the analysis interference."
+        f"{change(found, best[0].detector)} for the analysis interference."
     )
 
 
-def change(options: Options, detector: Detector) -> str:
+def change(found: Findings, detector: Detector) -> str:
     """What of the options is to be set for that detector to be written, as a recipe has it."""
-    now = {"deploy": options.deploy, "detect_p": options.detect_p, "head": options.head, "reduction": options.reduction}
-    return listing([f"`{name}: {_yaml(value)}`" for name, value in detector.settings.items() if value != now[name]])
+    fixed = found.shipped.file.detect_p if found.shipped.file.guarantee.alpha is None else None
+    now = {"deploy": None, "detect_p": fixed, **found.chosen.detector.settings}
+    return listing([f"`{name}: {_yaml(value)}`" for name, value in detector.settings.items() if value != now.get(name)])
 
 
 def _yaml(value: Any) -> str:
@@ -164,9 +166,16 @@ def notes(session: AnalysisSession, options: Options, found: Findings) -> list[s
     split, sizes = material.clean_split, {name: len(seen) for name, seen in found.groups.seen.items()}
     lines = [
         found.shipped.file.guarantee.text,
-        f"Clean images: {sizes['calibration']} of the {split} split calibrate, the other {sizes['clean']} judge, a "
-        "keyed choice. The fine-tuning's best epoch was chosen on the val split, which can make the calibration a "
-        "little optimistic.",
+        (
+            f"Clean images: {sizes['calibration']} of the {split} split calibrate, the other {sizes['clean']} judge, a "
+            "keyed choice."
+            if found.groups.halves is None
+            else f"Clean images: all {sizes['calibration']} of the {split} split set the threshold. The false alarms "
+            "are those of two other thresholds, each from a keyed half of these images and counted on the other half; "
+            "nothing but thresholds was made of them, so all of them judge everything else."
+        )
+        + " The fine-tuning's best epoch was chosen on the val split, which can make the calibration a little "
+        "optimistic.",
         f"Its {count(len(material.memories.lingering), 'lingering class')} were chosen, and its "
         f"{'module' if by_plugin else 'map'} was fitted, on {int(material.fit.sum())} source images; the other "
         f"{int(material.hold.sum())} judge it. So what is judged is what is written; the analysis lingering, which "
@@ -201,6 +210,8 @@ def notes(session: AnalysisSession, options: Options, found: Findings) -> list[s
         + " That one overlay is pasted several times, and that another calibration would give another threshold, is "
         "not in them."
     )
+    if found.choice is not None:
+        lines.append(found.choice)
     if found.rivals:
         lines.append(
             f"Better or worse at the same cost: differences on the same images; their intervals hold for all "

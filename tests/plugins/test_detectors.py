@@ -8,9 +8,11 @@ import scipy.special
 import torch
 import transferkit_detectors
 from scipy.spatial.distance import cdist
-from transferkit_detectors.activations import ReAct
+from transferkit_detectors.activations import ASH, SCALE, ReAct
+from transferkit_detectors.boundaries import FDBD, NCI
 from transferkit_detectors.confidence import GEN, MSP, Energy, Entropy, MaxLogit
 from transferkit_detectors.distances import KNN, Mahalanobis, MahalanobisPP, RelativeMahalanobis
+from transferkit_detectors.guidance import NNGuide
 from transferkit_detectors.kernel import KernelMap
 from transferkit_detectors.subspace import ViM
 
@@ -134,6 +136,49 @@ def test_vim_and_react():
     np.testing.assert_allclose(unclipped, -scipy.special.logsumexp(x @ w.T + b, axis=1), atol=1e-9)
 
 
+@pytest.mark.parametrize(("cut", "kept"), [(0.9, 1), (0.4, 3), (0.0, 5)])
+def test_ash_and_scale(cut, kept):
+    """On activations that are not negative, as after a ReLU."""
+    session, new = made_up()
+    new = Observed(new.features.abs(), new.logits, {}, new.labels, new.source_features)
+    z = new.features.double().numpy()
+    w, b = session.head.weight.double().numpy(), session.head.bias.double().numpy()
+    top = np.sort(z, axis=1)[:, ::-1][:, :kept]
+    factor = np.exp(z.sum(1) / top.sum(1))[:, None]
+    cuts = np.where(z >= top[:, -1:], z, 0)
+    for detector, shaped in ((ASH(cut=cut), cuts * factor), (SCALE(cut=cut), z * factor)):
+        expected = -scipy.special.logsumexp(shaped @ w.T + b, axis=1)
+        np.testing.assert_allclose(scored(detector, session, new)[0], expected, rtol=1e-9)
+    nothing = Observed(-new.features, new.logits, {}, new.labels, new.source_features)
+    plain = -scipy.special.logsumexp(-z @ w.T + b, axis=1)
+    np.testing.assert_allclose(scored(SCALE(cut=cut), session, nothing)[0], plain, rtol=1e-9)
+
+
+def test_the_distance_to_boundaries_and_the_angle_to_the_weights():
+    session, new = made_up()
+    x, _, z = arrays(session, new)
+    w, logits, centre = session.head.weight.double().numpy(), new.logits.numpy(), x.mean(0)
+    best, far = logits.argmax(1), np.linalg.norm(z - centre, axis=1)
+    expected = []
+    for i, c in enumerate(best):
+        gaps = [(logits[i, c] - logits[i, k]) / np.linalg.norm(w[c] - w[k]) for k in range(3) if k != c]
+        expected.append(-np.mean(gaps) / far[i])
+    np.testing.assert_allclose(scored(FDBD(), session, new)[0], expected, rtol=1e-9)
+    along = ((z - centre) * w[best]).sum(1) / far
+    np.testing.assert_allclose(scored(NCI(alpha=0.3), session, new)[0], -along - 0.3 * np.abs(z).sum(1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 4, 500])
+def test_guidance_by_neighbours(k):
+    session, new = made_up()
+    x, _, z = arrays(session, new)
+    sure = scipy.special.logsumexp(session.train.logits.numpy(), axis=1)
+    like = (z / np.linalg.norm(z, axis=1, keepdims=True)) @ (x / np.linalg.norm(x, axis=1, keepdims=True)).T * sure
+    mean = np.sort(like, axis=1)[:, ::-1][:, : min(k, 60)].mean(1)
+    expected = -scipy.special.logsumexp(new.logits.numpy(), axis=1) * mean
+    np.testing.assert_allclose(scored(NNGuide(k=k), session, new)[0], expected, rtol=1e-9)
+
+
 def test_no_direction_is_left_out_of_vim_with_few_images():
     session, new = made_up(n=6, d=800)
     assert np.isfinite(scored(ViM(), session, new)[0]).all()
@@ -191,12 +236,28 @@ def test_those_with_a_place_stand_in_the_table_in_its_order():
     own = [one.name for one in standard_detectors() if one.plugin.component.cls.__module__.startswith("transferkit_d")]
     assert own == [
         "msp", "max_logit", "energy", "entropy", "mahalanobis", "relative_mahalanobis", "knn", "vim", "react",
+        "kernel_map",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "detector",
-    [MSP(), GEN(), Mahalanobis(), RelativeMahalanobis(), MahalanobisPP(), KNN(), ViM(), ReAct(), KernelMap()],
+    [
+        MSP(),
+        GEN(),
+        Mahalanobis(),
+        RelativeMahalanobis(),
+        MahalanobisPP(),
+        KNN(),
+        ViM(),
+        ReAct(),
+        KernelMap(),
+        ASH(),
+        SCALE(),
+        FDBD(),
+        NCI(),
+        NNGuide(),
+    ],
 )
 def test_single_precision_is_close(detector):
     session, new = made_up()
@@ -208,7 +269,7 @@ def test_single_precision_is_close(detector):
 @pytest.mark.parametrize(
     ("cls", "options"),
     [(GEN, {}), (RelativeMahalanobis, {}), (MahalanobisPP, {}), (KNN, {"k": 3, "share": 0.5}), (ViM, {}), (ReAct, {}),
-     (KernelMap, {"images": 20, "inner": True})],
+     (KernelMap, {"images": 20, "inner": True}), (SCALE, {"cut": 0.5}), (FDBD, {}), (NCI, {}), (NNGuide, {"k": 3})],
 )  # fmt: skip
 def test_as_a_plugin(cls, options):
     check_plugin(cls, **options)

@@ -42,7 +42,7 @@ SMALL = {"alpha": 0.34, "composite_classes": 3, "composites_per_class": 2, "boot
 
 @pytest.fixture
 def session(tmp_path):
-    """Everything lingers that does not show; two of four clean images calibrate."""
+    """Everything lingers that does not show; there are four clean images."""
     found = tiny_analysis(tmp_path / "run" / "analyses")
     found.peers = {"lingering": Lingering(k=1, v_lo=0, p_lo=0.0)}
     return found
@@ -69,12 +69,13 @@ def test_everything_is_reported(session):
         "refitted source head, sum", "refitted source head, max", "swapped source head, sum",
         "swapped source head, max", "separate source model, sum", "separate source model, max", "MSP", "max logit",
         "energy", "entropy", "Mahalanobis", "relative Mahalanobis", "kNN (k = 1)", "ViM", "ReAct + energy",
+        "kernel map of the features",
     ]  # fmt: skip
-    assert column(table, "passes") == [1] * 4 + [2] * 2 + [1] * 9
+    assert column(table, "passes") == [1] * 4 + [2] * 2 + [1] * 10
     for name in ("auroc_presence", "aupr_presence", "fpr95_presence", "aurc_harm", "accuracy_at_90"):
         assert all(0 <= value <= 1 for value in column(table, name)), name
     assert report.metrics["auroc_presence"] == column(table, "auroc_presence")[0]
-    assert report.metrics["calibration_size"] == 2
+    assert report.metrics["calibration_size"] == 4
     assert len(report.tables["watched"].rows) == report.metrics["watched"] > 0
     assert "lingering source classes" in report.verdict
     assert any("no detector was written" in note for note in report.notes)
@@ -89,9 +90,11 @@ def test_pixels_are_shown_once(session, monkeypatch):
 
 def test_too_few_clean_images_are_refused_with_the_number(session):
     with pytest.raises(
-        InputError, match=r"2 clean images cannot promise at most 5 % false alarms; 19 would do.*38 imag"
+        InputError, match=r"4 clean images cannot promise at most 5 % false alarms; 19 would do. All .* give it 19 imag"
     ):
         InterferenceDetector().analyze(session)
+    with pytest.raises(InputError, match=r"2 clean images cannot .* A share of 0\.5 .* give it 38 images"):
+        InterferenceDetector(calibration=0.5).analyze(session)
     with pytest.raises(InputError, match="with a confidence of 90 %; 22 would do"):
         InterferenceDetector(alpha=0.1, confidence=0.9).analyze(session)
 
@@ -117,7 +120,7 @@ def test_a_fixed_threshold_promises_nothing(session, tmp_path):
 @pytest.mark.parametrize("reduction", ["sum", "max"])
 def test_the_installed_detector_is_the_reported_one(session, tmp_path, head, reduction):
     folder = in_folder(session, tmp_path / "model")
-    options = InterferenceDetector(**SMALL, head=head, reduction=reduction, install=True)
+    options = InterferenceDetector(**SMALL, head=head, reduction=reduction, calibration=0.5, install=True)
     report = options.analyze(session)
     guarded = transferkit.load(folder)
     batch, ids = images(session)
@@ -232,15 +235,21 @@ def test_the_guarantee_over_a_thousand_splits():
     assert np.mean(rates) == pytest.approx(0.1, abs=0.015)
 
 
-def found_with(scores, alpha=0.05, size=199, confidence=None, **more):
+def found_with(scores, alpha=0.05, size=199, confidence=None, halves=None, **more):
     """Findings of a detector that flagged so many of 199 clean images, and options."""
     options = InterferenceDetector(alpha=alpha, confidence=confidence, **more)
-    guarantee = SimpleNamespace(calibration_size=size)
-    file = SimpleNamespace(detect_p=0.4, guarantee=guarantee)
+    guarantee = SimpleNamespace(calibration_size=size, alpha=alpha if options.detect_p is None else None)
+    file = SimpleNamespace(detect_p=options.detect_p or 0.4, guarantee=guarantee)
     flags = np.arange(199) < scores if scores is not None else np.zeros(0)
-    shipped = SimpleNamespace(score=SimpleNamespace(lingering=[1]), false_alarms=share(flags), file=file)
-    chosen = SimpleNamespace(tpr=Estimate(math.nan), presence=Estimate(math.nan))
-    groups = SimpleNamespace(seen={"lingering": []})
+    shipped = SimpleNamespace(score=SimpleNamespace(lingering=[1]), file=file)
+    settings = {"head": options.head or "refitted", "reduction": options.reduction or "sum", "deploy": options.deploy}
+    chosen = SimpleNamespace(
+        tpr=Estimate(math.nan),
+        presence=Estimate(math.nan),
+        false_alarms=share(flags),
+        detector=SimpleNamespace(settings=settings),
+    )
+    groups = SimpleNamespace(seen={"lingering": []}, halves=halves)
     return options, SimpleNamespace(shipped=shipped, chosen=chosen, groups=groups, rivals=[])
 
 
@@ -264,6 +273,26 @@ def test_a_kept_promise_is_not_called_broken():
     assert "no clean image is left to see how many" in without and "nan" not in without
 
 
+def test_halves_that_judge_each_other_are_told_so():
+    half = np.arange(199) % 2 == 0
+    text = verdict(*found_with(23, halves=(half, ~half)))
+    assert "11.6 % [7.8, 16.7] of 199 clean images were flagged, each half by the threshold of the other, more" in text
+    p = 2 * scipy.stats.betabinom.sf(11, 100, 99 + 1 - 95, 95)  # 12 of 100 by k = 95 of 99
+    assert f"(p = {p:.2g})" in verdict(*found_with(23, size=198, halves=(half, ~half)))
+
+
+def test_the_bound_of_two_halves_holds_in_simulated_ones():
+    """How often half of all flags are as many as the bound of 5 % allows, where nothing is wrong."""
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(2000):
+        scores = rng.random(60)
+        parts = scores[:30], scores[30:]
+        above = [conformal_threshold(torch.from_numpy(part), 0.1) for part in parts]
+        flagged = int((parts[0] > above[1]).sum() + (parts[1] > above[0]).sum())
+        found += 2 * luck(30, 0.1, None, math.ceil(flagged / 2), 30)[2] < 0.05
+    assert found / 2000 <= 0.05
+
+
 def test_the_luck_of_a_calibration_is_what_simulated_ones_have():
     rng, rates, flagged = np.random.default_rng(0), [], []
     for _ in range(4000):
@@ -276,8 +305,11 @@ def test_the_luck_of_a_calibration_is_what_simulated_ones_have():
 
 
 def test_without_clean_images_to_judge_nothing_is_no_number(session):
-    report = InterferenceDetector(**{**SMALL, "calibration": 0.99}).analyze(session)
-    assert math.isnan(report.metrics["false_alarm_rate"]) and "no clean image is left" in report.verdict
+    """Four images can promise a fifth, and two of them cannot."""
+    report = InterferenceDetector(**{**SMALL, "alpha": 0.2}).analyze(session)
+    assert report.metrics["calibration_size"] == 4 and math.isfinite(report.metrics["detect_p"])
+    assert math.isnan(report.metrics["false_alarm_rate"])
+    assert "half of the clean images are too few to see how many" in report.verdict
     assert not [text for text in (report.verdict, *report.notes, *report.gaps) if re.search(r"\bnan\b", text)]
 
 
@@ -302,9 +334,9 @@ def rivals_of(*gains):
 
 
 def standing(*gains, **options):
-    _, found = found_with(0)
+    asked, found = found_with(0, **options)
     found.rivals = rivals_of(*gains)
-    return verdict(InterferenceDetector(**options), found)
+    return verdict(asked, found)
 
 
 def advised(text):

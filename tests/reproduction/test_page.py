@@ -40,7 +40,7 @@ def test_every_number_of_a_row_is_stored(row) -> None:
     for number in row.numbers:
         assert number.key in result["numbers"], number.key
         assert number.minus is None or number.minus in result["numbers"], number.minus
-        assert shown(number, estimate(result["numbers"], number.key, number.minus)) in page(KNOWN)
+        assert shown(number, estimate(result["numbers"], number.key, number.minus, number.unit)) in page(KNOWN)
 
 
 def test_a_row_is_read_from_its_numbers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -71,3 +72,12 @@ def test_numbers_of_a_repeated_run(tmp_path) -> None:
     found = numbers({"repeats": repeats})
     assert found["a/x"] == {"0": 0.25, "1": 1.25} and found["a/none"] == {"0": None, "1": None}
     assert found["stages/s/val/top1"] == {"0": 0.5, "1": 0.5} and found["stages/s/test/loss"]["0"] == 0.9
+
+
+def test_correlations_over_seeds_stay_below_one() -> None:
+    stored = {"a/r": {"0": 0.9, "1": 0.99, "2": 0.97}}
+    found = estimate(stored, "a/r", unit="correlation")
+    z = np.arctanh([0.9, 0.99, 0.97])
+    low, high = stats.t.interval(0.95, 2, z.mean(), stats.sem(z))
+    assert (found.value, found.low, found.high) == pytest.approx(tuple(np.tanh([z.mean(), low, high])))
+    assert found.high < 1 < estimate(stored, "a/r").high

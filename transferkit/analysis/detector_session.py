@@ -52,6 +52,8 @@ class DetectorSession:
     lingering: Tensor
     """(m,) int64: the lingering classes, as indices into `source_classes`."""
     seed: int
+    clean: Observed | None = None
+    """Clean target images that the model was not trained on, for a detector that says `needs_clean = True`."""
 
     @property
     def source_classes(self) -> list[str]:

@@ -104,6 +104,11 @@ class NamedDetector:
         """The name that a recipe knows it by."""
         return self.plugin.name
 
+    @property
+    def needs_clean(self) -> bool:
+        """Whether it is fitted on clean images too."""
+        return self.plugin.component.declared.needs_clean
+
     def layers(self, model: TransferModel) -> list[str]:
         """The inner layers that it wants to see."""
         return [name for call in RunPlugins([self.plugin]).calls("taps") for name in call(SimpleNamespace(model=model))]
@@ -112,7 +117,11 @@ class NamedDetector:
         """Raises InputError where the plugin's `fit` fails, and for a module that cannot be used."""
         (call,) = RunPlugins([self.plugin]).calls("fit")
         layers = self.layers(session.model)
-        parts = {name: getattr(session, name).with_layers(layers) for name in ("train", "source")}
+        parts = {
+            name: seen.with_layers(layers)
+            for name in ("train", "source", "clean")
+            if (seen := getattr(session, name)) is not None
+        }
         session = replace(session, **parts)
         try:
             module = call(SimpleNamespace(session=session))

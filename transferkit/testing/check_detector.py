@@ -24,7 +24,7 @@ from transferkit.plugins.contained import told
 from transferkit.testing.subject import Hook
 from transferkit.testing.tiny import tiny_images, tiny_labels, tiny_model, tiny_source_head
 
-TRAIN, SOURCE, LINGERING = 48, 60, (1, 3)
+TRAIN, SOURCE, CLEAN, LINGERING = 48, 60, 24, (1, 3)
 CLOSE = 1e-4
 BATCH = 5
 
@@ -55,6 +55,7 @@ def tiny_detector_session(model: TransferModel | None = None) -> DetectorSession
         source=observed(SOURCE, 2, len(source_head.classes)),
         lingering=torch.tensor(LINGERING),
         seed=0,
+        clean=observed(CLEAN, 4, len(head.classes)),
     )
 
 
