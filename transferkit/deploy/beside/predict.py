@@ -17,9 +17,9 @@ GRAPHS = ("model_uint8.onnx", "model_uint8.pt2", "model.onnx", "model.pt2")
 
 def picture(path: str) -> Image.Image:
     """RGB: upright, 16 bits to 8, transparency over white."""
-    with Image.open(path) as image:
-        image.load()
-        image = ImageOps.exif_transpose(image)
+    with Image.open(path) as opened_file:
+        opened_file.load()
+        image: Image.Image = ImageOps.exif_transpose(opened_file)
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
     if image.has_transparency_data:
@@ -40,10 +40,10 @@ def preprocessed(image: Image.Image, how: dict[str, Any]) -> Any:
         size = [side * scaled[0] // min(image.size) for side in image.size]
     image = image.resize(size, Image.Resampling[how["interpolation"].upper()])
     beyond = [have - want for have, want in zip(size, kept)]  # noqa: B905
-    corner = [-round(more / 2) if more > 0 else -more // 2 for more in beyond]
+    left, top = (-round(more / 2) if more > 0 else -more // 2 for more in beyond)
     ground = [round(255 * value) for value in how["mean"]] * (4 - len(how["mean"]))
     canvas = Image.new("RGB", kept, tuple(ground[:3]) if how["crop_mode"] == "border" else 0)
-    canvas.paste(image, corner)
+    canvas.paste(image, (left, top))
     levels = np.atleast_3d(np.asarray(canvas if how["in_chans"] == 3 else canvas.convert("L"), np.float32))
     values = (levels / np.float32(255) - np.float32(how["mean"])) / np.float32(how["std"])
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
