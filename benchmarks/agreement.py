@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,9 @@ WEB = Path(__file__).with_name("agreement.mjs")
 
 def ground(rng, width, height, channels=3):
     """Coarse colours with grain: a picture that a network has different opinions of."""
-    coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3)).astype(np.uint8)).resize((width, height), Image.BILINEAR)
+    coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3)).astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
     grain = rng.integers(-20, 21, (height, width, 1))
     made = np.clip(np.asarray(coarse).astype(int) + grain, 0, 255).astype(np.uint8)
     if channels == 3:
@@ -64,7 +67,7 @@ def turned(rng, number, image):
 def strip(rng, number, image):
     side = int(rng.integers(1, 12))
     size = (side, 50 * side) if number % 2 else (50 * side, side)
-    return Image.fromarray(ground(rng, *size)), "PNG", {}
+    return Image.fromarray(ground(rng, size[0], size[1])), "PNG", {}
 
 
 def tiny(rng, number, image):
@@ -87,11 +90,15 @@ KINDS = {
     "palette": lambda rng, number, image: (image.convert("P"), ("PNG", "GIF")[number % 2], {}),
     "palette, transparent": palette_clear,
     "grey and alpha": lambda rng, number, image: (
-        Image.fromarray(ground(rng, *image.size, 4)).convert("LA"),
+        Image.fromarray(ground(rng, image.width, image.height, 4)).convert("LA"),
         "PNG",
         {},
     ),
-    "alpha": lambda rng, number, image: (Image.fromarray(ground(rng, *image.size, 4)), ("PNG", "WEBP")[number % 2], {}),
+    "alpha": lambda rng, number, image: (
+        Image.fromarray(ground(rng, image.width, image.height, 4)),
+        ("PNG", "WEBP")[number % 2],
+        {},
+    ),
     "grey": lambda rng, number, image: (image.convert("L"), ("JPEG", "PNG", "BMP")[number % 3], {}),
     "one bit": lambda rng, number, image: (image.convert("1"), ("PNG", "TIFF")[number % 2], {}),
     "strip": strip,
@@ -131,7 +138,7 @@ def rows(found, n=1):
 
 def by_load(folder, paths):
     model = load(folder)
-    answers = model.predict(paths)
+    answers: Any = model.predict(paths)
     return [
         (model.classes.index(one.label), one.score, model.source_classes.index(one.source_class)) for one in answers
     ]
@@ -163,7 +170,7 @@ def by_server(folder, paths):
     from transferkit.serving.settings import Settings
 
     model, found = load(folder), []
-    service = open_service(folder, Settings(engine="torch", device="cpu"))
+    service = open_service(folder, Settings(engine="torch", device="cpu"), note=print)
     with TestClient(create_app(service)) as client:
         for path in paths:
             answer = client.post("/predict", files={"images": (path.name, path.read_bytes())}).json()
@@ -245,7 +252,8 @@ def compare(folder, paths, ways):
     started = time.process_time()
     expected = by_load(folder, paths)
     print(f"{'load':24} {len(paths)} images, {time.process_time() - started:.0f} s CPU")
-    model, found = load(folder), {}
+    model: Any = load(folder)
+    found = {}
     flagged = sum(not one[1] <= model.interference.detect_p for one in expected)
     print(f"{'':24} {flagged} flagged, classes {np.bincount([one[0] for one in expected]).tolist()}")
     for name, ask in ways.items():
@@ -267,11 +275,12 @@ def prepare(place):
     images = torch.stack([Preprocess(model.preprocessing)(picture) for picture in pictures])
     model.eval()
     with torch.no_grad():
-        model.head.bias -= model(images).logits.median(dim=0).values
+        model.head.bias.sub_(model(images).logits.median(dim=0).values)
     head = tiny_detector_head(model.num_features)
     save_model(folder, model, None, {})
     write_interference(folder, tiny_detector(model, Score("refitted", "sum")), head)
-    middle = float(load(folder)(images).score.median())
+    scores: Any = load(folder)(images).score
+    middle = float(scores.median())
     write_interference(folder, tiny_detector(model, Score("refitted", "sum"), detect_p=middle), head)
     for form in ("onnx", "pt2"):
         export_model(folder, form)
