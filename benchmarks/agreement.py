@@ -158,7 +158,7 @@ def _roots(paths):
 
 
 def _told(model, one):
-    label = one["class"] if "class" in one else one["top"][0]["class"]
+    label = one["class"] if "class" in one else one["predictions"][0]["class"]
     return model.classes.index(label), one["score"], model.source_classes.index(one["source_class"])
 
 
