@@ -25,7 +25,7 @@ quickstart: $(READY)
 	$(BIN)/transferkit quickstart
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/faults
 
 # Kills, full disks, damage, made-up input: what comes of it is the table of docs/reliability.md, written in any case.
 faults: $(READY)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.analysis import note, print_json, print_table, say
 from transferkit.errors import InputError
 from transferkit.report import number
 
@@ -39,6 +38,7 @@ def across(
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Compare what analyses of several runs found: classes in pairs of models, numbers over size and architecture."""
+    from transferkit.analysis import note, print_json, say  # at the top, `transferkit --help` would wait for them
     from transferkit_across.entries import read_entries
 
     entries = read_entries(runs)
@@ -81,6 +81,8 @@ def write(entries: list[Any], folder: Path, *, of: str | None, by: str, given: l
 
 def _print(shown: Table, leave_out: set[str]) -> None:
     """Without columns that have nothing in them."""
+    from transferkit.analysis import note, print_table
+
     columns = {name: values for name, *values in zip(shown.columns, *shown.rows, strict=True) if name not in leave_out}
     kept = {name: values for name, values in columns.items() if any(_cell(value) != "–" for value in values)}
     numbers = [name for name, values in kept.items() if not any(isinstance(value, str) for value in values)]

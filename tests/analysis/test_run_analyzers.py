@@ -47,6 +47,14 @@ class Cannot:
 
 
 @dataclasses.dataclass
+class LeavesOut:
+    metrics: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    def analyze(self, session):
+        return transferkit.Report({"b": 1.0}, gaps=["Too few images for a."])
+
+
+@dataclasses.dataclass
 class Breaks:
     def analyze(self, session):
         (session.out / "half").write_text("written")
@@ -82,6 +90,11 @@ def test_what_cannot_be_measured_is_a_gap(tmp_path):
     assert list(report.gaps) == ["there is no such thing; bring one"]
     assert all(math.isnan(report.metrics[name]) for name in ("a", "b"))
     assert read(tmp_path / "one")["metrics"] == {"a": None, "b": None}
+
+
+def test_what_a_report_leaves_out_beside_a_gap_was_not_measured(tmp_path):
+    run_analyzer(Analysis(bench(tmp_path), plugin(LeavesOut), tmp_path / "one", parameters={}, peers={}))
+    assert read(tmp_path / "one")["metrics"] == {"a": None, "b": 1.0}
 
 
 @pytest.mark.parametrize("cls", [Cannot, Counts])

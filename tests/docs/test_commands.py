@@ -9,24 +9,26 @@ import pytest
 import typer.main
 
 from transferkit import errors
-from transferkit.cli import complete
+from transferkit.cli import BUILT_IN, complete
+from transferkit.cli.verbs import opened
 
 from .pages import ROOT, blocks, page, sections
 
 SECTIONS = sections(page("commands")) | sections(page("start"))
 
 
-def commands(group, prefix=""):
-    """{verb: command} of everything that ships, sub-verbs included."""
+def commands(named, prefix=""):
+    """{verb: command}, sub-verbs included."""
     found = {}
-    for name, command in group.commands.items():
+    for name, command in named.items():
         found[f"{prefix}{name}"] = command
         if hasattr(command, "commands"):
-            found |= commands(command, f"{prefix}{name} ")
+            found |= commands(command.commands, f"{prefix}{name} ")
     return found
 
 
-VERBS = commands(typer.main.get_command(complete()))  # plugins that ship have verbs too
+# plugins that ship have verbs too
+VERBS = commands(typer.main.get_command(complete()).commands | {name: opened(name) for name in BUILT_IN})
 
 
 def test_every_verb_has_a_section_and_no_other_has():

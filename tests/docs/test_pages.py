@@ -10,13 +10,11 @@ from importlib import import_module
 from inspect import ismodule
 
 import pytest
-import typer.main
 
 from tests.test_surface import SURFACE
-from transferkit.cli import complete
 
 from .pages import DOCS, PAGES, blocks, page, sections
-from .test_commands import commands
+from .test_commands import VERBS
 
 
 def test_every_page_is_in_the_table_of_contents():
@@ -91,7 +89,6 @@ def test_pictures_are_small_shown_and_described():
     assert all(0 < picture.stat().st_size < 150_000 for picture in pictures)
 
 
-VERBS = commands(typer.main.get_command(complete()))
 CALLS = [
     (path.name, words)
     for path in PAGES

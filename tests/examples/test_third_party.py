@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "examples" / "third_party"
+Runs = dict[str, tuple[Path, dict[str, Any]]]
 KINDS = {"side_convolution": "adapter", "even_rows": "edit", "flat_logits": "detector"}
 
 
@@ -61,10 +62,10 @@ def test_all_three_are_listed_and_described(site: Path, tmp_path: Path) -> None:
         assert shown.returncode == 0 and f"# {name}" in shown.stdout, shown.stderr
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_their_own_tests_pass(site: Path, name: str, tmp_path: Path) -> None:
-    file = shutil.copy(PLACE / f"transferkit-{name.replace('_', '-')}" / f"test_{name}.py", tmp_path)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+def test_their_own_tests_pass(site: Path, tmp_path: Path) -> None:
+    for name in KINDS:
+        shutil.copy(PLACE / f"transferkit-{name.replace('_', '-')}" / f"test_{name}.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -77,18 +78,33 @@ def test_their_recipes_are_planned(site: Path, name: str, tmp_path: Path) -> Non
     assert name in planned.stdout
 
 
-def run(site: Path, name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The run folder of its recipe, and the content of result.json."""
-    done = transferkit(site, folder, "run", recipe(name, folder), "--json", "--quiet")
+@pytest.fixture(scope="module")
+def runs(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """{name: the run folder of its recipe, and the content of result.json}; one process runs them all."""
+    folder = tmp_path_factory.mktemp("runs")
+    code = (
+        "import sys; from transferkit.cli import main\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: main(['run', f'{name}.yaml', '--out', name, '--json', '--quiet'])\n"
+        "    except SystemExit as end: assert not end.code, name\n"
+    )
+    for name in KINDS:
+        recipe(name, folder)
+    command, environment = [sys.executable, "-c", code, *KINDS], {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["status"] == "done" and set(result["stages"]) == {"before", "target"}
-    return folder / result["run_dir"], result
+    found = {}
+    for name in KINDS:
+        (run_dir,) = (folder / name).glob("*/*")
+        result = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+        assert result["status"] == "done" and set(result["stages"]) == {"before", "target"}
+        found[name] = run_dir, result
+    return found
 
 
-def test_the_adapter_trains_and_is_merged(site: Path, tmp_path: Path) -> None:
+def test_the_adapter_trains_and_is_merged(runs: Runs) -> None:
     """The model folder has plain layers, opens in plain timm, and the layers that were adapted have changed."""
-    folder, _ = run(site, "side_convolution", tmp_path)
+    folder, _ = runs["side_convolution"]
     before, after = (
         load_file(folder / "stages" / name / "model" / "model.safetensors") for name in ("before", "target")
     )
@@ -99,16 +115,16 @@ def test_the_adapter_trains_and_is_merged(site: Path, tmp_path: Path) -> None:
     assert not [name for name, _ in model.named_parameters() if name.endswith(".beside")]
 
 
-def test_the_edit_changes_the_classifier_and_is_written_down(site: Path, tmp_path: Path) -> None:
-    _, result = run(site, "even_rows", tmp_path)
+def test_the_edit_changes_the_classifier_and_is_written_down(runs: Runs) -> None:
+    _, result = runs["even_rows"]
     (edit,) = result["stages"]["target"]["edits"]
     assert edit["use"] == "even_rows" and edit["changed"] == ["fc.weight"]
     assert edit["before"]["val"]["loss"] != edit["after"]["val"]["loss"]
 
 
-def test_the_detector_is_taken_by_a_run_and_scores_images(site: Path, tmp_path: Path) -> None:
+def test_the_detector_is_taken_by_a_run_and_scores_images(site: Path, runs: Runs, tmp_path: Path) -> None:
     """In the run of two short stages no class lingers; among answers that are made up some do, and it is judged."""
-    folder, _ = run(site, "flat_logits", tmp_path)
+    folder, _ = runs["flat_logits"]
     report = json.loads((folder / "analyses" / "interference" / "report.json").read_text(encoding="utf-8"))
     assert [one["use"] for one in report["parameters"]["detectors"]] == ["flat_logits"]
     code = (

@@ -14,8 +14,8 @@ from transferkit_distance.observer import Distance
 from transferkit_task_interpolation import path_length
 
 from tests.training.conftest import offer, recipe_file, registry, run, tiny_npz  # noqa: F401 - fixtures
-from tests.training.test_distributed import torchrun
 from tests.training.test_loop import StopAt, records, same, weights, without_time
+from tests.training.two_processes import in_two_processes
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted
 from transferkit.plugins.registry import installed
@@ -123,7 +123,7 @@ def test_interrupted_is_the_same_as_uninterrupted(
 def test_two_processes_travel_as_far_as_one(run, recipe_file, tmp_path):  # noqa: F811
     stage = {"batchnorm": "eval", "augmentation": {"none": True}, "observers": [LOOKED]}
     one = recorded(run(**stage))
-    two = torchrun(recipe_file(**stage), tmp_path / "two")
+    two = in_two_processes(recipe_file(**stage), tmp_path / "two")
     found = records(Path(two["run_dir"]))[-1]["plugins"]["distance"]
     assert found == pytest.approx(one, rel=1e-3)
 

@@ -47,7 +47,8 @@ def material(shape, n=240, seed=0):
     return Material(
         head=head, own=SourceHead(torch.eye(2), None, ["a", "b"]), source=source,
         source_ids=[f"s{i}" for i in range(2 * n)], train=train, train_ids=[f"t{i}" for i in range(n)], clean=train,
-        clean_split="val", fit=half, hold=~half, calibrate=nobody, judge=nobody, halves=None, aside=nobody, memories=memories,
+        clean_split="val", fit=half, hold=~half, calibrate=nobody, judge=nobody, halves=None, aside=nobody,
+        memories=memories,
     )  # fmt: skip
 
 

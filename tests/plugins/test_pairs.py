@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from itertools import combinations, product
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tests.plugins import pairs_world as world
 from tests.plugins.interpolation_world import records, same, weights
 from tests.plugins.pairs_world import IMAGES, MODEL, STEPS, Witness
 from tests.training.conftest import offer
-from tests.training.test_distributed import torchrun
+from tests.training.two_processes import in_two_processes
 from transferkit.api import resume
 from transferkit.errors import Interrupted
 from transferkit.plugins.registry import discover
@@ -94,10 +93,8 @@ def pretrained(datasets, registry, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _nothing_but_numbers(monkeypatch):
-    """Pictures, reports and waiting for the disk take most of so short a run, and change no number of it."""
-    monkeypatch.setattr("transferkit.training.metrics.log_confusion", lambda *given: None)
+    """Reports take most of what is left of so short a run, and change no number of it."""
     monkeypatch.setattr("transferkit.reporting.html.make_report", lambda *given: None)
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -210,7 +207,7 @@ def test_two_processes_train_what_one_trains(train, datasets, pretrained, tmp_pa
     one = train("one", **stage)
     looks_sound(one, regularizers, [curriculum], CHAIN)
     recipe = world.write_recipe(tmp_path / "two", datasets, start=pretrained, **stage)
-    two = Path(torchrun(recipe, tmp_path / "two/runs")["run_dir"])
+    two = Path(in_two_processes(recipe, tmp_path / "two/runs")["run_dir"])
     assert manifest(two) == manifest(one.run_dir)
     theirs = weights(two)
     for name, tensor in weights(one).items():

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ import torch
 import transferkit
 from tests.plugins import interpolation_world as world
 from tests.plugins.interpolation_world import N_SOURCE, N_TARGET, records, said, same, weights
+from tests.training.two_processes import in_two_processes
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted
 from transferkit.plugins.distributions import Owner
@@ -320,7 +317,7 @@ def test_two_processes_train_what_one_trains(datasets, pretrained, tmp_path, opt
     stage |= {"epochs": 3, "batch_size": 7}  # counts that two processes cannot share evenly
     recipe = world.write_recipe(tmp_path, datasets, stage)
     one = execute(load_recipe(recipe), out=tmp_path / "one", quiet=True)
-    two = torchrun(recipe, tmp_path / "two")
+    two = Path(in_two_processes(recipe, tmp_path / "two")["run_dir"])
     for name, tensor in weights(one).items():
         torch.testing.assert_close(weights(two)[name], tensor, rtol=1e-4, atol=1e-5)
     for ours, theirs in zip(said(one), said(two), strict=True):
@@ -328,17 +325,3 @@ def test_two_processes_train_what_one_trains(datasets, pretrained, tmp_path, opt
     for ours, theirs in zip(records(one), records(two), strict=True):
         assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-4)
         assert theirs["images"] == ours["images"]
-
-
-def torchrun(recipe: Path, out: Path) -> Path:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"),
-        *("-m", "transferkit", "run", str(recipe), "--out", str(out), "--json", "--quiet"),
-    ]
-    environment = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": str(out)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Path(json.loads(done.stdout)["run_dir"])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cost import cpu_seconds
 from transferkit.recipe import load_recipe
 from transferkit.recipe.uses import WeightSchedule
 
@@ -103,30 +100,13 @@ def test_a_stage_model_without_a_name_changes_the_recipe_model(load):
     assert (recipe.stages[1].model.name, recipe.stages[1].model.options) == ("resnet18", {"drop_rate": 0.2})
 
 
-def cpu_seconds(code: str, folder: Path) -> float:
-    """What a process of its own costs, with the bytecode that an installed package has.
-
-    The least of five, because what else the machine does empties its caches.
-    """
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-
-    def once() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env=environment)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    return min(once() for _ in range(5))
-
-
 def test_fast_and_without_torch(place):
     (place / "plain.yaml").write_text(PLAIN)
     program = (
         "import sys; from transferkit.recipe import load_recipe; load_recipe('plain.yaml', ['seed=4'])\n"
         "assert not {'torch', 'timm', 'accelerate'} & set(sys.modules), 'torch was imported'"
     )
-    assert cpu_seconds(program, place) - cpu_seconds("pass", place) < 0.5
+    assert cpu_seconds(program, folder=place, enough=0.5) < 0.5
 
 
 @pytest.mark.real_data

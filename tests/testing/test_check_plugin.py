@@ -16,7 +16,8 @@ from transferkit_l2.penalty import L2
 from transferkit_l2_sp.penalty import L2SP
 
 import transferkit
-from transferkit.testing import check_plugin
+from transferkit.model import evaluating
+from transferkit.testing import check_plugin, tiny_images
 
 pytestmark = pytest.mark.filterwarnings("ignore:importing .* imports torch")
 
@@ -258,13 +259,82 @@ def hook(name, function):
                 (),
                 {"metrics": ("a", "b"), "analyze": lambda self, session: transferkit.Report({"b": 1, "c": 2})},
             ),
-            r"declares as metrics and what analyze returns differ: \['a', 'c'\]",
+            r"analyze returns what the class does not declare as metrics: c",
+        ),
+        (
+            type("Bad", (), {"metrics": ("a", "b"), "analyze": lambda self, session: transferkit.Report({"b": 1})}),
+            r"analyze does not return what the class declares as metrics: a; what cannot be measured is a gap",
         ),
     ],
 )
 def test_other_bad_hooks_are_named(cls, words):
     with pytest.raises(AssertionError, match=words):
         check_plugin(cls)
+
+
+def test_what_could_not_be_measured_is_said_and_no_fault():
+    cls = type(
+        "Short", (), {"metrics": ("a",), "analyze": lambda self, session: transferkit.Report(gaps=["Too few images."])}
+    )
+    with pytest.warns(UserWarning, match=r"measures nothing of a on the tiny session \(Too few images\.\)"):
+        check_plugin(cls)
+
+
+def test_a_class_that_an_option_names_is_there_in_every_hook():
+    @dataclass
+    class Owls:
+        bird: str
+
+        def select(self, labels, classes):
+            return np.flatnonzero(labels == classes.index(self.bird))
+
+        def corrupt(self, image, label, classes):
+            return image.copy() if classes.index(self.bird) == label else image
+
+    check_plugin(Owls, bird="owl")
+    with pytest.raises(AssertionError, match="'hen' is not in list"):
+        check_plugin(Owls, bird="hen")
+
+
+@pytest.mark.parametrize("earlier", [{}, {"penalty": lambda self, features: features.square().mean()}])
+def test_statistics_that_a_look_moves_are_named_with_the_remedy(earlier):
+    def epoch_end(self, session):
+        with torch.no_grad():
+            session.model(tiny_images(2))
+
+    with pytest.raises(
+        AssertionError, match=r"epoch_end changes net.*running_mean.*with transferkit\.model\.evaluating"
+    ):
+        check_plugin(type("Looks", (), {**earlier, "epoch_end": epoch_end}))
+
+    def careful(self, session):
+        with torch.no_grad(), evaluating(session.model):
+            session.model(tiny_images(2))
+
+    check_plugin(type("Careful", (), {**earlier, "epoch_end": careful}))
+
+
+@pytest.mark.parametrize(("method", "name"), [("analyze", "dataset"), ("corrupt", "splits"), ("penalty", "on")])
+def test_options_of_the_core_are_refused(method, name):
+    cls = dataclass(type("Bad", (), {"__annotations__": {name: str}, name: "", method: lambda self: None}))
+    with pytest.raises(AssertionError, match=f"Bad has an option called {name}, which every .* has"):
+        check_plugin(cls)
+
+
+def test_steps_are_counted_from_one():
+    seen = []
+    check_plugin(hook("step_end", lambda self, step: seen.append(step)))
+    assert seen == [1, 100]
+
+
+def test_a_plugin_for_other_networks_says_which():
+    def taps(self, model):
+        return ["blocks.0"]
+
+    cls = type("Blocks", (), {"taps": taps, "penalty": lambda self, taps: taps["blocks.0"].square().mean()})
+    with pytest.raises(AssertionError, match=r'fit test_resnet, or another network: .*architecture="test_vit"'):
+        check_plugin(cls)
+    check_plugin(cls, architecture="test_vit")
 
 
 def test_corruption_must_not_depend_on_what_came_before():

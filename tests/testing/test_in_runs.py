@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import transferkit
 from tests.testing.test_check_plugin import Spread
+from transferkit.model import layers_of, recast
 from transferkit.testing import check_plugin
+from transferkit.testing.check import check_class
+from transferkit.testing.in_runs import Trial
 
 pytestmark = pytest.mark.filterwarnings("ignore:importing .* imports torch")
 
@@ -107,6 +113,46 @@ def test_bad_ones_are_told_in_which_run(cls, words):
     check_plugin(cls)
     with pytest.raises(AssertionError, match=words):
         check_plugin(cls, thorough=True)
+
+
+@dataclass
+class Owls:
+    """A corruption of a class that an option names."""
+
+    bird: str
+    where: Path
+
+    def select(self, labels, classes):
+        return np.flatnonzero(labels == classes.index(self.bird))
+
+    def corrupt(self, image):
+        return image.convert("L").convert("RGB")
+
+
+@dataclass
+class Bent:
+    """An adapter that cannot be merged."""
+
+    freezes: ClassVar[bool] = True
+    merges: ClassVar[bool] = False
+
+    def adapt(self, model):
+        class Squashed(nn.Linear):
+            def forward(self, x):
+                return super().forward(x) + self.more * x.mean(dim=-1, keepdim=True).tanh()
+
+        layers = {name: recast(layer, Squashed) for name, layer in layers_of(model, nn.Linear, ["*.fc1"]).items()}
+        for layer in layers.values():
+            layer.more = nn.Parameter(torch.zeros(()))
+        return layers
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "architecture"),
+    [(Owls, {"bird": "owl", "where": Path("there")}, "test_resnet"), (Bent, {}, "test_vit")],
+)
+def test_the_tiny_recipe_has_what_the_plugin_is_for(cls, options, architecture, tmp_path):
+    Trial.of(check_class(cls, options), options, tmp_path, architecture).train("whole")
 
 
 def test_a_wrong_annotation_is_found():

@@ -38,6 +38,18 @@ def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def drawn() -> None:
+    """For tests that look at the confusion matrices on TensorBoard."""
+
+
+@pytest.fixture(autouse=True)
+def _no_confusion_matrices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn after every epoch they take a quarter of so short a run, and nobody looks."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("transferkit.training.metrics.log_confusion", lambda *given: None)
+
+
+@pytest.fixture
 def registry() -> Registry:
     """What is installed; tests may add to it."""
     return discover()

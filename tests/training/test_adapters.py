@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.conftest import offer
-from tests.training.test_distributed import torchrun
 from tests.training.test_loop import StopAt, records, same, weights, without_time
+from tests.training.two_processes import in_two_processes
 from transferkit.api import execute, resume
 from transferkit.errors import InputError, Interrupted
 from transferkit.model import recast
@@ -146,7 +146,7 @@ def test_resumes_bit_for_bit(registry, tmp_path, recipe_file, monkeypatch, keys)
 def test_two_processes_train_what_one_trains(recipe_file, run, tmp_path) -> None:
     """Batch norm is frozen with the rest, and nothing is augmented, so that only the sums' order differs."""
     common = {"adapters": [LORA], "augmentation": {"none": True}, "accumulate": 2, "batch_size": 6, "keep": "last"}
-    one, two = run(**common), torchrun(recipe_file(**common), tmp_path / "two")
+    one, two = run(**common), in_two_processes(recipe_file(**common), tmp_path / "two")
     for name, tensor in weights(one.run_dir).items():
         torch.testing.assert_close(weights(Path(two["run_dir"]))[name], tensor, rtol=1e-4, atol=1e-5)
 

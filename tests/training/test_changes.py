@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from tests.training.by_hand import WHOLE, start_folder
 from tests.training.conftest import CLASSES, offer
-from tests.training.test_distributed import torchrun
 from tests.training.test_loop import records, same, weights
+from tests.training.two_processes import in_two_processes
 from transferkit.errors import InputError, NonFiniteError
 from transferkit.recipe import load_recipe
 from transferkit.testing import tiny_model
@@ -265,7 +265,7 @@ def test_two_processes_train_it_as_one_does(recipe_file, run, owner, tmp_path, e
     stage = {"regularizers": [{"use": "owner", "weight": 1.0}], "batchnorm": "eval", "augmentation": {"none": True}}
     stage |= {"batch_size": 10, "clip": {"norm": 0.5}, "keep": "last", **extra}
     one = run(**stage)
-    two = torchrun(recipe_file(**stage), tmp_path / "two", plugins=owner)
+    two = in_two_processes(recipe_file(**stage), tmp_path / "two", plugins=owner)
     ours, theirs = checkpoint(one.run_dir), checkpoint(tmp_path.__class__(two["run_dir"]))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from tests.training.conftest import offer
-from tests.training.test_distributed import torchrun
 from tests.training.test_loop import records, same, weights, without_time
+from tests.training.two_processes import in_two_processes
 from transferkit.api import resume
 from transferkit.errors import InputError, Interrupted
 from transferkit.recipe import load_recipe
@@ -127,7 +127,7 @@ def test_resumed_with_metrics_and_augmentations_it_is_the_same_run(run, registry
 def test_two_processes_score_what_one_scores(run, recipe_file, tmp_path):
     stage = {"batchnorm": "eval", "batch_size": 8, "select": "worst_group", "augmentation": {"none": True}}
     stage |= {"metrics": [{"use": name} for name in ("ece", "balanced_accuracy", "worst_group")]}
-    one, two = run(**stage), torchrun(recipe_file(**stage), tmp_path / "two")
+    one, two = run(**stage), in_two_processes(recipe_file(**stage), tmp_path / "two")
     ours, theirs = (one.stages["target"]["evaluations"]["val"], two["stages"]["target"]["evaluations"]["val"])
     assert theirs["metrics"]["ece"]["ece"] == pytest.approx(ours["metrics"]["ece"]["ece"], abs=1e-3)
     recalls = list(theirs["per_class"].values())  # counted without the logits
@@ -220,15 +220,15 @@ def test_of_equal_ones_the_lower_loss_and_patience_counts_by_the_metric():
     assert improved == [True, True, False, False] and state.best["epoch"] == 1 and state.stopped_early
 
 
-def test_tensorboard_has_them(run, spied):
+def test_tensorboard_has_them_and_a_confusion_matrix(run, spied, drawn):
     done = run(epochs=1, metrics=[{"use": "spy"}, {"use": "ece"}])
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     tags = set()
     for folder in {path.parent for path in (done.run_dir / "tb").rglob("events*")}:
         events = EventAccumulator(str(folder)).Reload()
-        tags |= set(events.Tags()["scalars"])
-    assert {"val/spy.a", "val/ece"} <= tags
+        tags |= set(events.Tags()["scalars"]) | set(events.Tags()["images"])
+    assert {"val/spy.a", "val/ece", "confusion/val"} <= tags
 
 
 def test_json_stays_valid(run, spied):

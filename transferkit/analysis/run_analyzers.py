@@ -8,7 +8,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def run_analyzer(analysis: Analysis) -> Report:
                 seeded(workbench.seed, "analysis", plugin.name),
                 enough_memory(lambda: _short_of_memory(plugin, workbench)),
             ):
-                report: Report = RunPlugins([plugin]).calls("analyze")[0](AnalyzeOffer(session))
+                report = _whole(RunPlugins([plugin]).calls("analyze")[0](AnalyzeOffer(session)), plugin)
         except InputError as error:
             report = gap(plugin, str(error))
             workbench.display.warn(f"{plugin.name}: {error}")
@@ -167,6 +167,14 @@ def _clear(out: Path) -> None:
 def gap(plugin: Plugin, reason: str) -> Report:
     """The report of an analysis that could not be made."""
     return Report(metrics=dict.fromkeys(plugin.component.declared.metric_keys, math.nan), gaps=[reason])
+
+
+def _whole(report: Report, plugin: Plugin) -> Report:
+    """Beside gaps, NaN for every metric that the class declares and the report leaves out."""
+    missing = [key for key in plugin.component.declared.metric_keys if key not in report.metrics]
+    if not missing or not report.gaps:
+        return report
+    return replace(report, metrics={**report.metrics, **dict.fromkeys(missing, math.nan)})
 
 
 def _to_board(workbench: Workbench, plugin: Plugin, report: Report, step: int) -> None:

@@ -15,66 +15,26 @@ from typing import Annotated, TextIO, cast
 import typer
 
 import transferkit
-from transferkit.cli.audit import audit
-from transferkit.cli.compare import compare
-from transferkit.cli.detect import detect
-from transferkit.cli.doctor import doctor
-from transferkit.cli.edit import edit
-from transferkit.cli.evaluate import evaluate
-from transferkit.cli.explain import explain
-from transferkit.cli.export import export
-from transferkit.cli.help import Verb, Verbs, example
-from transferkit.cli.init import init
-from transferkit.cli.plan import plan
-from transferkit.cli.plugins import plugins_app
-from transferkit.cli.predict import predict
-from transferkit.cli.quickstart import quickstart
-from transferkit.cli.recipes import recipes
-from transferkit.cli.replay import replay
-from transferkit.cli.resume import resume
-from transferkit.cli.run import run
-from transferkit.cli.schema import schema
-from transferkit.cli.serve import serve
-from transferkit.cli.verbs import add_verbs, usage_hint, verbs_of
+from transferkit.cli.verbs import AllVerbs, add_verbs, list_verbs, usage_hint, verbs_of
 from transferkit.errors import Interrupted, OutOfMemory, TransferkitError
 from transferkit.plugins.registry import installed
 from transferkit.system.memory import is_out_of_memory
 from transferkit.system.signals import Stopped, watching
-from transferkit.system.terminal import ESCAPES, Guarded, answer_lost, open_standard_streams, speaks
+from transferkit.system.standard_streams import ESCAPES, Guarded, answer_lost, open_standard_streams, speaks
 from transferkit.words.doors import coming_from
 from transferkit.words.text import printable
 
 app = typer.Typer(
     name="transferkit",
-    cls=Verbs,
+    cls=AllVerbs,
     help=transferkit.__doc__.splitlines()[0] if transferkit.__doc__ else None,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawing help with rich takes as long as all else that is imported for it
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (
-    quickstart,
-    init,
-    recipes,
-    run,
-    plan,
-    resume,
-    replay,
-    evaluate,
-    predict,
-    explain,
-    detect,
-    audit,
-    edit,
-    export,
-    serve,
-    compare,
-    schema,
-    doctor,
-):
-    app.command(cls=Verb, epilog=example(verb.__name__))(verb)
-app.add_typer(plugins_app, name="plugins")
+list_verbs(app)
 
 
 def _version(asked: bool) -> None:

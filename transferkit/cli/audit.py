@@ -10,7 +10,8 @@ import typer
 
 from transferkit.cli.outputs import refuse_file
 from transferkit.errors import FINDINGS, InputError
-from transferkit.system.terminal import answers_only, print_json, print_table, say
+from transferkit.system.standard_streams import answers_only
+from transferkit.system.terminal import print_json, print_table, say
 from transferkit.words.formats import number
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli import doctor_machine as machine
-from transferkit.cli.plugins import AllowPlugins
+from transferkit.cli.inputs import AllowPlugins
 from transferkit.errors import TransferkitError
 from transferkit.plugins.registry import installed
 from transferkit.system.terminal import note, print_json, print_table, progress, say

@@ -9,7 +9,8 @@ import typer
 
 from transferkit.cli.summary import present
 from transferkit.errors import InputError
-from transferkit.system.terminal import answers_only, note
+from transferkit.system.standard_streams import answers_only
+from transferkit.system.terminal import note
 
 if TYPE_CHECKING:
     from transferkit.recipe.tree import Node

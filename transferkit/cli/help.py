@@ -5,37 +5,102 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from typer.core import TyperCommand, TyperGroup
 
 WORDS = {"bool": "", "float": "NUMBER", "float range": "NUMBER", "int": "N", "int range": "N"}
 WORDS |= {"path": "PATH", "Path": "PATH", "str": "TEXT"}
-EXAMPLES = {
-    "quickstart": "quickstart --out runs",
-    "init": "init data/flowers --model resnet50",
-    "recipes": "recipes ants_bees --out experiments",
-    "run": "run flowers.yaml stages.target.epochs=30",
-    "plan": "plan flowers.yaml --all",
-    "resume": "resume runs/flowers/20261120-194502-9edd",
-    "replay": "replay runs/flowers/20261120-194502-9edd --step 1200",
-    "evaluate": "evaluate runs/flowers/20261120-194502-9edd --data data/flowers",
-    "predict": "predict runs/flowers/20261120-194502-9edd photo.jpg --out answers.csv",
-    "explain": "explain runs/flowers/20261120-194502-9edd photo.jpg",
-    "detect": "detect runs/flowers/20261120-194502-9edd photos/ --summary",
-    "audit": "audit runs/flowers/20261120-194502-9edd --source-data imagenet/val",
-    "edit": "edit runs/flowers/20261120-194502-9edd --use leace --set 'classes=[espresso]'",
-    "export": "export runs/flowers/20261120-194502-9edd --format onnx",
-    "serve": "serve runs/flowers/20261120-194502-9edd --port 8000",
-    "compare": "compare runs/flowers",
-    "schema": "schema --out recipe.schema.json",
-    "doctor": "doctor flowers.yaml",
+
+
+class Listed(NamedTuple):
+    """How a verb is listed: the first line of its help, and the example at the end of it."""
+
+    words: str
+    example: str
+
+
+VERBS = {
+    "quickstart": Listed(
+        "Train, audit and guard a small model on a drawn world: two minutes, nothing to download.",
+        "quickstart --out runs",
+    ),
+    "init": Listed(
+        "Look at a folder of images and write a commented recipe for so many of them; then try `plan` and `run`.",
+        "init data/flowers --model resnet50",
+    ),
+    "recipes": Listed(
+        "List the recipes that come with transferkit; with a name, copy that one and those it extends.",
+        "recipes ants_bees --out experiments",
+    ),
+    "run": Listed(
+        "Run a recipe: its stages, then its analyses, then the report.",
+        "run flowers.yaml stages.target.epochs=30",
+    ),
+    "plan": Listed(
+        "Show what a recipe sets and where, the steps of every stage and the plugins in call order; start nothing.",
+        "plan flowers.yaml --all",
+    ),
+    "resume": Listed(
+        "Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint.",
+        "resume runs/flowers/20261120-194502-9edd",
+    ),
+    "replay": Listed(
+        "Compute one step of a run again, bit for bit, and show what was in it. The run's folder is only read.",
+        "replay runs/flowers/20261120-194502-9edd --step 1200",
+    ),
+    "evaluate": Listed(
+        "Evaluate a model on a folder: accuracy, loss and recall per class, worst first.",
+        "evaluate runs/flowers/20261120-194502-9edd --data data/flowers",
+    ),
+    "predict": Listed(
+        "Predict the classes of images. Unreadable ones are named and skipped.",
+        "predict runs/flowers/20261120-194502-9edd photo.jpg --out answers.csv",
+    ),
+    "explain": Listed(
+        "Draw where in photographs a model sees a class: a heat map for each class beside the photograph.",
+        "explain runs/flowers/20261120-194502-9edd photo.jpg",
+    ),
+    "detect": Listed(
+        "Predict, and flag images that activate a lingering source class. Unreadable ones are named and skipped.",
+        "detect runs/flowers/20261120-194502-9edd photos/ --summary",
+    ),
+    "audit": Listed(
+        "Audit a fine-tuned model: what it remembers of its source, and where that does harm.",
+        "audit runs/flowers/20261120-194502-9edd --source-data imagenet/val",
+    ),
+    "edit": Listed(
+        "Edit a finished model without training; it is evaluated before and after. Writes a run folder like `run`.",
+        "edit runs/flowers/20261120-194502-9edd --use leace --set 'classes=[espresso]'",
+    ),
+    "export": Listed(
+        "Export a model with its detector as one file that answers exactly as the model does.",
+        "export runs/flowers/20261120-194502-9edd --format onnx",
+    ),
+    "serve": Listed(
+        "Serve a model and its detector over HTTP until SIGTERM or Ctrl-C, which answer what was accepted.",
+        "serve runs/flowers/20261120-194502-9edd --port 8000",
+    ),
+    "compare": Listed(
+        "Compare runs: what differs between their recipes, and what each reached.",
+        "compare runs/flowers",
+    ),
+    "schema": Listed(
+        "Print the JSON Schema of recipes, for editors: completion, descriptions and checks while typing.",
+        "schema --out recipe.schema.json",
+    ),
+    "doctor": Listed(
+        "Look at the machine; with a recipe also validate it, read all its images and train three steps.",
+        "doctor flowers.yaml",
+    ),
+    "plugins": Listed("List installed plugins, show one, or write a new one.", "plugins show bss"),
 }
+"""In the order in which `--help` lists them. Each is a file of this folder, imported when the verb is named."""
 
 
-def example(verb: str) -> str | None:
+def example(verb: str) -> str:
     """The line at the end of a verb's help."""
-    return f"Example: transferkit {EXAMPLES[verb]}" if verb in EXAMPLES else None
+    return f"Example: transferkit {VERBS[verb].example}"
 
 
 class Verb(TyperCommand):
@@ -52,6 +117,12 @@ class Verbs(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """As Typer's, each with a plain word for its values."""
         return [plain(parameter) for parameter in super().get_params(ctx)]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """As Typer's, which would cut what a verb does to one line."""
+        for command in self.commands.values():
+            command.short_help = command.short_help or (command.help or "").partition("\n\n")[0]
+        super().format_commands(ctx, formatter)
 
 
 def plain(parameter: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from transferkit.cli.plugins import AllowPlugins
+from transferkit.cli.inputs import AllowPlugins
 from transferkit.system.terminal import console, print_json, say
 from transferkit.words.text import hanging, printable
 

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from transferkit.cli.help import Verb, Verbs
+from transferkit.cli.help import VERBS, Verb, Verbs, example
 from transferkit.cli.plugin_facts import described, listed
-from transferkit.cli.plugin_template import write_plugin
 from transferkit.errors import InputError, Problem
 from transferkit.plugins.kinds import KINDS
 from transferkit.plugins.registry import Component, Registry, installed
@@ -20,20 +19,16 @@ from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
 from transferkit.words.text import printable
 
-WORDS = "List installed plugins, show one, or write a new one."
-plugins_app = typer.Typer(cls=Verbs, help=WORDS, no_args_is_help=False)
+plugins = typer.Typer(cls=Verbs, help=VERBS["plugins"].words, epilog=example("plugins"), no_args_is_help=False)
 
 KindName = StrEnum("KindName", {kind: kind for kind in KINDS})  # type: ignore[misc]
 REGULARIZER = KindName("regularizer")
 KindOption = Annotated[KindName | None, typer.Option("--kind", help="Only this kind.")]
-AllowPlugins = Annotated[
-    bool, typer.Option("--allow-plugins", help="Let the code of plugin files run that the recipe names.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
-@plugins_app.callback(invoke_without_command=True)
-def plugins(
+@plugins.callback(invoke_without_command=True)
+def without_a_verb(
     context: typer.Context,
     kind: KindOption = None,
     json: JsonOption = False,
@@ -44,7 +39,7 @@ def plugins(
         list_plugins(kind, json, failed)
 
 
-@plugins_app.command("list", cls=Verb)
+@plugins.command("list", cls=Verb)
 def list_plugins(
     kind: KindOption = None,
     json: JsonOption = False,
@@ -84,7 +79,7 @@ def find(name: str, kind: str | None, registry: Registry) -> list[Component]:
     raise InputError(Problem("", f'no {what} called "{name}" is installed', did_you_mean(name, names)))
 
 
-@plugins_app.command(cls=Verb)
+@plugins.command(cls=Verb)
 def show(
     name: Annotated[str, typer.Argument(help="The name that recipes use.", show_default=False)],
     kind: KindOption = None,
@@ -143,7 +138,7 @@ def _print_card(text: str) -> None:
         say(text.rstrip())
 
 
-@plugins_app.command(cls=Verb)
+@plugins.command(cls=Verb)
 def schema(
     name: Annotated[str, typer.Argument(help="The name that recipes use.", show_default=False)],
     kind: KindOption = None,
@@ -156,13 +151,15 @@ def schema(
     print_json(found[0].options.model_json_schema())
 
 
-@plugins_app.command(cls=Verb)
+@plugins.command(cls=Verb)
 def new(
     name: Annotated[str, typer.Argument(help="Small letters, digits, underscores.", show_default=False)],
     kind: Annotated[KindName, typer.Option("--kind", help="What it is.")] = REGULARIZER,
     out: Annotated[Path | None, typer.Option(help="The new folder; default: ./transferkit-NAME.")] = None,
 ) -> None:
     """Write a complete plugin package of any kind: the plugin, its registration, its card, a recipe and a test."""
+    from transferkit.cli.plugin_template import write_plugin
+
     known = installed().find(name.replace("-", "_"))
     if known:
         raise InputError(f'the name "{name}" is taken by a {known[0].kind} of {known[0].owner}; choose another')

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.summary import present
-from transferkit.system.terminal import answers_only, say, speaks
+from transferkit.system.standard_streams import answers_only, speaks
+from transferkit.system.terminal import say
 
 
 def quickstart(

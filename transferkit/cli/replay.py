@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.plugins import AllowPlugins
+from transferkit.cli.inputs import AllowPlugins
 from transferkit.errors import InputError
 from transferkit.system.terminal import print_json, print_table, say
 from transferkit.words.formats import number, some

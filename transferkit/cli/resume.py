@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.audit import present_audit
-from transferkit.cli.plugins import AllowPlugins
+from transferkit.cli.inputs import AllowPlugins
 from transferkit.cli.summary import present
-from transferkit.system.terminal import answers_only
+from transferkit.system.standard_streams import answers_only
 
 
 def resume(

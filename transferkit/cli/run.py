@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.inputs import AllowPlugins
 from transferkit.cli.outputs import refuse_file
-from transferkit.cli.plugins import AllowPlugins
 from transferkit.cli.summary import present
-from transferkit.system.terminal import answers_only
+from transferkit.system.standard_streams import answers_only
 
 
 def run(

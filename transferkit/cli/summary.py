@@ -11,7 +11,8 @@ from transferkit.errors import InputError
 from transferkit.report import Metric
 from transferkit.runs.record import declared_in, ends_of, of
 from transferkit.system.atomic import read_json
-from transferkit.system.terminal import print_json, print_table, say, say_whole, speaks
+from transferkit.system.standard_streams import speaks
+from transferkit.system.terminal import print_json, print_table, say, say_whole
 from transferkit.words.formats import duration, epoch_of, interval, mean_of, percent, plus_minus
 
 if TYPE_CHECKING:

@@ -1,14 +1,19 @@
-"""The verbs of plugins, each added so that a broken one costs only itself."""
+"""The verbs: those of transferkit, each imported when it is named; and those of plugins, where a broken one costs only
+itself.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import typer
 from typer.main import get_command_name, get_group
 
+from transferkit.cli.help import VERBS, Verb, Verbs, example
 from transferkit.errors import InputError
 from transferkit.plugins.contained import contained
 from transferkit.plugins.distributions import Failure, Owner
@@ -17,6 +22,36 @@ from transferkit.system.signals import TO_STOP
 from transferkit.words.suggest import closest
 
 ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+class AllVerbs(Verbs):
+    """The verbs of the table and of plugins; one of the table is imported when it is named, and before only listed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As Typer's, for which the named verb takes the place of what lists it."""
+        if args and args[0] in VERBS:
+            self.commands[args[0]] = opened(args[0])
+        return super().resolve_command(ctx, args)
+
+
+def list_verbs(app: typer.Typer) -> None:
+    """Add the verbs of the table as they are listed: name and words, without options and what they do."""
+    for name, listed in VERBS.items():
+        app.command(name, short_help=listed.words)(_listed)
+
+
+def _listed() -> None:
+    """In the place of a verb that nobody named."""
+
+
+def opened(verb: str) -> Any:
+    """The command of a verb of the table, from its file: what bears the verb's name there, a function or a group."""
+    found, own = getattr(import_module(f"transferkit.cli.{verb}"), verb), typer.Typer(rich_markup_mode=None)
+    if isinstance(found, typer.Typer):
+        own.add_typer(found, name=verb)
+    else:
+        own.command(verb, cls=Verb, epilog=example(verb))(found)
+    return get_group(own).commands[verb]
 
 
 def verbs_of(app: typer.Typer) -> set[str]:

@@ -10,6 +10,7 @@ from torch import nn
 
 Facts = Mapping[str, Mapping[str, Any]]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 MODES = {True: "train", False: "eval"}
 
 
@@ -49,6 +50,13 @@ def difference(before: Facts, after: Facts) -> str | None:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         return _words(what, changed[0], now.get(changed[0])) + more
     return None
+
+
+def remedy(what: str) -> str:
+    """What helps where only statistics were moved, which a pass in training mode does; `what` names them first."""
+    if not what.split(" and ")[0].endswith(STATISTICS):
+        return ""
+    return "; a pass in training mode moves these: look `with transferkit.model.evaluating(session.model):`"
 
 
 def _hooked(module: nn.Module) -> tuple[Any, ...]:

@@ -8,21 +8,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import Distribution, distributions
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
-from pydantic import BaseModel, ValidationError
 
 from transferkit.errors import InputError, Problem
 from transferkit.hookspecs import PROJECT, Declared, InstalledHooks, RunHooks
 from transferkit.plugins.contained import contained
 from transferkit.plugins.distributions import Failure, Owner, is_in, listed, normalised, offered
 from transferkit.plugins.kinds import Kind
-from transferkit.plugins.options import options_model
 from transferkit.surface import API_VERSION, __version__
 from transferkit.system.signals import TO_STOP
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TARGET = re.compile(r"[\w.]+:[\w.]+")
@@ -62,6 +63,8 @@ class Component:
     @functools.cached_property
     def options(self) -> type[BaseModel]:
         """The class's dataclass fields as a pydantic model, unknown keys forbidden. Raises InputError."""
+        from transferkit.plugins.options import options_model
+
         cls = self.cls
         with contained(f"{self} cannot be used"):
             return options_model(cls)
@@ -78,6 +81,8 @@ class Component:
 
     def validate(self, options: Mapping[str, Any]) -> BaseModel:
         """The options as its model reads them. Raises pydantic.ValidationError, and InputError for a broken plugin."""
+        from pydantic import ValidationError
+
         model = self.options
         with contained(f"{self} cannot read its options", but=ValidationError):
             return model.model_validate(dict(options))

@@ -73,11 +73,12 @@ def check_manifest(hook: Hook) -> None:
 
 def check_select(hook: Hook) -> None:
     """Distinct indices of samples, the same for the same key."""
-    labels = np.arange(60, dtype=np.int64) % 3
+    classes = list(hook.subject.session.train_samples.classes)
+    labels = np.arange(60, dtype=np.int64) % len(classes)
 
     def selected() -> list[int]:
         rng = numpy_rng("check", "select")
-        return [int(index) for index in hook(labels=labels.copy(), classes=["a", "b", "c"], split="train", rng=rng)]
+        return [int(index) for index in hook(labels=labels.copy(), classes=list(classes), split="train", rng=rng)]
 
     found = selected()
     if any(not 0 <= index < len(labels) for index in found) or len(set(found)) != len(found):

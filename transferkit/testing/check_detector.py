@@ -65,7 +65,7 @@ def check_fit(hook: Hook) -> None:
     if not callable(getattr(hook.subject.plugin.instance, "restore", None)):
         raise AssertionError(f"{name} has fit and no restore(tensors), without which no model folder can be opened")
     named = NamedDetector(hook.subject.plugin, {}, {})
-    model = tiny_model()
+    model = tiny_model(name=hook.subject.session.model.architecture)
     model.tap(named.layers(model))
     session = tiny_detector_session(model)
     fitted = _fitted(hook, named, session)

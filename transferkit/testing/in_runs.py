@@ -37,7 +37,7 @@ from transferkit.runs.folder import RunFolder
 from transferkit.runs.runner import Runner, plan_stage
 from transferkit.system.signals import watching
 from transferkit.testing.made_up import MadeUpImages, MadeUpModel, made_up_session
-from transferkit.testing.tiny import SIZE, tiny_model
+from transferkit.testing.tiny import RESNET, SIZE, tiny_model, tiny_source
 from transferkit.training.loop import train
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
@@ -46,7 +46,9 @@ from transferkit.training.state import snapshot
 
 NAME = "under_test"
 OWN = "transferkit"
-WORLD = {"train": 6, "val": 3, "size": SIZE}
+IMAGES = {"train": 12, "val": 6}
+WORLD = {"train": 6, "val": 6, "size": SIZE}
+EVERYTHING_LINGERS = {"use": "lingering", "dataset": "source", "v_lo": 1000, "p_lo": 0.0, "min_images": 1}
 STOP = 2  # a step in the middle of the first epoch
 VARIANTS: dict[str, dict[str, Any]] = {
     "with accumulate: 2": {"accumulate": 2},
@@ -63,16 +65,22 @@ def transferkit_register(register):
 '''
 
 
-def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path) -> None:
+def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path, architecture: str = RESNET) -> None:
     """Raise AssertionError that says in which run what went wrong, and what to do."""
     if component.kind == "analyzer":
         _check_made_up(component, options, folder / "made-up")
-    if not any(place.kind == component.kind for place in PLACES):
+    trial = Trial.of(component, options, folder, architecture)
+    if component.kind == "detector":  # `interference` finds it by name, among what is installed or a recipe's file
+        _check_outside(trial)
         return
-    trial = Trial.of(component, options, folder)
+    # a model folder names installed plugins only, so layers that cannot be merged are trained and not saved
+    kept = component.kind == "adapter" and not component.declared.merges
     with _said(component, "in a whole run of two epochs", "see the traceback"):
-        trial.run("whole")
-    if component.kind in ("analyzer", "edit"):
+        if kept:
+            trial.train("whole")
+        else:
+            trial.run("whole")
+    if component.kind in ("analyzer", "edit"):  # they train nothing
         return
     _check_resume(trial)
     for what, keys in VARIANTS.items():
@@ -81,7 +89,8 @@ def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path
     for other in trial.others():
         with _said(component, f"beside {other.name}", "each may use and change only what it was given"):
             trial.train(other.name, beside=other)
-    _check_two_processes(trial)
+    if not kept:
+        _check_outside(trial, processes=2)
 
 
 def _check_resume(trial: Trial) -> None:
@@ -116,21 +125,19 @@ def _check_made_up(component: Component, options: Mapping[str, Any], folder: Pat
             return
 
 
-def _check_two_processes(trial: Trial) -> None:
+def _check_outside(trial: Trial, processes: int = 1) -> None:
+    """A run of the command line, with the class from a file beside the recipe."""
     cls = trial.component.cls
     if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__ or not _importable(cls):
         return
-    file = trial.folder / "two" / "written_by_check.py"
+    file = trial.folder / "outside" / "written_by_check.py"
     file.parent.mkdir(exist_ok=True)
     target = f"{cls.__module__}:{cls.__qualname__}"
     file.write_text(FILE.format(kind=trial.component.kind, name=NAME, target=target), encoding="utf-8")
-    recipe = trial.write("two", {"plugins": [file.name]})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    recipe = trial.write("outside", {"plugins": [file.name]})
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"),
-        *("-m", "transferkit", "run", str(recipe), "--out", str(trial.folder / "two-runs"), "--quiet"),
+        *(sys.executable, *(_launched(processes) if processes > 1 else ())),
+        *("-m", "transferkit", "run", str(recipe), "--out", str(trial.folder / "outside-runs"), "--quiet"),
     ]
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": paths, VARIABLE: "1", "OMP_NUM_THREADS": "1"}
@@ -138,10 +145,20 @@ def _check_two_processes(trial: Trial) -> None:
     if done.returncode:
         own = takewhile(lambda line: "torch.distributed.elastic" not in line, done.stderr.splitlines())
         lines = [line.strip() for line in own if line.strip()]
-        raise AssertionError(
-            f"{cls.__name__} fails in two processes: {' / '.join(lines[-6:])}; each has its own images, but all must "
-            "come to the same steps, and only the first may write files"
-        )
+        where, advice = (
+            ("in two processes", "each has its own images, but all must come to the same steps, and only the first may "
+             "write files")
+            if processes > 1
+            else ("in a whole run", "see what `restore` and the module get under hooks")
+        )  # fmt: skip
+        raise AssertionError(f"{cls.__name__} fails {where}: {' / '.join(lines[-6:])}; {advice}")
+
+
+def _launched(processes: int) -> list[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={port}"]
 
 
 def _importable(cls: type) -> bool:
@@ -172,15 +189,18 @@ class Trial:
     folder: Path
     registry: Registry
     start: Path
+    architecture: str
 
     @classmethod
-    def of(cls, component: Component, options: Mapping[str, Any], folder: Path) -> Trial:
+    def of(cls, component: Component, options: Mapping[str, Any], folder: Path, architecture: str = RESNET) -> Trial:
         """With the class registered beside all that is installed, and a model to start from."""
         known = installed()
         registry = Registry(dict(known.components), list(known.failures), dict(known.owners))
         registry.add(component.kind, NAME, component.cls, Owner(NAME, "under test", "0"))
-        start = save_model(folder / "start", tiny_model(world.SOURCE_CLASSES), None, {})
-        return cls(component, {"use": NAME, **options, **_weight(component)}, folder, registry, start)
+        start = save_model(folder / "start", tiny_model(world.SOURCE_CLASSES, name=architecture), None, {})
+        _write_images(folder / "images")
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+        return cls(component, {"use": NAME, **plain, **_weight(component)}, folder, registry, start, architecture)
 
     def others(self) -> list[Component]:
         """The plugins of its kind that ship and need no options, where a recipe may name several."""
@@ -199,22 +219,35 @@ class Trial:
         self, name: str, top: Mapping[str, Any] = {}, stage: Mapping[str, Any] = {}, beside: Component | None = None
     ) -> Path:
         """The recipe's file."""
-        place = self._place
         uses = [dict(self.use), *([{"use": beside.name, **_weight(beside)}] if beside is not None else [])]
-        target: dict[str, Any] = {"world": {"kind": "target", **WORLD}}
+        target: dict[str, Any] = {"folder": str(self.folder / "images")}
         sections: dict[type, dict[str, Any]] = {schema.Dataset: target, schema.Stage: {}, schema.Recipe: {}}
         if self.component.kind == "reader":
             target.clear()
         if self.component.kind == "analyzer":
             uses[0].setdefault("dataset", "source")
-        sections[place.section][place.key] = uses[0] if place.single else uses
+        if self.component.kind == "adapter" and not self.component.declared.merges:
+            sections[schema.Stage]["keep_adapted"] = True
+        if self.component.kind == "detector":
+            table = {
+                "use": "interference",
+                "dataset": "source",
+                "install": True,
+                "alpha": 0.5,
+                "detectors": uses,
+                "deploy": uses[0],
+            }
+            sections[schema.Recipe]["analyses"] = [EVERYTHING_LINGERS, table]
+        else:
+            place = self._place
+            sections[place.section][place.key] = uses[0] if place.single else uses
         named = [
             self.use[option] for option, what in reference_options(self.component.options).items() if what == "data set"
         ]
         recipe = {
             "name": "check",
             "device": "cpu",
-            "model": {"name": "test_resnet", "preprocessing": {"input_size": SIZE}},
+            "model": {"name": self.architecture, "preprocessing": {"input_size": SIZE}},
             "datasets": {
                 **{str(one): {"world": {"kind": "source", **WORLD}} for one in ("source", *named)},
                 "tiny": target,
@@ -271,6 +304,16 @@ class Trial:
                     one.name: one.instance.state_dict() for one in plan.plugins if hasattr(one.instance, "state_dict")
                 }
                 return dict(_tensors("", snapshot(content | {"plugin": plugins})))
+
+
+def _write_images(folder: Path) -> None:
+    """The images that the hooks meet outside runs, of the same classes, so that an option may name one."""
+    for split, n in IMAGES.items():
+        source = tiny_source(n=n)
+        for index, name in enumerate(source.ids):
+            path = folder / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            source.image(index).save(path)
 
 
 def _stopping(count: Callable[[], None], session: Any, step: int) -> None:

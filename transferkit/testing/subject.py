@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit.model.witness import remedy
 from transferkit.plugins.hooks import Call, RunPlugins
 from transferkit.testing.tiny import TinySession
 
@@ -115,7 +116,8 @@ def _compare(where: str, name: str, before: dict[str, Any], after: dict[str, Any
         raise AssertionError(f"{where} adds or removes parts of the {name}")
     for key, tensor in before["weights"].items():
         if not torch.equal(after["weights"][key], tensor):
-            raise AssertionError(f"{where} changes {key} of the {name}; plugins return values, the core makes changes")
+            advice = remedy(key) or "; plugins return values, the core makes changes"
+            raise AssertionError(f"{where} changes {key} of the {name}{advice}")
     for what in ("modes", "gradients wanted", "gradients"):
         if after[what] != before[what]:
             raise AssertionError(f"{where} changes the {name}'s {what}; leave them as they are")

@@ -35,6 +35,7 @@ from transferkit.training.progress import Display
 
 SIZE = 32
 TARGET_CLASSES = ("cat", "dog", "owl")
+RESNET = "test_resnet"
 
 
 def tiny_images(n: int = 8, seed: int = 0) -> Tensor:
@@ -50,7 +51,7 @@ def tiny_labels(n: int = 8, classes: int = len(TARGET_CLASSES)) -> Tensor:
 
 
 def tiny_model(
-    classes: Iterable[str] = TARGET_CLASSES, *, name: str = "test_resnet", seed: int = 0, **options: Any
+    classes: Iterable[str] = TARGET_CLASSES, *, name: str = RESNET, seed: int = 0, **options: Any
 ) -> TransferModel:
     """A timm model with random weights for 32-pixel images; `options` are passed to timm.create_model."""
     labels = list(classes)
@@ -145,16 +146,16 @@ def tiny_session(
     return TinySession(model, reference, source_head, train, validation, stage, folder / "out", folder / "cache")
 
 
-def tiny_analysis(folder: Path) -> AnalysisSession:
+def tiny_analysis(folder: Path, *, architecture: str = RESNET) -> AnalysisSession:
     """What `analyze` sees: tiny models in the roles source, target and baseline, and drawn images of both kinds."""
     datasets = {
         kind: Dataset.model_validate({"world": {"kind": kind, "train": 2, "val": 2, "size": SIZE}})
         for kind in ("target", "source")
     }
-    source = tiny_model(world.SOURCE_CLASSES, seed=0)
+    source = tiny_model(world.SOURCE_CLASSES, name=architecture, seed=0)
     roles = {"source": source}
     for seed, role in enumerate(("target", "baseline")):
-        roles[role] = tiny_model(world.TARGET_CLASSES, seed=seed)
+        roles[role] = tiny_model(world.TARGET_CLASSES, name=architecture, seed=seed)
     head = source.source_head()
     workbench = Workbench(
         models={role: Given(f"tiny {role}", partial(_given, model, head)) for role, model in roles.items()},

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import TransferkitError
-from transferkit.model.witness import Facts, difference, facts, structure, versions
+from transferkit.model.witness import Facts, difference, facts, remedy, structure, versions
 from transferkit.words.suggest import closest
 
 if TYPE_CHECKING:
@@ -118,6 +118,6 @@ def _optimizer(session: TrainingSession) -> Mapping[str, Any]:
 def changed(who: str, what: str) -> TransferkitError:
     """The sentence for a plugin that broke the rule."""
     return TransferkitError(
-        f"{who} changed {what}. Plugins return values and the core makes every change: the run would have gone on as "
-        "something else than its recipe says, so it ends here; what was saved before is as it should be"
+        f"{who} changed {what}{remedy(what)}. Plugins return values and the core makes every change: the run would "
+        "have gone on as something else than its recipe says, so it ends here; what was saved before is as it should be"
     )

@@ -25,7 +25,8 @@ from rich.progress import (
 )
 
 from transferkit.system import signals
-from transferkit.system.terminal import Guarded, print_wrapped
+from transferkit.system.standard_streams import Guarded
+from transferkit.system.terminal import print_wrapped
 from transferkit.training.epoch_lines import MEANINGS, Forecast, beside, header, row
 from transferkit.words.formats import duration, percent
 from transferkit.words.text import one_line, printable
