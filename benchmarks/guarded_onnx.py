@@ -25,7 +25,9 @@ def run(name, rounds):
     with tempfile.TemporaryDirectory() as place:
         folder, with_detector, _ = folders(name, Path(place))
         doubled = save_model(Path(place) / "source", source_model, None)
-        exported = [export_model(one, "onnx", max_batch=8).path for one in (folder, with_detector, doubled)]
+        exported = [
+            export_model(one, "onnx", inputs=["floats"], max_batch=8).path for one in (folder, with_detector, doubled)
+        ]
         plain, guarded, source = map(open_onnx, exported)
     images = keyed_images(source_model.preprocessing, 1)
     print(f"{name}, 224 px, batch 1, ONNX Runtime with one thread that does not spin")

@@ -135,7 +135,7 @@ def write_model(folder: Path, name: str) -> None:
     made = model_of(name, 37)
     save_model(folder, made, None, {})
     write_interference(folder, tiny_detector(made, Score("refitted", "sum")), tiny_detector_head(made.num_features))
-    export_model(folder, "onnx")
+    export_model(folder, "onnx", inputs=["floats"])
 
 
 def compare(servers: dict[str, Contender], given: argparse.Namespace) -> int:

@@ -20,8 +20,8 @@ def folder(tmp_path):
 
 
 def test_writes_the_file_and_says_what_it_is(cli, folder):
-    result = cli("export", folder, "--format", "pt2", "--max-batch", 2)
-    assert {path.name for path in (folder / "exports").iterdir()} == {"model.pt2", "export.json"}
+    result = cli("export", folder, "--format", "pt2", "--input", "floats", "--max-batch", 2)
+    assert {path.name for path in (folder / "exports").iterdir()} == {"model.pt2", "export.json", "predict.py"}
     first, inputs, outputs, agrees = result.stdout.splitlines()
     assert str(folder / "exports" / "model.pt2") in first and "batches of 1 to 2" in first
     assert "images float32 (batch, 3, 32, 32)" in inputs
@@ -34,14 +34,16 @@ def test_writes_the_file_and_says_what_it_is(cli, folder):
 
 def test_onnx_is_the_default_and_json_is_the_record(cli, folder, tmp_path):
     out = tmp_path / "out"
-    result = cli("export", folder, "--out", out, "--max-batch", 2, "--json")
+    result = cli("export", folder, "--out", out, "--input", "floats", "--max-batch", 2, "--json")
     assert json.loads(result.stdout) == json.loads((out / "export.json").read_text())
-    assert {path.name for path in out.iterdir()} == {"model.onnx", "export.json", "config.pbtxt"}
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "export.json", "config.pbtxt", "predict.py"}
     assert not (folder / "exports").exists()
 
 
 def test_a_model_without_a_detector_is_said(cli, model_folder, tmp_path):
-    result = cli("export", model_folder, "--format", "pt2", "--out", tmp_path / "out", "--max-batch", 2)
+    result = cli(
+        "export", model_folder, "--format", "pt2", "--out", tmp_path / "out", "--input", "floats", "--max-batch", 2
+    )
     assert "no interference detector, so logits are the only output" in result.stderr
     assert "outputs  logits float32 (batch, 2)\n" in result.stdout
 
@@ -59,7 +61,7 @@ def test_wrong_requests(cli, folder):
 
 
 def test_the_exporter_says_nothing_and_a_tampered_file_is_a_sentence(folder):
-    command = [sys.executable, "-m", "transferkit", "export", str(folder), "--max-batch", "2"]
+    command = [sys.executable, "-m", "transferkit", "export", str(folder), "--max-batch", "2", "--input", "floats"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" and len(done.stdout.splitlines()) == 5

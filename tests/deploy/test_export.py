@@ -28,6 +28,7 @@ pytest.importorskip("onnxscript")
 
 NAMES = ["logits", "score", "source_class"]
 FORMATS = ["onnx", "pt2"]
+FLOATS = ["floats"]
 
 
 def guarded(folder, name, score="refitted", **options):
@@ -46,7 +47,7 @@ def guarded(folder, name, score="refitted", **options):
 def test_gives_the_models_answers(exported, form, size):
     images = tiny_images(size, seed=3)
     eager = load(exported)(images)
-    run = portable.open_file(form, exported / "exports" / portable.FILES[form], NAMES, 64)
+    run = portable.open_file(form, exported / "exports" / f"model.{form}", NAMES, 64)
     found = run(images.numpy())
     assert list(found) == NAMES
     np.testing.assert_allclose(found["logits"], eager.logits, atol=1e-4)
@@ -66,7 +67,7 @@ def test_gives_the_models_answers(exported, form, size):
 )
 def test_other_families(tmp_path, name, options):
     folder = guarded(tmp_path / "model", name, **options)
-    parity = export_model(folder, "onnx", max_batch=8).entry.parity
+    parity = export_model(folder, "onnx", max_batch=8, inputs=FLOATS).entry.parity
     assert parity.logits <= 1e-4 and parity.score <= 1e-4
     assert [one["batch"] for one in parity.batches] == [1, 2, 3, 8]
 
@@ -74,7 +75,7 @@ def test_other_families(tmp_path, name, options):
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_separate_source_model_is_in_the_same_graph(tmp_path, form):
     folder = guarded(tmp_path / "model", "test_resnet", "separate")
-    done = export_model(folder, form, max_batch=4)
+    done = export_model(folder, form, max_batch=4, inputs=FLOATS)
     assert done.record.source_classes == ["shark", "espresso", "wheel", "daisy", "fence"]
     assert set(done.record.files) >= {"source_model/model.safetensors", "source_model/config.json"}
     assert verify_export(folder / "exports", model_dir=folder).guarded
@@ -82,7 +83,7 @@ def test_a_separate_source_model_is_in_the_same_graph(tmp_path, form):
 
 def test_without_a_detector_there_are_logits_alone(tmp_path):
     folder = save_model(tmp_path / "model", tiny_model(), None, {})
-    done = export_model(folder, "onnx", max_batch=2)
+    done = export_model(folder, "onnx", max_batch=2, inputs=FLOATS)
     assert [one.name for one in done.record.outputs] == ["logits"]
     assert (done.record.guarded, done.record.detect_p, done.entry.parity.score) == (False, None, None)
     assert list(portable.open_onnx(done.path)(tiny_images(2).numpy())) == ["logits"]
@@ -123,7 +124,7 @@ def test_the_record_says_what_a_server_needs(exported):
 def test_the_file_itself_says_what_it_is(exported, form):
     import onnx
 
-    path = exported / "exports" / portable.FILES[form]
+    path = exported / "exports" / f"model.{form}"
     extra = {"transferkit.json": ""}
     if form == "onnx":
         facts = json.loads({one.key: one.value for one in onnx.load(path).metadata_props}["transferkit"])
@@ -138,7 +139,7 @@ def test_one_file_with_stable_names_and_nothing_of_this_machine(exported):
     import onnx
 
     assert {path.name for path in (exported / "exports").iterdir()} == {
-        "model.onnx", "model.pt2", "config.pbtxt", "export.json",
+        "model.onnx", "model_uint8.onnx", "model.pt2", "model_uint8.pt2", "config.pbtxt", "export.json", "predict.py",
     }  # fmt: skip
     model = onnx.load(exported / "exports" / "model.onnx")
     onnx.checker.check_model(model)
@@ -150,7 +151,7 @@ def test_one_file_with_stable_names_and_nothing_of_this_machine(exported):
 
 
 def test_the_same_model_gives_the_same_onnx_bytes(exported, tmp_path):
-    again = export_model(exported, "onnx", out=tmp_path / "again").entry
+    again = export_model(exported, "onnx", out=tmp_path / "again", inputs=FLOATS).entry
     assert again.sha256 == read_record(exported / "exports").exports["onnx"].sha256
 
 
@@ -178,7 +179,7 @@ np.savez("found.npz", *found)
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_loads_where_neither_transferkit_nor_timm_is(exported, tmp_path, form):
-    name = portable.FILES[form]
+    name = f"model.{form}"
     (tmp_path / name).write_bytes((exported / "exports" / name).read_bytes())
     images = tiny_images(3, seed=5)
     np.save(tmp_path / "images.npy", images.numpy())
@@ -192,7 +193,7 @@ def test_loads_where_neither_transferkit_nor_timm_is(exported, tmp_path, form):
 
 
 def test_pt2_refuses_more_images_than_it_was_made_for(tmp_path, exported):
-    done = export_model(exported, "pt2", out=tmp_path / "small", max_batch=2)
+    done = export_model(exported, "pt2", out=tmp_path / "small", max_batch=2, inputs=FLOATS)
     run = portable.open_pt2(done.path, NAMES, 2)
     assert len(run(tiny_images(2).numpy())["score"]) == 2
     with pytest.raises((AssertionError, RuntimeError)):
@@ -209,7 +210,7 @@ def test_a_graph_with_a_fixed_batch_is_refused(exported, tmp_path, monkeypatch):
         check_range(trace(graph, (3, 32, 32), 8), 64)
     monkeypatch.setattr(Graph, "forward", lambda self, images: (self.whole(images.reshape(2, 3, 32, 32)).logits,))
     with pytest.raises(TransferkitError, match="test_resnet cannot be exported to pt2"):
-        export_model(exported, "pt2", out=tmp_path / "new")
+        export_model(exported, "pt2", out=tmp_path / "new", inputs=FLOATS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,7 +228,7 @@ def test_a_file_that_fails_on_some_batch_is_refused(exported, tmp_path, monkeypa
 
     monkeypatch.setattr(portable, "open_file", opened)
     with pytest.raises(TransferkitError, match="cannot be exported to pt2: Guard failed"):
-        export_model(exported, "pt2", out=tmp_path / "new")
+        export_model(exported, "pt2", out=tmp_path / "new", inputs=FLOATS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -265,7 +266,7 @@ def test_a_file_that_answers_differently_is_not_written(exported, tmp_path, monk
     plain = portable.open_file
     monkeypatch.setattr(portable, "open_file", lambda *args: _Wrong(plain(*args), spoil))
     with pytest.raises(ParityError, match=message):
-        export_model(exported, "pt2", out=tmp_path / "new" / "exports")
+        export_model(exported, "pt2", out=tmp_path / "new" / "exports", inputs=FLOATS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,7 +282,7 @@ def test_what_fails_half_way_leaves_the_old_export(copied, monkeypatch):
 
     monkeypatch.setattr(portable, "write_pt2", fail)
     with pytest.raises(TransferkitError, match="test_resnet cannot be exported to pt2: cannot be lowered") as caught:
-        export_model(copied, "pt2")
+        export_model(copied, "pt2", inputs=FLOATS)
     assert "beware" in caught.value.__notes__[0] and "halfway there" in caught.value.__notes__[0]
     assert {path.name: path.read_bytes() for path in (copied / "exports").iterdir()} == before
     assert not [path for path in copied.iterdir() if path.name.startswith(".")]
@@ -293,48 +294,48 @@ def test_an_interrupted_export_leaves_nothing(exported, tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting.parity, "compare_all", stop)
     with pytest.raises(KeyboardInterrupt):
-        export_model(exported, "pt2", out=tmp_path / "new")
+        export_model(exported, "pt2", out=tmp_path / "new", inputs=FLOATS)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_requests(exported, tmp_path, monkeypatch):
     with pytest.raises(InputError, match='one of onnx, pt2, not "tflite"'):
-        export_model(exported, "tflite")
+        export_model(exported, "tflite", inputs=FLOATS)
     with pytest.raises(InputError, match="largest batch is at least 2"):
-        export_model(exported, "onnx", max_batch=1)
+        export_model(exported, "onnx", max_batch=1, inputs=FLOATS)
     with pytest.raises(InputError, match="for the format onnx alone"):
-        export_model(exported, "pt2", opset=20)
+        export_model(exported, "pt2", opset=20, inputs=FLOATS)
     with pytest.raises(InputError, match="opset 7 cannot be written; choose one from 18 to"):
-        export_model(exported, "onnx", out=tmp_path / "new", opset=7)
+        export_model(exported, "onnx", out=tmp_path / "new", opset=7, inputs=FLOATS)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file; --out is a folder"):
-        export_model(exported, "onnx", out=tmp_path / "file")
+        export_model(exported, "onnx", out=tmp_path / "file", inputs=FLOATS)
     monkeypatch.setattr(portable, "LARGEST_ONNX", 1000)
     with pytest.raises(InputError, match="at most 2 GB; use --format pt2"):
-        export_model(exported, "onnx", out=tmp_path / "new")
+        export_model(exported, "onnx", out=tmp_path / "new", inputs=FLOATS)
     monkeypatch.setattr(portable, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'onnxruntime missing\): pip install "transferkit\[export\]"'):
-        export_model(exported, "onnx")
+        export_model(exported, "onnx", inputs=FLOATS)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_chosen_opset_is_used(exported, tmp_path):
     import onnx
 
-    done = export_model(exported, "onnx", out=tmp_path / "new", opset=18, max_batch=2)
+    done = export_model(exported, "onnx", out=tmp_path / "new", opset=18, max_batch=2, inputs=FLOATS)
     assert done.entry.opset == 18
     assert {one.domain: one.version for one in onnx.load(done.path).opset_import}[""] == 18
 
 
 def test_other_files_of_the_folder_stay(exported, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    export_model(exported, "pt2", out=tmp_path, max_batch=2)
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "model.pt2", "export.json"}
+    export_model(exported, "pt2", out=tmp_path, max_batch=2, inputs=FLOATS)
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "model.pt2", "export.json", "predict.py"}
 
 
 def test_nothing_is_drawn_from_the_random_generators(exported, tmp_path):
     before = torch.get_rng_state()
-    export_model(exported, "pt2", out=tmp_path / "new", max_batch=2)
+    export_model(exported, "pt2", out=tmp_path / "new", max_batch=2, inputs=FLOATS)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -348,7 +349,7 @@ def test_a_trained_network_on_photographs(real_data, tmp_path):
     weights = real_data / "weights" / "mobilenetv2_100_imagenet1k.safetensors"
     spec = Model(name="mobilenetv2_100", options={"pad_type": "same"}, preprocessing={"input_size": 128})
     folder = save_model(tmp_path / "model", *build(spec, weights=weights, source_classes=None, classes=None), {})
-    done = export_model(folder, "onnx", max_batch=8)
+    done = export_model(folder, "onnx", max_batch=8, inputs=FLOATS)
     model = load(folder)
     paths = sorted((real_data / "hymenoptera" / "val").rglob("*.jpg"))[::20]
     images = torch.stack([model.preprocess(Image.open(path)) for path in paths])

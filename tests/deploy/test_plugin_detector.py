@@ -87,7 +87,7 @@ def test_the_graph_has_the_detector_inside(tmp_path, deploy):
     folder, _, _ = guarded(tmp_path, deploy)
     from transferkit.deploy.export import export_model, verify_export
 
-    made = export_model(folder, "onnx", max_batch=8)
+    made = export_model(folder, "onnx", inputs=["floats"], max_batch=8)
     loaded, images = transferkit.load(folder), tiny_images(5, 9)
     answers = open_onnx(made.path)(images.numpy())
     found = loaded(images)

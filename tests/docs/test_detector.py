@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
 
+import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+import transferkit
 from transferkit.deploy.interference import Calibration, Guarantee, read_interference
 from transferkit.deploy.log_lines import Line
 from transferkit.deploy.monitor import Monitor, hypotheses
@@ -30,6 +34,31 @@ def test_the_example_says_either_thing(tmp_path, monkeypatch, capsys):
         exec(blocks(PAGE, "python")[0].replace("runs/…/stages/target/model", folder.as_posix()), {})
     flagged, answered = capsys.readouterr().out.splitlines()
     assert flagged.startswith("do not trust the answer: ") and answered in ("ants", "bees")
+
+
+def test_the_exported_graphs_and_the_lines_of_preprocessing(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from transferkit.deploy.export import export_model
+
+    folder = tiny_guarded(tmp_path / "model")
+    for form in ("onnx", "pt2"):
+        exports = export_model(folder, form, inputs=["uint8"], max_batch=2).folder
+    ramp = np.add.outer(np.arange(70), np.arange(50))[..., None] * np.array([1, 2, 3])
+    Image.fromarray((ramp % 256).astype(np.uint8)).save(exports / "photo.jpg")
+    monkeypatch.chdir(exports)
+    expected = transferkit.load(folder)
+    image = expected.preprocess(Image.open("photo.jpg"))[None]
+    wanted, names = expected(image), {}
+    onnx, pt2, floats = blocks(sections(PAGE)["Exported"], "python")
+    for block in (onnx, pt2):
+        exec(block, names)
+        np.testing.assert_allclose(torch.as_tensor(names["logits"]).detach(), wanted.logits, atol=1e-5)
+        np.testing.assert_allclose(torch.as_tensor(names["score"]).detach(), wanted.score, atol=1e-5)
+    exec(floats, names)
+    assert len(ast.parse(floats).body) == 9  # an import, and eight of preprocessing
+    np.testing.assert_allclose(names["images"], image, atol=1e-6)
+    assert names["images"].dtype == np.float32
 
 
 def test_the_summary_shown_is_what_is_said(tmp_path):

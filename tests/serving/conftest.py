@@ -53,7 +53,7 @@ def exported(folder, tmp_path_factory):
     from transferkit.deploy.export import export_model
 
     copy = shutil.copytree(folder, tmp_path_factory.mktemp("exported") / "model")
-    export_model(copy, "onnx")
+    export_model(copy, "onnx", inputs=["floats"])
     assert (copy / ONNX).is_file()
     return copy
 

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from transferkit.deploy.export_folder import ExportedFile, ExportRecord, Tensor
 
 
+class Input(StrEnum):
+    """What a graph is given."""
+
+    floats = "floats"
+    uint8 = "uint8"
+
+
 class Format(StrEnum):
     """The file formats."""
 
@@ -31,6 +38,12 @@ def export(
     format: Annotated[
         Format | None, typer.Option(help="onnx or pt2 (torch.export). Default: onnx.", show_default=False)
     ] = None,
+    input: Annotated[
+        Input | None,
+        typer.Option(
+            help="floats (preprocessed) or uint8 (RGB pixels of any size). Default: both.", show_default=False
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write into this folder. Default: exports/ of the model.")] = None,
     max_batch: Annotated[int, typer.Option(min=2, help="The largest batch the file is for.")] = 64,
     opset: Annotated[int | None, typer.Option(min=1, help="ONNX operator set. Default: the exporter's own.")] = None,
@@ -42,22 +55,28 @@ def export(
 
     The file is compared with the model on batches of several sizes; if it differs nothing is written.
     """
-    if check and opset is not None:
-        raise InputError("--check reads what is there, so --opset has no meaning; leave it out")
+    for name, value in {"opset": opset, "input": input}.items():
+        if check and value is not None:
+            raise InputError(f"--check reads what is there, so --{name} has no meaning; leave it out")
     refuse_file(out, "exports")
     folder = find_model(model, stage)
     form = None if format is None else format.value
     with working("starting") as step, stoppable("exporting; nothing was written and older exports are as they were"):
         from transferkit.deploy.export import export_model, verify_export
         from transferkit.deploy.export_folder import FOLDER
+        from transferkit.deploy.variants import Variant
 
         if check:
             record = verify_export(out or folder / FOLDER, form, model_dir=folder, step=step)
             place, notes = out or folder / FOLDER, []
+            shown = [name for name in record.exports if form in (None, Variant.of(name).form)]
         else:
-            done = export_model(folder, form or "onnx", out=out, max_batch=max_batch, opset=opset, step=step)
-            record, place, notes = done.record, done.path.parent, done.notes
-            form = done.form
+            inputs = None if input is None else [input.value]
+            done = export_model(
+                folder, form or "onnx", inputs=inputs, out=out, max_batch=max_batch, opset=opset, step=step
+            )
+            record, place, notes = done.record, done.folder, done.notes
+            shown = [variant.key for variant in done.variants]
     for text in notes:
         note(text)
     if not record.guarded:
@@ -65,27 +84,26 @@ def export(
     if json:
         print_json(record.content())
         return
-    for name, entry in record.exports.items():
-        if form in (None, name):
-            show(place, record, entry)
+    for name in shown:
+        show(place, record, record.exports[name])
 
 
 def show(place: Path, record: ExportRecord, entry: ExportedFile) -> None:
     """The answer for people."""
     opset = "" if entry.opset is None else f", opset {entry.opset}"
     say(f"{place / entry.file}   {entry.bytes / 1e6:.1f} MB{opset}, batches of {entry.batch.min} to {entry.batch.max}")
-    say(f"input    {_listed(record.inputs)}")
+    say(f"input    {_listed(entry.inputs or record.inputs)}")
     say(f"outputs  {_listed(record.outputs)}")
     count = sum(one[key] for one in entry.parity.batches for key in ("class_ties", "source_class_ties"))
     ties = f" ({count} near ties left out)" if count else ""  # rows whose classes cannot be compared
-    sizes = ", ".join(str(one["batch"]) for one in entry.parity.batches)
+    sizes = ", ".join(dict.fromkeys(str(one["batch"]) for one in entry.parity.batches))
     score = "" if entry.parity.score is None else f", score by {number(entry.parity.score, 2)}"
     allowed = min(one["tolerance"] for one in entry.parity.batches)
     say(
         f"agrees   with the model on {entry.parity.rows} images in batches of {sizes}: the same classes{ties}, "
         f"logits differ by at most {number(entry.parity.logits, 2)} ({number(allowed, 2)} is allowed){score}"
     )
-    if not entry.batch.enforced:
+    if not entry.batch.enforced and entry.inputs is None:
         say(f"         the file itself takes larger batches too; {place / 'config.pbtxt'} limits them in Triton")
 
 

@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,63 +29,93 @@ from transferkit.deploy.export_folder import (
     workplace,
 )
 from transferkit.deploy.loaded import LoadedModel, load
-from transferkit.deploy.portable import EXAMPLE, INPUT, Graph, trace
+from transferkit.deploy.pixels import INPUT as PIXELS
+from transferkit.deploy.pixels import check as check_preprocessing
+from transferkit.deploy.portable import EXAMPLE, INPUT, Graph, PixelGraph, trace
+from transferkit.deploy.variants import FORMATS, INPUTS, Variant
 from transferkit.errors import InputError, TransferkitError
 from transferkit.system.atomic import sha256
 
 Step = Callable[[str], None]
 MAX_BATCH = 64
+PIXEL_INPUT = Tensor(name=PIXELS, dtype="uint8", shape=["batch", "height", "width", 3])
 LINES = 40  # of what an exporter said, where it failed
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: the file, the record it is in, and what else happened, in sentences."""
+    """What was written: the folder, which files, the record they are in, and what else happened, in sentences."""
 
-    path: Path
-    form: str
+    folder: Path
+    variants: list[Variant]
     record: ExportRecord
     notes: list[str] = field(default_factory=list)
 
     @property
+    def path(self) -> Path:
+        """The first of the files."""
+        return self.folder / self.entry.file
+
+    @property
     def entry(self) -> ExportedFile:
-        """This file's part of the record."""
-        return self.record.exports[self.form]  # type: ignore[index]
+        """The first file's part of the record."""
+        return self.record.exports[self.variants[0].key]
 
 
 def export_model(
     model_dir: Path | str,
     form: str = "onnx",
     *,
+    inputs: Sequence[str] | None = None,
     out: Path | str | None = None,
     max_batch: int = MAX_BATCH,
     opset: int | None = None,
     step: Step = lambda text: None,
 ) -> Export:
-    """Write `exports/model.onnx` or `model.pt2` and `export.json` into the model folder, or all of it into `out`.
+    """Write `model.onnx` or `model.pt2`, and `export.json`, into `exports/` of the model folder or into `out`.
 
-    One graph gives logits, score and source class (logits alone without a detector) for batches of 1 to `max_batch`.
-    The file is compared with the eager model first; nothing is left behind unless it agrees. `step` is told what is
-    going on. Raises InputError for wrong input, TransferkitError when the model cannot be exported, ParityError.
+    One graph gives logits, score and source class (logits alone without a detector) for batches of 1 to `max_batch`;
+    of `inputs`, `floats` takes preprocessed images, `uint8` (`model_uint8.…`) RGB pixels of any size. Default: both,
+    where a graph can do the model's preprocessing. The files are compared with the eager model first; nothing is left
+    behind unless they agree. `step` is told what is going on. Raises InputError for wrong input, TransferkitError
+    when the model cannot be exported, ParityError.
     """
     folder = Path(model_dir)
     target = folder / FOLDER if out is None else Path(out)
-    _check(form, target, max_batch, opset)
+    _check(form, target, max_batch, opset, inputs)
     step("opening the model")
     loaded = load(folder)
+    notes: list[str] = []
+    chosen = [*dict.fromkeys(inputs)] if inputs else _possible(loaded, notes)
+    variants = [Variant(form, given) for given in chosen]
+    if "uint8" in chosen:
+        check_preprocessing(loaded.model.preprocessing)
     graph = Graph(loaded).eval()
     record = _record(folder, loaded, graph)
     with workplace(target) as work:
-        entry = _write(loaded, graph, record, form, work, max_batch=max_batch, opset=opset, step=step)
-        full, removed = publish(work, target, form, record, entry)
-    notes = [f"{path} was of another state of the model and was removed" for path in removed]
-    return Export(target / entry.file, form, full, notes)
+        entries = {
+            one.key: _write(loaded, graph, record, one, work, max_batch=max_batch, opset=opset, step=step)
+            for one in variants
+        }
+        full, removed = publish(work, target, record, entries)
+    notes += [f"{path} was of another state of the model and was removed" for path in removed]
+    return Export(target, variants, full, notes)
+
+
+def _possible(loaded: LoadedModel, notes: list[str]) -> list[str]:
+    """Both inputs, or floats alone and a note why."""
+    try:
+        check_preprocessing(loaded.model.preprocessing)
+    except InputError as error:
+        notes.append(f"no graph takes pixels: {error}")
+        return [INPUTS[0]]
+    return [*INPUTS]
 
 
 def verify_export(
     folder: Path | str, form: str | None = None, *, model_dir: Path | str | None = None, step: Step = lambda text: None
 ) -> ExportRecord:
-    """Check every exported file of a folder, or that of one format, and return the folder's record.
+    """Check every exported file of a folder, or those of one format, and return the folder's record.
 
     Its hash must be the recorded one, and its answers to the keyed images must be the recorded answers. With the
     model folder also: the model is unchanged, and agrees on all recorded batch sizes. Raises InputError for a
@@ -93,45 +123,50 @@ def verify_export(
     """
     folder = Path(folder)
     record = read_record(folder)
-    wanted = [form] if form is not None else list(record.exports if record is not None else ())
-    if record is None or not wanted or any(name not in record.exports for name in wanted):
+    wanted = [name for name in (record.exports if record is not None else ()) if form in (None, Variant.of(name).form)]
+    if record is None or not wanted:
         raise InputError(f"{folder}: there is no exported {form or 'file'} here; make one with transferkit export")
     loaded = None
     if model_dir is not None:
         check_model(record, Path(model_dir))
         loaded = load(model_dir)
     for name in wanted:
-        entry = record.exports[name]  # type: ignore[index]
-        portable.check_packages(name)
+        entry, variant = record.exports[name], Variant.of(name)
+        portable.check_packages(variant.form)
         path = check_file(folder, entry)
         step(f"checking {entry.file}")
-        run = open_checked(name, path, record, entry)
+        run = open_checked(variant, path, record, entry)
         if loaded is not None:
             sizes = [one["batch"] for one in entry.parity.batches]
-            parity.compare_all(Graph(loaded).eval(), run, loaded.model.preprocessing, sizes, step)
+            graph, preprocessing = Graph(loaded).eval(), loaded.model.preprocessing
+            parity.compare_all(graph, run, preprocessing, sizes, step, pixels=variant.pixels)
     return record
 
 
-def open_checked(form: str, path: Path, record: ExportRecord, entry: ExportedFile) -> portable.Runner:
+def open_checked(variant: Variant, path: Path, record: ExportRecord, entry: ExportedFile) -> portable.Runner:
     """Open an exported file and see that it gives the recorded answers. Raises ParityError where it does not."""
     from transferkit.model.preprocessing import Preprocessing
 
     try:
-        run = portable.open_file(form, path, record.output_names, entry.batch.max)
-        images = parity.keyed_images(Preprocessing.from_json(record.preprocessing), entry.reference["images"])
-        if parity.digest(images) != entry.reference["images_sha256"]:
+        run = portable.open_file(variant.form, path, record.output_names, entry.batch.max)
+        preprocessing, count = Preprocessing.from_json(record.preprocessing), entry.reference["images"]
+        given = parity.draw(preprocessing, variant.pixels, count).given
+        if parity.digest(given) != entry.reference["images_sha256"]:
             raise TransferkitError(f"{path}: the images it was checked on cannot be drawn again on this machine")
-        images = images[: entry.batch.max]
-        expected = parity.expected_of(entry.reference, len(images))
+        given = given[: entry.batch.max]
+        expected = parity.expected_of(entry.reference, len(given))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path.parent / FILE}: cannot be used: {error!r}; export the model again") from error
-    parity.compare(expected, run(images), str(path))
+    parity.compare(expected, run(given), str(path))
     return run
 
 
-def _check(form: str, target: Path, max_batch: int, opset: int | None) -> None:
-    if form not in portable.FORMATS:
-        raise InputError(f'the format is one of {", ".join(portable.FORMATS)}, not "{form}"')
+def _check(form: str, target: Path, max_batch: int, opset: int | None, inputs: Sequence[str] | None) -> None:
+    if form not in FORMATS:
+        raise InputError(f'the format is one of {", ".join(FORMATS)}, not "{form}"')
+    for given in inputs or ():
+        if given not in INPUTS:
+            raise InputError(f'the input is one of {", ".join(INPUTS)}, not "{given}"')
     portable.check_packages(form)
     if max_batch < EXAMPLE:
         raise InputError(f"the largest batch is at least {EXAMPLE}, not {max_batch}")
@@ -169,7 +204,7 @@ def _write(
     loaded: LoadedModel,
     graph: Graph,
     record: ExportRecord,
-    form: str,
+    variant: Variant,
     work: Path,
     *,
     max_batch: int,
@@ -177,22 +212,27 @@ def _write(
     step: Step,
 ) -> ExportedFile:
     """The file in the working folder, compared with the model."""
-    path = work / portable.FILES[form]
+    path = work / variant.file
     preprocessing = loaded.model.preprocessing
-    name = f"{loaded.model.architecture} cannot be exported to {form}"
+    pixels = variant.pixels
+    name = f"{loaded.model.architecture} cannot be exported to {variant.form}"
+    given = [PIXEL_INPUT] if pixels else record.inputs
     with captured() as log:
         try:
-            step("tracing the graph")
-            program = trace(graph, (preprocessing.in_chans, *preprocessing.input_size), max_batch)
+            step(f"tracing the graph of {path.name}")
+            whole = PixelGraph(graph, preprocessing).eval() if pixels else graph
+            shape = None if pixels else (preprocessing.in_chans, *preprocessing.input_size)
+            program = trace(whole, shape, max_batch)
             step(f"writing {path.name}")
-            facts = record.facts()
-            if form == "onnx":
+            facts = record.model_copy(update={"inputs": given}).facts()
+            if variant.form == "onnx":
                 extra = portable.write_onnx(program, path, facts, outputs=graph.outputs, opset=opset)
             else:
                 extra = portable.write_pt2(program, path, facts)
             step("loading it again")
-            run = portable.open_file(form, path, graph.outputs, max_batch)
-            found = parity.compare_all(graph, run, preprocessing, parity.batches(max_batch), step)
+            run = portable.open_file(variant.form, path, graph.outputs, max_batch)
+            sizes = parity.batches(max_batch, pixels=pixels)
+            found = parity.compare_all(graph, run, preprocessing, sizes, step, pixels=pixels)
         except (InputError, parity.ParityError):
             raise
         except Exception as error:
@@ -204,17 +244,18 @@ def _write(
     scores = [one.score for one in found if one.score is not None]
     return ExportedFile(
         file=path.name,
+        inputs=given if pixels else None,
         sha256=sha256(path),
         bytes=path.stat().st_size,
-        batch=Batch(min=1, max=max_batch, enforced=form == "pt2"),
-        versions=portable.versions(form),
+        batch=Batch(min=1, max=max_batch, enforced=variant.form == "pt2"),
+        versions=portable.versions(variant.form),
         parity=Parity(
             rows=sum(one.batch for one in found),
             logits=max(one.logits for one in found),
             score=max(scores, default=None),
             batches=[asdict(one) for one in found],
         ),
-        reference=parity.reference(graph, preprocessing),
+        reference=parity.reference(graph, preprocessing, pixels=pixels),
         **extra,
     )
 

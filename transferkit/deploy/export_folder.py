@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from transferkit.deploy.interference import FILE as INTERFERENCE
 from transferkit.deploy.interference import OWN, Interference
+from transferkit.deploy.variants import FORMATS
 from transferkit.errors import InputError
 from transferkit.report import finite, json_text
 from transferkit.surface import __version__
@@ -25,8 +26,12 @@ from transferkit.system.records import SEAL, check_sha256, parse, read_sealed, s
 
 FILE = "export.json"
 FOLDER = "exports"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PLAIN_VERSION = 1  # of a record of float32 graphs of floats alone, which older versions read too
 AGAIN = "export the model again"
+PREDICT = Path(__file__).with_name("beside") / "predict.py"
+"""A script that is copied beside the files: it needs their runtime, Pillow and NumPy alone."""
+
 TRITON_FILE = "config.pbtxt"
 TRITON_TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
 
@@ -47,7 +52,7 @@ class Tensor(_Part):
     """An input or output. The first dimension is the batch."""
 
     name: str
-    dtype: Literal["float32", "int64"]
+    dtype: Literal["float32", "int64", "uint8"]
     shape: list[int | str]
 
 
@@ -69,9 +74,10 @@ class Parity(_Part):
 
 
 class ExportedFile(_Part):
-    """One exported file."""
+    """One exported file. `inputs`: its own, where they are not those of the record."""
 
     file: str
+    inputs: list[Tensor] | None = None
     sha256: str
     bytes: int
     batch: Batch
@@ -98,7 +104,8 @@ class ExportRecord(_Part):
     lingering: list[dict[str, Any]]
     score: dict[str, str] | None
     detect_p: float | None
-    exports: dict[Literal["onnx", "pt2"], ExportedFile] = Field(default_factory=dict)
+    exports: dict[str, ExportedFile] = Field(default_factory=dict)
+    """By `Variant.key`."""
 
     @property
     def output_names(self) -> list[str]:
@@ -111,7 +118,9 @@ class ExportRecord(_Part):
 
     def content(self) -> dict[str, Any]:
         """What the file holds, with the SHA-256 of all the rest of it."""
-        return seal(finite(self.model_dump()))
+        plain = set(self.exports) <= set(FORMATS)
+        version = PLAIN_VERSION if plain else SCHEMA_VERSION
+        return seal(finite(self.model_dump() | {"schema_version": version}))
 
 
 def read_record(folder: Path | str) -> ExportRecord | None:
@@ -163,33 +172,35 @@ def workplace(target: Path) -> Iterator[Path]:
 
 
 def publish(
-    work: Path, target: Path, form: str, record: ExportRecord, entry: ExportedFile
+    work: Path, target: Path, record: ExportRecord, entries: Mapping[str, ExportedFile]
 ) -> tuple[ExportRecord, list[Path]]:
-    """Move the file from `work` into place, the record last. Returns the whole record and what was removed.
+    """Move the files from `work` into place, the record last. Returns the whole record and what was removed.
 
-    Removed are files of other formats that are of another state of the model. Raises InputError.
+    Removed are other files that are of another state of the model. Raises InputError.
     """
-    kept, stale = _others(target, form, record)
-    full = record.model_copy(update={"exports": {**kept, form: entry}})
-    path = work / entry.file
+    kept, stale = _others(target, entries, record)
+    full = record.model_copy(update={"exports": {**kept, **entries}})
     try:
-        path.chmod(0o644)
-        fsync(path)
+        for entry in entries.values():
+            (work / entry.file).chmod(0o644)
+            fsync(work / entry.file)
         target.mkdir(parents=True, exist_ok=True)
         for old in stale:
             old.unlink(missing_ok=True)
-        os.replace(path, target / entry.file)
-        if form == "onnx":
+        for entry in entries.values():
+            os.replace(work / entry.file, target / entry.file)
+        if (plain := entries.get("onnx")) is not None:
             inputs, outputs = ([one.model_dump() for one in side] for side in (record.inputs, record.outputs))
-            write_text(target / TRITON_FILE, triton_config(entry.file, inputs, outputs, entry.batch.max))
+            write_text(target / TRITON_FILE, triton_config(plain.file, inputs, outputs, plain.batch.max))
+        shutil.copyfile(PREDICT, target / PREDICT.name)
         write_text(target / FILE, json_text(full.content(), indent=1) + "\n")
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror or error}") from error
     return full, stale
 
 
-def _others(target: Path, form: str, record: ExportRecord) -> tuple[dict[str, ExportedFile], list[Path]]:
-    """Entries of other formats in the folder that are of the same model, and the files of those that are not."""
+def _others(target: Path, new: Container[str], record: ExportRecord) -> tuple[dict[str, ExportedFile], list[Path]]:
+    """Other entries of the folder that are of the same model, and the files of those that are not."""
     try:
         old = read_record(target)
     except InputError:
@@ -199,9 +210,9 @@ def _others(target: Path, form: str, record: ExportRecord) -> tuple[dict[str, Ex
     for name, entry in (old.exports if old is not None else {}).items():
         with suppress(InputError):
             path = check_file(target, entry)
-            if name != form and old is not None and old.files == record.files:
+            if name not in new and old is not None and old.files == record.files:
                 kept[name] = entry
-            elif name != form:
+            elif name not in new:
                 stale.append(path)
     return kept, stale
 

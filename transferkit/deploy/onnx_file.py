@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Arrays = dict[str, "NDArray[Any]"]
-Runner = Callable[["NDArray[np.float32]"], Arrays]
+Runner = Callable[["NDArray[Any]"], Arrays]
 
 INPUT = "images"
 
 
 def open_onnx(path: Path | str, *, threads: int = 1) -> Runner:
-    """Run an ONNX file on the CPU: images (n, C, H, W) float32 -> {output: array}."""
+    """Run an ONNX file on the CPU: images (n, C, H, W) float32, or pixels -> {output: array}."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -26,8 +25,9 @@ def open_onnx(path: Path | str, *, threads: int = 1) -> Runner:
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
+    (given,) = session.get_inputs()
 
-    def run(images: NDArray[np.float32]) -> Arrays:
-        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+    def run(images: NDArray[Any]) -> Arrays:
+        return dict(zip(names, session.run(names, {given.name: images}), strict=True))
 
     return run

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from transferkit.data.randomness import key
 from transferkit.errors import InputError, TransferkitError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 LARGE = 10.0  # logits beyond this are compared relative to it: single precision has seven digits
 BATCHES = (1, 2, 3, 8, 64)
+SIZES = ((1.7, 0.9), (0.3, 1.4), (1.0, 1.0), (4.1, 0.6), (0.7, 0.5), (1.1, 2.9), (1.3, 1.2))
+"""Of pictures, in units of the model's input: (width, height), with which each batch in turn is drawn."""
+
 GRAIN = 8  # of 255
 REFERENCE = 3  # images whose answers are kept in the record
 
@@ -54,9 +58,10 @@ class Expected:
     source_class_tie: NDArray[np.bool_]
 
 
-def batches(max_batch: int) -> list[int]:
-    """The batch sizes to compare: 1, 2, 3, 8, 64 and the largest below 64 that is allowed."""
-    return sorted({size for size in (*BATCHES, min(max_batch, BATCHES[-1])) if size <= max_batch})
+def batches(max_batch: int, *, pixels: bool = False) -> list[int]:
+    """The batch sizes to compare: 1, 2, 3, 8, 64 and the largest below 64 that is allowed; of pixels more of one."""
+    sizes = sorted({size for size in (*BATCHES, min(max_batch, BATCHES[-1])) if size <= max_batch})
+    return [1] * (len(SIZES) - len(BATCHES)) * pixels + sizes
 
 
 def keyed_images(preprocessing: Preprocessing, count: int, first: int = 0) -> NDArray[np.float32]:
@@ -110,9 +115,44 @@ def _bytes(what: str, index: int, count: int) -> NDArray[np.uint8]:
     return found
 
 
-def digest(images: NDArray[np.float32]) -> str:
+def keyed_pixels(preprocessing: Preprocessing, count: int, first: int = 0) -> NDArray[np.uint8]:
+    """(count, height, width, 3): pictures number `first` and on, all of one size, which depends on `first`."""
+    across, down = SIZES[first % len(SIZES)]
+    height, width = (
+        max(1, round(side * factor)) for side, factor in zip(preprocessing.input_size, (down, across), strict=True)
+    )
+    found = [_pixels(index, (3, height, width)).transpose(1, 2, 0) for index in range(first, first + count)]
+    return np.ascontiguousarray(found)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a file is compared on: what it is given, and the same as the model itself is given it."""
+
+    given: NDArray[Any]
+    images: NDArray[np.float32]
+
+
+def draw(preprocessing: Preprocessing, pixels: bool, count: int, first: int = 0) -> Drawn:
+    """The keyed images, or with `pixels` the keyed pictures and what Pillow and the model's transform make of them."""
+    if not pixels:
+        images = keyed_images(preprocessing, count, first)
+        return Drawn(images, images)
+    return seen(preprocessing, keyed_pixels(preprocessing, count, first))
+
+
+def seen(preprocessing: Preprocessing, pictures: NDArray[np.uint8]) -> Drawn:
+    """Pictures (n, height, width, 3), and what Pillow and the model's transform make of them."""
+    from transferkit.model.preprocessing import Preprocess
+
+    preprocess = Preprocess(preprocessing)
+    return Drawn(pictures, np.stack([preprocess(Image.fromarray(one)).numpy() for one in pictures]))
+
+
+def digest(images: NDArray[Any]) -> str:
     """The SHA-256 of a batch's values."""
-    return hashlib.sha256(np.ascontiguousarray(images, dtype="<f4").tobytes()).hexdigest()
+    plain = images if images.dtype == np.uint8 else images.astype("<f4", copy=False)
+    return hashlib.sha256(np.ascontiguousarray(plain).tobytes()).hexdigest()
 
 
 def expect(graph: Graph, images: NDArray[np.float32]) -> Expected:
@@ -184,26 +224,32 @@ def _same_class(expected: NDArray[Any], found: NDArray[Any], exempt: NDArray[np.
 
 
 def compare_all(
-    graph: Graph, run: Runner, preprocessing: Preprocessing, sizes: Sequence[int], step: Callable[[str], None]
+    graph: Graph,
+    run: Runner,
+    preprocessing: Preprocessing,
+    sizes: Sequence[int],
+    step: Callable[[str], None],
+    *,
+    pixels: bool = False,
 ) -> list[Agreement]:
     """The agreement of every batch size, each on images of its own. Raises ParityError."""
     found: list[Agreement] = []
     first = 0
     for size in sizes:
         step(f"comparing a batch of {size} with the model")
-        images = keyed_images(preprocessing, size, first)
-        found.append(compare(expect(graph, images), run(images), f"in a batch of {size}"))
+        drawn = draw(preprocessing, pixels, size, first)
+        found.append(compare(expect(graph, drawn.images), run(drawn.given), f"in a batch of {size}"))
         first += size
     return found
 
 
-def reference(graph: Graph, preprocessing: Preprocessing) -> dict[str, Any]:
+def reference(graph: Graph, preprocessing: Preprocessing, *, pixels: bool = False) -> dict[str, Any]:
     """The eager answers to the first keyed images, to be checked wherever the file is loaded."""
-    images = keyed_images(preprocessing, REFERENCE)
-    expected = expect(graph, images)
+    drawn = draw(preprocessing, pixels, REFERENCE)
+    expected = expect(graph, drawn.images)
     return {
         "images": REFERENCE,
-        "images_sha256": digest(images),
+        "images_sha256": digest(drawn.given),
         "outputs": {name: _exact(value) for name, value in expected.outputs.items()},
         "class_tie": expected.class_tie.tolist(),
         "source_class_tie": expected.source_class_tie.tolist(),

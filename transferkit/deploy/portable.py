@@ -1,8 +1,9 @@
 """The model, with its detector where it has one, as one traced graph, and the two file formats that it is kept in.
 
-Its batch is free between 1 and a largest size. Input `images`; outputs `logits`, and of a guarded model `score` and
-`source_class`. These names never change. The formats are ONNX and torch.export's own (`pt2`), each written as one file
-without a second beside it, and run again; the same graph gives the same ONNX bytes.
+Its batch is free between 1 and a largest size. Input `images`, or `pixels` of any size where the graph preprocesses
+them itself; outputs `logits`, and of a guarded model `score` and `source_class`. These names never change.
+The formats are ONNX and torch.export's own (`pt2`), each written as one file without a second beside it, and run again;
+the same graph gives the same ONNX bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -24,15 +24,19 @@ from transferkit.deploy.onnx_file import INPUT as INPUT
 from transferkit.deploy.onnx_file import Arrays as Arrays
 from transferkit.deploy.onnx_file import Runner as Runner
 from transferkit.deploy.onnx_file import open_onnx as open_onnx
+from transferkit.deploy.pixels import INPUT as PIXELS
+from transferkit.deploy.pixels import PixelIntake
 from transferkit.errors import InputError, TransferkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from transferkit.model.preprocessing import Preprocessing
+
 OUTPUTS = ("logits", "score", "source_class")
 EXAMPLE = 2  # a batch of one would be taken for a constant
-FORMATS = ("onnx", "pt2")
-FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
+PICTURE = (37, 53)  # height and width of the example: neither is a factor of anything
+LONGEST_SIDE = 2**16  # of pixels: what a JPEG can have
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": ()}
 LARGEST_ONNX = 2**31 - 2**20  # one protobuf message, less room for the graph
 OWN = "transferkit"  # the key of our own facts inside a file
@@ -60,20 +64,42 @@ class Graph(nn.Module):
         return output.logits, output.score, output.source_class
 
 
+class PixelGraph(nn.Module):
+    """(n, height, width, 3) uint8 -> the same outputs: the preprocessing is a part of the graph."""
+
+    def __init__(self, graph: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.intake = PixelIntake(preprocessing)
+        self.inner = graph
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """RGB pixels of pictures of one size."""
+        found: tuple[Tensor, ...] = self.inner(self.intake(pixels))
+        return found
+
+
 class Untraceable(TransferkitError):
     """The model cannot be made into one graph for every batch size."""
 
 
-def trace(graph: Graph, shape: tuple[int, int, int], max_batch: int) -> ExportedProgram:
+def trace(graph: nn.Module, shape: tuple[int, int, int] | None, max_batch: int) -> ExportedProgram:
     """The graph by `torch.export`, for images of the shape (C, H, W) in batches of 1 to `max_batch`.
 
-    Raises Untraceable when it cannot be traced, or only for fewer batch sizes.
+    Without a shape it is a graph that takes pixels, of any height and width. Raises Untraceable when it cannot be
+    traced, or only for fewer sizes.
     """
-    example = torch.zeros(EXAMPLE, *shape)
-    batch = Dim("batch", min=1, max=max_batch)
+    free = {0: Dim("batch", min=1, max=max_batch)}
+    if shape is None:
+        free |= {place: Dim(name, min=1, max=LONGEST_SIDE) for place, name in enumerate(("height", "width"), 1)}
+        name, example = PIXELS, torch.zeros(EXAMPLE, *PICTURE, 3, dtype=torch.uint8)
+    else:
+        name, example = INPUT, torch.zeros(EXAMPLE, *shape)
     with torch.no_grad():
-        program = torch.export.export(graph, (example,), dynamic_shapes={INPUT: {0: batch}}, strict=False)
+        program = torch.export.export(graph, (example,), dynamic_shapes={name: free}, strict=False)
     check_range(program, max_batch)
+    for place in range(1, len(free)):
+        if free_range(program, place) != (1, LONGEST_SIDE):
+            raise Untraceable(f"the graph takes pictures of {free_range(program, place)} pixels a side alone")
     program.example_inputs = None  # what only concerns this machine: example images, paths and lines of source files
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
@@ -84,11 +110,16 @@ def trace(graph: Graph, shape: tuple[int, int, int], max_batch: int) -> Exported
 
 def batch_range(program: ExportedProgram) -> tuple[int, int]:
     """The smallest and the largest batch that the program takes; both the same where it was frozen."""
-    (node,) = (node for node in program.graph.nodes if node.op == "placeholder" and node.name == INPUT)
-    first = node.meta["val"].shape[0]
-    if isinstance(first, int):
-        return first, first
-    limits = program.range_constraints[first.node.expr]
+    return free_range(program, 0)
+
+
+def free_range(program: ExportedProgram, place: int) -> tuple[int, int]:
+    """The smallest and the largest size of a dimension of its input; both the same where it was frozen."""
+    (node,) = (node for node in program.graph.nodes if node.op == "placeholder" and node.name in (INPUT, PIXELS))
+    size = node.meta["val"].shape[place]
+    if isinstance(size, int):
+        return size, size
+    limits = program.range_constraints[size.node.expr]
     return int(limits.lower), int(limits.upper)
 
 
@@ -131,7 +162,8 @@ def write_onnx(
 ) -> dict[str, Any]:
     """Convert the program to one ONNX file with `facts` inside (metadata `transferkit`); returns opset and IR version.
 
-    The batch dimension is called `batch`. Raises InputError for a model of more than 2 GB and for an unknown opset.
+    Free dimensions are called `batch`, `height` and `width`. Raises InputError for a model of more than 2 GB and for an
+    unknown opset.
     """
     import onnx
 
@@ -139,12 +171,13 @@ def write_onnx(
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and not OLDEST_OPSET <= opset <= newest:
         raise InputError(f"opset {opset} cannot be written; choose one from {OLDEST_OPSET} to {newest}")
+    (given,) = program.graph_signature.user_inputs
     converted = torch.onnx.export(
         program,
         (),
         None,
         dynamo=True,
-        input_names=[INPUT],
+        input_names=[given],
         output_names=list(outputs),
         opset_version=opset,
         external_data=False,
@@ -155,7 +188,7 @@ def write_onnx(
     _tidy(model)
     onnx.helper.set_model_props(model, {OWN: facts})
     onnx.save(model, str(path))
-    check_onnx(model, outputs)
+    check_onnx(model, str(given), outputs)
     found = {one.domain: one.version for one in model.opset_import}
     return {"opset": int(found[""]), "ir_version": int(model.ir_version)}
 
@@ -169,26 +202,30 @@ def check_size(program: ExportedProgram) -> None:
         )
 
 
-def check_onnx(model: Any, outputs: Sequence[str]) -> None:
-    """Raise TransferkitError unless the names are ours, the batch is free and every other dimension is fixed."""
+def check_onnx(model: Any, given: str, outputs: Sequence[str]) -> None:
+    """Raise TransferkitError unless the names are ours, the batch is free and every other dimension is fixed.
+
+    Of pixels, height and width are free too.
+    """
     found = [[value.name for value in side] for side in (model.graph.input, model.graph.output)]
-    if found != [[INPUT], list(outputs)]:
-        raise TransferkitError(f"the ONNX graph has inputs and outputs {found} instead of {[[INPUT], list(outputs)]}")
+    if found != [[given], list(outputs)]:
+        raise TransferkitError(f"the ONNX graph has inputs and outputs {found} instead of {[[given], list(outputs)]}")
     for value in (*model.graph.input, *model.graph.output):
         first, *rest = value.type.tensor_type.shape.dim
-        if first.dim_param != "batch" or any(not one.HasField("dim_value") for one in rest):
+        free = [one.dim_param for one in rest if not one.HasField("dim_value")]
+        if first.dim_param != "batch" or free != (["height", "width"] if value.name == PIXELS else []):
             raise TransferkitError(f'the ONNX graph fixes the batch of "{value.name}", so it cannot be used')
 
 
 def _tidy(model: Any) -> None:
-    """Call the batch `batch`, and drop what only concerns the machine it was made on: paths and source lines."""
+    """Name the free dimensions, and drop what only concerns the machine it was made on: paths and source lines."""
     graph = model.graph
-    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
-    pattern = re.compile(rf"\b{re.escape(symbol)}\b") if symbol else None
+    free = [one.dim_param for one in graph.input[0].type.tensor_type.shape.dim if one.HasField("dim_param")]
+    names = dict(zip(free, ("batch", "height", "width"), strict=False))
     for value in (*graph.input, *graph.output):
         for one in value.type.tensor_type.shape.dim:
-            if pattern is not None and one.HasField("dim_param"):
-                one.dim_param = pattern.sub("batch", one.dim_param)
+            if one.HasField("dim_param"):
+                one.dim_param = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), one.dim_param)
     del graph.value_info[:]
     for part in (model, graph, *model.functions, *graph.input, *graph.output, *graph.initializer):
         _forget(part)
@@ -209,7 +246,7 @@ def open_pt2(path: Path | str, outputs: Sequence[str], max_batch: int) -> Runner
         raise TransferkitError(f"{path}: takes batches of {batch_range(program)} images instead of 1 to {max_batch}")
     module = program.module()
 
-    def run(images: NDArray[np.float32]) -> Arrays:
+    def run(images: NDArray[Any]) -> Arrays:
         with torch.no_grad():
             found = module(torch.from_numpy(images))
         return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
