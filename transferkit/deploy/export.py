@@ -149,12 +149,8 @@ def open_checked(variant: Variant, path: Path, record: ExportRecord, entry: Expo
 
     try:
         run = portable.open_file(variant.form, path, record.output_names, entry.batch.max)
-        preprocessing, count = Preprocessing.from_json(record.preprocessing), entry.reference["images"]
-        given = parity.draw(preprocessing, variant.pixels, count).given
-        if parity.digest(given) != entry.reference["images_sha256"]:
-            raise TransferkitError(f"{path}: the images it was checked on cannot be drawn again on this machine")
-        given = given[: entry.batch.max]
-        expected = parity.expected_of(entry.reference, len(given))
+        preprocessing = Preprocessing.from_json(record.preprocessing)
+        given, expected = parity.recorded(preprocessing, entry.reference, entry.batch.max, pixels=variant.pixels)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path.parent / FILE}: cannot be used: {error!r}; export the model again") from error
     parity.compare(expected, run(given), str(path))

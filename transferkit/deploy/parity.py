@@ -264,13 +264,13 @@ def _exact(values: NDArray[Any]) -> Any:
 
 
 def recorded(
-    preprocessing: Preprocessing, stored: Mapping[str, Any], most: int
-) -> tuple[NDArray[np.float32], Expected]:
-    """The images of a stored `reference`, at most so many, and the answers to them.
+    preprocessing: Preprocessing, stored: Mapping[str, Any], most: int, *, pixels: bool = False
+) -> tuple[NDArray[Any], Expected]:
+    """The images of a stored `reference`, or its pixels, at most so many, and the answers to them.
 
     Raises InputError where this machine draws other images; KeyError, TypeError or ValueError for other content.
     """
-    images = keyed_images(preprocessing, stored["images"])
+    images = draw(preprocessing, pixels, stored["images"]).given
     if digest(images) != stored["images_sha256"]:
         raise InputError("the images an export was checked on cannot be drawn again on this machine")
     return images[:most], expected_of(stored, min(most, len(images)))
