@@ -488,3 +488,16 @@ def across(folder: Path) -> Situation:
         models={"target": MadeUpModel(TWO, {})},
     )
     return Situation(session, {"use": "across", "pictures": 1}, folder / "runs" / "analyses" / "across")
+
+
+@situation
+def temperature(folder: Path) -> Situation:
+    """A model that is sure of all its answers, of which a quarter is wrong."""
+    labels = [0, 1] * 20
+    said = [1 - label if place % 4 == 3 else label for place, label in enumerate(labels)]
+    session = made_up_session(
+        folder / "out",
+        images={"target": MadeUpImages(TWO, labels)},
+        models={"target": MadeUpModel(TWO, {"target": sure(said, 2, 6.0)})},
+    )
+    return Situation(session, {"use": "temperature", "bins": 5})
