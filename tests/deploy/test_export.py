@@ -289,7 +289,7 @@ def test_what_fails_half_way_leaves_the_old_export(copied, monkeypatch):
 
 
 def test_an_interrupted_export_leaves_nothing(exported, tmp_path, monkeypatch):
-    def stop(*args):
+    def stop(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(exporting.parity, "compare_all", stop)
