@@ -32,7 +32,7 @@ OF_CLASS = {
 
 
 class StreamMonitors(Collector):
-    """One for each model, since it was opened; silent for models whose clean images nothing is known of."""
+    """One for each model, since it was opened; none for models whose clean images nothing is known of."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._monitors: dict[str, tuple[Monitor, dict[str, int]]] = {}
@@ -57,8 +57,6 @@ class StreamMonitors(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The values of now; classes by name, of which there are as many as the detectors watch."""
-        if not self._monitors:
-            return
         families = {
             name: GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
             for texts, labels in ((OF_RATE, ["model"]), (OF_CLASS, ["model", "source_class"]))
