@@ -78,7 +78,7 @@ VERBS = {
         "export runs/flowers/20261120-194502-9edd --format onnx",
     ),
     "serve": Listed(
-        "Serve a model and its detector over HTTP until SIGTERM or Ctrl-C, which answer what was accepted.",
+        "Serve models and their detectors over HTTP until SIGTERM or Ctrl-C, which answer what was accepted.",
         "serve runs/flowers/20261120-194502-9edd --port 8000",
     ),
     "watch": Listed(
@@ -98,7 +98,7 @@ VERBS = {
         "schema --out recipe.schema.json",
     ),
     "doctor": Listed(
-        "Look at the machine; with a recipe also validate it, read all its images and train three steps.",
+        "Look at the machine; with a recipe also validate it, read all its images and train three steps of its stages.",
         "doctor flowers.yaml",
     ),
     "plugins": Listed("List installed plugins, show one, or write a new one.", "plugins show bss"),
