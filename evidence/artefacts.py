@@ -77,6 +77,8 @@ class Row(Strict):
     numbers: tuple[Number, ...] = ()
     partly: str = ""
     """What of the artefact is smaller or missing here."""
+    whole: bool = True
+    """False where only some of its panels were run: then it is reproduced in part at most."""
 
 
 class Artefacts(Strict):

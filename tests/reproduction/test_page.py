@@ -64,3 +64,10 @@ def test_recipes_point_at_rows_that_exist() -> None:
     for recipe in (ROOT / "recipes").rglob("*.yaml"):
         pointed = set(re.findall(r"\b00\d-[A-Z]+\d*[a-d]*\b", recipe.read_text(encoding="utf-8")))
         assert pointed <= names, recipe
+
+
+def test_a_panel_is_not_the_figure() -> None:
+    row = next(row for row in KNOWN.rows if row.name == "003-F2")
+    result = result_of(row.experiment)
+    assert result is not None and not row.whole and reading_of(row, result) == "in part"
+    assert reading_of(row.model_copy(update={"whole": True}), result) == "reproduced"
