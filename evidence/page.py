@@ -28,9 +28,10 @@ $ make reproduce                             # every row that fits two cores
 
 How a row is read: each of its numbers is a mean over seeds with Student's 95 % interval (a single seed has the
 interval of its analysis), and the paper's sentence is an inequality about it. *Reproduced*: every interval lies
-wholly where the paper says. *In part*: some do, or those of the panels that were run. *Not*: none does, and some reach both sides. *Opposite*: all lie
-wholly on the other side. *Shown*: the artefact is a picture or a list, it was made, and its paper states nothing that
-a number could contradict. *Not run*: its command is here, and why it was not run.
+wholly where the paper says. *In part*: some do, or those of the panels that were run. *Not*: none does, and some
+reach both sides. *Opposite*: all lie wholly on the other side. *Shown*: the artefact is a picture or a list, it
+was made, and its paper states nothing that a number could contradict. *Not run*: its command is here, and why it
+was not run.
 
 "Paper" is what the paper prints on its own data and networks. Runs here are small: another backbone, fewer images,
 fewer epochs, as the column of the data says. They test the paper's sentence, not its decimals.
