@@ -8,7 +8,7 @@ import transferkit
 
 if TYPE_CHECKING:
     from transferkit import Register
-    from transferkit_interference.memory import memory as memory
+    from transferkit_interference.memory import memory_score as memory_score
     from transferkit_interference.refit import refitted_head as refitted_head
     from transferkit_interference.score import interference_score as interference_score
     from transferkit_interference.threshold import conformal_threshold as conformal_threshold

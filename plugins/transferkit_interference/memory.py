@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transferkit.analysis import DetectorSession
 
 
-def memory(features: Tensor, weight: Tensor, bias: Tensor, watched: Tensor) -> tuple[Tensor, Tensor]:
+def memory_score(features: Tensor, weight: Tensor, bias: Tensor, watched: Tensor) -> tuple[Tensor, Tensor]:
     """Σ p_c over the watched source classes c, p the softmax of W f + b, and their logits. (n, d) -> (n,), (n, m)."""
     logits = features @ weight.T + bias
     inside = logits.index_select(1, watched)
@@ -46,4 +46,4 @@ class SourceMemory:
         """The module of these tensors."""
         from transferkit.model import Scorer
 
-        return Scorer(memory, "source memory", tensors, tensors["watched"].tolist())
+        return Scorer(memory_score, "source memory", tensors, tensors["watched"].tolist())

@@ -13,7 +13,6 @@ import pytest
 import torch
 from transferkit_interference import conformal_threshold
 from transferkit_interference.analyzer import InterferenceDetector
-from transferkit_interference.material import calibration_share
 from transferkit_lingering.analyzer import Lingering
 
 import transferkit
@@ -68,17 +67,15 @@ def test_the_threshold_is_conformal_on_the_calibration_images(tmp_path):
     loaded, samples = transferkit.load(folder), session.samples("target", "val")
     images = torch.stack([samples.get(i, 0)[0] for i in range(len(samples))])
     scores = loaded(images).score.double()
-    calibrate, _ = calibration_share(samples.ids, 0.5, session.seed)
-    kept = scores[torch.from_numpy(calibrate)]
-    expected = conformal_threshold(kept, 0.34)
+    expected = conformal_threshold(scores, 0.34)
     assert loaded.interference.detect_p == pytest.approx(expected, abs=1e-5)
     assert loaded.interference.detect_p == report.metrics["detect_p"]
-    np.testing.assert_allclose(loaded.interference.calibration.scores, sorted(kept.tolist()), atol=1e-5)
+    np.testing.assert_allclose(loaded.interference.calibration.scores, sorted(scores.tolist()), atol=1e-5)
     assert loaded.interference.guarantee.alpha == 0.34 and loaded.interference.schema_version == 2
     record = loaded.interference.detector
     assert (record.plugin, record.options) == ("knn", {"k": 2, "share": 1.0}) and record.tensors == 2
     title = "kNN (k = 2)"
-    assert title in column(report, "detector") and len(column(report, "detector")) == 6 + 9
+    assert title in column(report, "detector") and len(column(report, "detector")) == 6 + 10
     assert report.numbers["auroc_presence"] == column(report, "auroc_presence")[column(report, "detector").index(title)]
 
 

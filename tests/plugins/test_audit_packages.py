@@ -19,7 +19,7 @@ from transferkit.report import Report
 
 FUNCTIONS = {
     "bias": ["bias", "bias_histogram", "bias_index"],
-    "interference": ["conformal_threshold", "interference_score", "memory", "refitted_head"],
+    "interference": ["conformal_threshold", "interference_score", "memory_score", "refitted_head"],
     "lingering": ["lingering", "prevalence", "source_only"],
     "retention": ["recall", "recall_histogram"],
 }

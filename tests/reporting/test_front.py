@@ -44,7 +44,7 @@ def test_the_sentence_says_it_all(tmp_path):
         "The model tells ants and bees apart: it is right on 94.1 % of 153 images that it was not trained on, where "
         "guessing would give 50 %. It still recognises 82.0 % of what its source could name and carries a detector "
         "worth switching on, which flags 46.0 % of foreign pictures at 1.3 % false alarms. Not measured: whether it "
-        "answers from memory; whether it looks at the wrong thing."
+        "answers from memory; whether it looks at the wrong thing; whether its probabilities can be believed."
     ) in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,17 +139,22 @@ class _BoundedResize:
         return repr(self._resize)
 
 
+def _by_shorter(shorter: int, size: Size) -> Size:
+    """(width, height) with the shorter side of so many pixels."""
+    return size[0] * shorter // min(size), size[1] * shorter // min(size)
+
+
 def _bounded(step: Any) -> Any:
     """The step, which never makes an image too large for memory, nor one without pixels."""
     if isinstance(step, Resize) and (isinstance(step.size, int) or len(step.size) == 1):
         shorter = step.size if isinstance(step.size, int) else step.size[0]
-        return _BoundedResize(step, lambda size: (size[0] * shorter // min(size), size[1] * shorter // min(size)))
+        return _BoundedResize(step, partial(_by_shorter, shorter))
     if isinstance(step, RandomResizedCropAndInterpolation):
         step.get_params = _whole_pixels
     elif isinstance(step, ResizeKeepRatio):
         step.get_params = _whole_sides
         if not step.random_scale_prob and not step.random_aspect_prob:
-            return _BoundedResize(step, lambda size: keep_ratio(size, step.size, step.longest))
+            return _BoundedResize(step, partial(keep_ratio, target=step.size, longest=step.longest))
     return step
 
 

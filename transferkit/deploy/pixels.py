@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from transferkit.errors import InputError
 from transferkit.model.preprocessing import Preprocessing
+from transferkit.words.doors import said
 
 INPUT = "pixels"
 BITS = 22
@@ -135,7 +136,7 @@ def check(preprocessing: Preprocessing) -> None:
     if preprocessing.interpolation not in FILTERS:
         raise InputError(
             f'the interpolation "{preprocessing.interpolation}" cannot be in a graph (only {", ".join(FILTERS)}); '
-            "export with --input floats"
+            "export with " + said("--input floats", 'inputs=["floats"]')
         )
     if preprocessing.in_chans not in (1, 3):
         raise InputError(f"images have 1 or 3 channels, but the model takes in_chans={preprocessing.in_chans}")
