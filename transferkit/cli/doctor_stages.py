@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transferkit.cli import doctor_machine as machine
-from transferkit.errors import TransferkitError
+from transferkit.errors import Interrupted, TransferkitError
 from transferkit.recipe.counting import images_to_train
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def attempt(probe: Probe, name: str, *, keep: bool) -> dict[str, Any]:
     """What `Probe.few_steps` finds, or the error that it ended in."""
     try:
         return dict(probe.few_steps(name, keep=keep))
+    except Interrupted:  # asked to stop: no fault of the stage
+        raise
     except TransferkitError as error:
         return {"error": str(error)}
     except Exception as error:  # libraries that write files have exceptions of their own for a full disk
