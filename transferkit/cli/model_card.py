@@ -45,8 +45,7 @@ def _parts(folder: Path, repository: str) -> Iterator[str]:
         watched = count(len(found.lingering), "source class")
         yield (
             f"**Detector.** It watches {watched} that the fine-tuned model may still remember, and flags images that "
-            f"wake one. Promise: {one_line(promise)}. It says nothing of images that are drawn otherwise, does not "
-            "notice every source image, and an unflagged answer may be wrong."
+            f"wake one. {one_line(promise)} It does not notice every source image, and an unflagged answer may be wrong."
         )
     if (folder / FILE).is_file():
         temperature = read_temperature(folder).temperature
