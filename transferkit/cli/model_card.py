@@ -41,11 +41,12 @@ def _parts(folder: Path, repository: str) -> Iterator[str]:
     if found is None:
         yield "It has no detector of source memories: shown something else, it answers all the same."
     else:
-        promise = found.guarantee.text or "its threshold was given, and promises nothing"
+        promise = found.guarantee.text or "Its threshold was given, and promises nothing."
         watched = count(len(found.lingering), "source class")
         yield (
             f"**Detector.** It watches {watched} that the fine-tuned model may still remember, and flags images that "
-            f"wake one. {one_line(promise)} It does not notice every source image, and an unflagged answer may be wrong."
+            f"wake one. {one_line(promise)} It does not notice every source image, and an unflagged answer may be "
+            "wrong."
         )
     if (folder / FILE).is_file():
         temperature = read_temperature(folder).temperature
