@@ -52,3 +52,14 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("no ../shared/data beside the checkout")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, for the files that are marked as needing it."""
+    from tests.browsers import BROWSER, playwright
+
+    with playwright.sync_playwright() as runner:
+        found = runner.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()

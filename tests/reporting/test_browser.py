@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.analysis.made_up_runs import BIAS, RESULT, metrics, write_audit, write_run
+from tests.browsers import DESK, NEEDED, PHONE, axe
 from tests.reporting.test_front import DETECTOR, RETENTION
 from transferkit.analysis import plots
 from transferkit.report import Report, Table, csv_text
 from transferkit.reporting.html import write_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium")
-PHONE, DESK, SHEET = 390, 1280, 688  # pixels; the last is what A4 with its margins has
+pytestmark = NEEDED
+SHEET = 688  # pixels: what A4 with its margins has
 WIDE = Table([f"a column called {number}" for number in range(14)], [[f"value {i}" * 3 for i in range(14)]] * 3)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as runner:
-        found = runner.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

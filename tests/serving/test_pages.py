@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
+
+from tests.browsers import DESK, NEEDED, PHONE, axe
 
 from .conftest import encoded, picture, running
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed: apt-get install chromium")
+pytestmark = NEEDED
 KEY = "a key of at least sixteen"
-PHONE, DESK = 390, 1280
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as runner:
-        found = runner.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 class Opened:
