@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.browsers import DESK, NEEDED, PHONE, axe
@@ -182,5 +184,5 @@ def test_a_model_is_chosen(browser, folder, tmp_path):
         opened.try_photo(encoded(picture(1)))
         assert opened.text("#answer").split(",")[0] in ("ants", "bees", "cats", "dogs")
         opened.page.select_option("#model", "other")
-        opened.page.wait_for_function("/left|right/.test(document.getElementById('answer').textContent)")
+        opened.page.locator("#answer", has_text=re.compile("left|right")).wait_for()
         assert "other: 2 classes" in opened.text("#about")

@@ -25,8 +25,7 @@ def write(text: str):
 
 def save(store: Checkpoints, step: int, write: Callable[[Path], None], *, best: bool) -> Path:
     """Publish it and wait until it is on the disk."""
-    store.begin(step, write, best=best)
-    store.settle()
+    store.save(step, write, best=best)
     return store.folder / f"step-{step:06d}"
 
 

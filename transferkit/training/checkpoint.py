@@ -106,6 +106,11 @@ class Checkpoints:
         self._writing = pool.submit(self._drain)
         pool.shutdown(wait=False)
 
+    def save(self, step: int, write: Callable[[Path], None], *, best: bool) -> None:
+        """Publish at once: it is on the disk on return. Raises StorageError."""
+        self.begin(step, write, best=best)
+        self.settle()
+
     def settle(self) -> None:
         """Wait until everything is on the disk, and try once more what is not. Raises StorageError."""
         self.close()
