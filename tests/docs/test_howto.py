@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatch
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from transferkit.recipe import load_recipe, yaml
 from transferkit.recipe.counting import step_plan
@@ -34,6 +36,7 @@ def folder(tmp_path_factory):
                 place.mkdir(parents=True)
                 for index in range(20):
                     Image.new("RGB", (8, 8), (index, 0, 0)).save(place / f"{index}.png")
+    save_file({"fc.weight": np.zeros((2, 2), np.float32)}, folder / "resnet50.safetensors")
     (folder / "surer.py").write_text(blocks(page("analyzers"), "python")[0])
     return folder
 

@@ -49,6 +49,10 @@ VERBS = {
         "Compute one step of a run again, bit for bit, and show what was in it. The run's folder is only read.",
         "replay runs/flowers/20261120-194502-9edd --step 1200",
     ),
+    "convert": Listed(
+        "Write the weights in a file of torch.save (.pth, .pt, .bin, .ckpt) as safetensors. No code in it runs.",
+        "convert resnet50.pth --to resnet50.safetensors --arch resnet50",
+    ),
     "evaluate": Listed(
         "Evaluate a model on a folder: accuracy, loss and recall per class, worst first.",
         "evaluate runs/flowers/20261120-194502-9edd --data data/flowers",
