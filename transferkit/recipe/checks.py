@@ -266,6 +266,9 @@ def _stage_contradictions(stage: schema.Stage, device: str) -> Iterator[Found]:
             yield ("unfreeze",), message, "leave out one of the two"
         if stage.optimizer.layer_decay is not None:
             yield ("optimizer", "layer_decay"), message, "leave out one of the two"
+        if stage.gradient_checkpointing:
+            message = "does nothing with fixed_features: no gradient goes through the backbone, which keeps nothing"
+            yield ("gradient_checkpointing",), message, "leave it out"
         if stage.start == "scratch":
             yield ("fixed_features",), "with start: scratch would train a head on random features", None
     if stage.unfreeze is not None and stage.epochs is not None and stage.unfreeze.every >= stage.epochs:
