@@ -24,6 +24,7 @@ from transferkit.recipe.selection import OWN, selection
 from transferkit.recipe.still import Found, without_training
 from transferkit.recipe.table_checks import check_tables
 from transferkit.recipe.timm_names import unknown_model, unknown_optimizer
+from transferkit.recipe.trackers import wrong_tracker
 from transferkit.recipe.tree import Problems, Steps
 from transferkit.recipe.uses import PluginUse, RegularizerUse
 from transferkit.system.signals import TO_STOP
@@ -44,6 +45,9 @@ def check_recipe(draft: Draft) -> None:
             _known(draft, (*use.path, name), what)
     check_tables(draft)
     _check_timm_names(draft)
+    for index, name in enumerate(draft.header.trackers if draft.header is not None else ()):
+        if (wrong := wrong_tracker(name)) is not None:
+            draft.problems.add(("trackers", index), *wrong)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
         _check_references(draft, stage, index)

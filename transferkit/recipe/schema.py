@@ -337,6 +337,9 @@ class Recipe(Section):
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
     preset: str | None = Field(None, description="which of the presets to lay over the recipe")
     presets: dict[Name, dict[str, Any]] = Field({}, description="named changes, such as a smaller size for a CPU")
+    trackers: list[str] = Field(
+        ["tensorboard"], description="where curves go besides the run folder: tensorboard, wandb, mlflow, trackio, …"
+    )
     plugins: list[str] = Field([], description="Python files beside the recipe with plugins of their own")
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)

@@ -37,6 +37,7 @@ from transferkit.training.saving import load_weights, refuse_changed_images, ref
 from transferkit.training.stage_plan import Scheduled, StagePlan
 from transferkit.training.starting_model import try_later_starts
 from transferkit.training.still import Still, opened_still, source_model
+from transferkit.training.tracking import keep_artifacts, keep_report
 from transferkit.training.trainer import Trainer
 from transferkit.words.doors import option
 from transferkit.words.suggest import did_you_mean
@@ -120,6 +121,8 @@ class _Recorded:
             try:
                 with self.stop.phase("drawing report.html; everything else is done"):
                     self._close()
+                    if self.main:
+                        keep_report(self.folder.path, self.loaded.recipe.name, self.display.warn)
             except Interrupted:
                 self._write("stopped")
                 raise
@@ -312,6 +315,7 @@ class Runner(_Recorded):
             if self.main:
                 with storing(f"the model of stage {stage.name}"):
                     save_model(self.folder.model(stage.name), model, head, info)
+            keep_artifacts(session.accelerator.trackers, self.folder.path, self.folder.model(stage.name), session.warn)
             session.accelerator.wait_for_everyone()
             self.result["stages"][stage.name] = entry
             self._write("running")

@@ -35,6 +35,7 @@ from transferkit.training.owned import add_own
 from transferkit.training.recomputing import recompute
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.starting_model import initialise_head, reference_model, starting_model, take_over
+from transferkit.training.tracking import open_trackers
 from transferkit.training.trainer import Trainer
 from transferkit.training.workspace import State, Workspace
 from transferkit.words.doors import call
@@ -44,7 +45,7 @@ def prepare(plan: StagePlan) -> Trainer:
     """Build everything the loop needs. Raises InputError for what only the real data and model can tell."""
     stage, state = plan.stage, State()
     make_folder(plan.out)
-    accelerator = make_accelerator(plan.recipe, stage, plan.board, plan.display.warn)
+    accelerator = make_accelerator(plan.recipe, stage, plan.display.warn)
     if stage.auto_batch and accelerator.num_processes > 1:  # one that is short of memory would leave the others waiting
         raise InputError("auto_batch is for one process; give several a batch_size that fits, and accumulate")
 
@@ -123,8 +124,8 @@ def prepare(plan: StagePlan) -> Trainer:
         mixup=loaders.make_mixup(stage, len(model.classes)),
         ema=ema,
     )
-    if plan.board is not None:
-        accelerator.init_trackers(stage.name)
+    if accelerator.is_main_process:
+        accelerator.trackers += open_trackers(plan)
     return session
 
 
