@@ -111,10 +111,10 @@ def show(found: RangeTest) -> None:
         if found.checked:
             say()
             rows = [
-                [f"{one.lr:.2g}", number(one.loss) if one.loss is not None else "diverged", ""] for one in found.checked
+                [f"{one.lr:.2g}", "diverged" if one.loss is None else number(one.loss), mark]
+                for one in found.checked
+                for mark in ["smallest" if one.lr == found.suggested else ""]
             ]
-            for row, one in zip(rows, found.checked, strict=True):
-                row[2] = "smallest" if one.lr == found.suggested else ""
             print_table(["rate", "loss at the end of a short run", ""], rows, right=["rate"])
         if found.suggested is not None:
             say()
@@ -125,6 +125,6 @@ def show(found: RangeTest) -> None:
             note(f"the {side} of the three did best: still {side} ones were not tried")
     if found.limit is not None:
         say(
-            f"The head is stable with {found.optimizer} below {found.limit:.2g} on the features that the stage starts from "
-            "(a bound: see the documentation of training)"
+            f"The head is stable with {found.optimizer} below {found.limit:.2g} on the features that the stage starts "
+            "with: a bound, above which it may diverge"
         )

@@ -136,7 +136,7 @@ def _watch(session: Trainer, found: list[float], grid: Sequence[float], ends: bo
 
     def end_step(losses: Sequence[Losses], batches: Sequence[Batch]) -> None:
         whole(losses, batches)
-        found.append(float(session.totals.newest()["task"]))
+        found.append(float(sum(one.task.detach() for one in losses)))  # micro-batches have their shares of the step
         if ends and curve.ruined(found):
             session.total_steps = session.state.step
 

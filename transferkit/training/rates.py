@@ -64,8 +64,8 @@ def suggestion(tried: Sequence[float], losses: Sequence[float]) -> Suggested | N
 def curvature(features: Tensor) -> float:
     """At least the largest curvature of softmax cross entropy in the weights and bias of a head over features (n, d).
 
-    Of one image it is (diag(p) - p pᵀ) ⊗ f fᵀ, and no eigenvalue of the first factor is above ½; so it is at most ½ λmax
-    of the features' second moment, the bias counted as a feature of 1.
+    Of one image it is (diag(p) - p pᵀ) ⊗ f fᵀ, and no eigenvalue of the first factor is above ½; so it is at most
+    ½ λmax of the features' second moment, the bias counted as a feature of 1.
     """
     wide = torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], dim=1)
     small = wide @ wide.T if len(wide) < wide.shape[1] else wide.T @ wide  # the same eigenvalues but zeros
