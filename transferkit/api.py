@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError
 from transferkit.plugins.registry import installed
 from transferkit.recipe import Loaded, load_recipe
-from transferkit.recipe.plugin_files import COPIES
 from transferkit.recipe.schema import Recipe
-from transferkit.runs.folder import RunFolder, environment_text, remove_empty, result_text
+from transferkit.runs.beginning import new_run
+from transferkit.runs.folder import RunFolder, remove_empty
 from transferkit.runs.results import AuditResult as AuditResult
 from transferkit.runs.results import RunResult as RunResult
 from transferkit.system.run_lock import owned
@@ -169,7 +169,7 @@ def execute(
     main, new = processes.is_main_process, folder is None
     if folder is None:
         facts = {"processes": processes.num_processes, "device": str(processes.device)}
-        paths = [str(_new_folder(loaded, out, wanted, facts).path) if main else None]
+        paths = [str(new_run(loaded, out, wanted, facts).path) if main else None]
         broadcast_object_list(paths)
         folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
@@ -206,16 +206,6 @@ def execute(
         error.add_note(f"make room on the disk, then {advice}" if isinstance(error, StorageError) else advice)
         raise
     return RunResult.of(content)
-
-
-def _new_folder(loaded: Loaded, out: Path, wanted: Sequence[str], facts: Mapping[str, Any]) -> RunFolder:
-    """A run folder from which the run can be resumed from its first moment on."""
-    files: dict[str, str | bytes] = {f"{COPIES}/{file.path.name}": file.content for file in loaded.files} | {
-        "recipe.yaml": loaded.dump(),
-        "env.json": environment_text(seed=loaded.recipe.seed, **facts),
-        "result.json": result_text({"status": "running", "stages": {}, "analyses": {}, "wanted": list(wanted)}),
-    }
-    return RunFolder.create(out, loaded.recipe.name, files)
 
 
 @coming_from("Python")
