@@ -116,6 +116,9 @@ class Driver:
         run = self.folder.run(name)
         self.shared.ended(run)
         standing = self.folder.standing(name)
+        if standing.status == "running":  # by a process that outlived the node or the sweep that started it
+            self._tried.discard(name)
+            return
         if code and standing.status not in ("done", "failed", "pruned"):
             self._lost[name] = last_words(self.folder.log(name)) or f"its command ended with {code}"
         if standing.status not in ("done", "pruned"):
