@@ -47,6 +47,9 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Write into this folder. Default: exports/ of the model.")] = None,
     max_batch: Annotated[int, typer.Option(min=2, help="The largest batch the file is for.")] = 64,
     opset: Annotated[int | None, typer.Option(min=1, help="ONNX operator set. Default: the exporter's own.")] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Divide the logits by the temperature in the model's folder.")
+    ] = False,
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check what was exported before; write nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the content of export.json.")] = False,
@@ -55,7 +58,7 @@ def export(
 
     The file is compared with the model on batches of several sizes; if it differs nothing is written.
     """
-    for name, value in {"opset": opset, "input": input}.items():
+    for name, value in {"opset": opset, "input": input, "calibrated": calibrated or None}.items():
         if check and value is not None:
             raise InputError(f"--check reads what is there, so --{name} has no meaning; leave it out")
     refuse_file(out, "exports")
@@ -73,7 +76,14 @@ def export(
         else:
             inputs = None if input is None else [input.value]
             done = export_model(
-                folder, form or "onnx", inputs=inputs, out=out, max_batch=max_batch, opset=opset, step=step
+                folder,
+                form or "onnx",
+                inputs=inputs,
+                out=out,
+                max_batch=max_batch,
+                opset=opset,
+                calibrated=calibrated,
+                step=step,
             )
             record, place, notes = done.record, done.folder, done.notes
             shown = [variant.key for variant in done.variants]
@@ -93,7 +103,8 @@ def show(place: Path, record: ExportRecord, entry: ExportedFile) -> None:
     opset = "" if entry.opset is None else f", opset {entry.opset}"
     say(f"{place / entry.file}   {entry.bytes / 1e6:.1f} MB{opset}, batches of {entry.batch.min} to {entry.batch.max}")
     say(f"input    {_listed(entry.inputs or record.inputs)}")
-    say(f"outputs  {_listed(record.outputs)}")
+    divided = "" if entry.temperature is None else f"; logits are divided by {number(entry.temperature, 3)}"
+    say(f"outputs  {_listed(record.outputs)}{divided}")
     count = sum(one[key] for one in entry.parity.batches for key in ("class_ties", "source_class_ties"))
     ties = f" ({count} near ties left out)" if count else ""  # rows whose classes cannot be compared
     sizes = ", ".join(dict.fromkeys(str(one["batch"]) for one in entry.parity.batches))
