@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from transferkit.deploy.card_file import CARD as CARD
 from transferkit.deploy.interference import DETECTOR, FILE, HEADS, OWN, SOURCE_MODEL
 from transferkit.deploy.temperature import FILE as TEMPERATURE
 from transferkit.errors import InputError, TransferkitError
 
 PREFIX = "hf-hub:"
-CARD = "README.md"
 FILES = (
     *OWN,
     *HEADS.values(),
