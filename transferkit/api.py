@@ -255,13 +255,15 @@ def audit(
     and Interrupted after a signal (finished analyses stay, and `resume` goes on).
     """
     from transferkit.analysis.audit_request import Arguments
+    from transferkit.deploy.place import local
 
+    source, baseline = (one and local(str(one)) for one in (source, baseline))
     given = {
         "source": source, "baseline": baseline, "target_data": target_data, "source_data": source_data,
         "source_labels": source_labels,
     }  # fmt: skip
     arguments = Arguments(
-        str(target),
+        local(str(target)),
         **{name: None if value is None else str(value) for name, value in given.items()},
         analyses=None if analyses is None else list(analyses),
         options={name: dict(values) for name, values in (options or {}).items()},
@@ -316,6 +318,7 @@ def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool
 
 def _tell_card(target: str, audit: Path, warn: Callable[[str], None]) -> None:
     """Put what an audit found into the card of its target, where that is a model folder of ours."""
+    from transferkit.deploy.hub import is_fetched
     from transferkit.deploy.model_card import refresh
     from transferkit.model.folder_config import read_config
 
@@ -325,7 +328,7 @@ def _tell_card(target: str, audit: Path, warn: Callable[[str], None]) -> None:
     except InputError:  # a name of timm's, a file of weights
         return
     try:
-        if ours:
+        if ours and not is_fetched(place.folder):
             refresh(place.folder, place.run, place.stage, audit=audit)
     except TransferkitError as error:
         warn(f"{place.folder}: its card does not say what was found: {error}")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferkit.cli.outputs import refuse_file
+from transferkit.deploy.hub import PREFIX, is_fetched
+from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError
-from transferkit.runs.model_place import find_model
 from transferkit.system.signals import stoppable
 from transferkit.system.terminal import note, print_json, say, working
 from transferkit.words.formats import number
@@ -34,7 +35,7 @@ class Format(StrEnum):
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or hf-hub:org/name.", show_default=False)],
     format: Annotated[
         Format | None, typer.Option(help="onnx or pt2 (torch.export). Default: onnx.", show_default=False)
     ] = None,
@@ -62,7 +63,9 @@ def export(
         if check and value is not None:
             raise InputError(f"--check reads what is there, so --{name} has no meaning; leave it out")
     refuse_file(out, "exports")
-    folder = find_model(model, stage)
+    folder = model_folder(model, stage)
+    if out is None and model.startswith(PREFIX) and is_fetched(folder):
+        raise InputError(f"{model} lies in the Hub's cache, where nothing is written; say where to with --out FOLDER")
     form = None if format is None else format.value
     with working("starting") as step, stoppable("exporting; nothing was written and older exports are as they were"):
         from transferkit.deploy.export import export_model, verify_export

@@ -20,7 +20,7 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; list the files and show the card.")] = False,
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
 ) -> None:
-    """Put a model folder on the Hugging Face Hub, with its card. The token is taken from HF_TOKEN."""
+    """Put a model folder on the Hugging Face Hub, with a card. The token is taken from HF_TOKEN."""
     from transferkit.deploy import hub
     from transferkit.deploy.model_card import model_card
 
