@@ -248,7 +248,7 @@ def test_rooms_import_rooms_above_them() -> None:
             below |= {"data", "model"}
         if room(module) == "deploy":
             below -= {"plugins", "recipe", "training", "runs", "analysis", "reporting"}
-        if module == "transferkit.deploy.loaded":  # which model folder is meant: needs neither trainer nor recipes
+        if module == "transferkit.deploy.place":  # which model folder is meant: needs neither trainer nor recipes
             others = others - {"transferkit.runs.model_place"}
         if module == "transferkit.deploy.plugin_detector":
             below |= {"plugins"}
