@@ -77,10 +77,23 @@ class Estimate:
         return self.high < (other.low if isinstance(other, Estimate) else other)
 
     def within(self, least: float = -math.inf, most: float = math.inf) -> Estimate:
-        """The part of its interval that a number of its kind can be in."""
+        """The part of its interval that a number of its kind can be in: what is cut off could not have been it.
+
+        Student's and the jackknife's intervals know nothing of such bounds, and reach beyond them near an end. Without
+        that part they hold the true number as often as with it.
+        """
         if not self.known:
             return self
         return replace(self, low=max(self.low, float(least)), high=min(self.high, float(most)))
+
+    def part(self) -> Estimate:
+        """Itself as what is left of a whole, between none and all of it: value and ends within 0..1.
+
+        For a ratio of what is found after to what was found before. It may come out above 1, by chance or because
+        more was gained than lost; all of it is left then.
+        """
+        value, low, high = (min(max(one, 0.0), 1.0) for one in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
 
     def between(self, write: Callable[[float], str], words: str = "95 % interval ", brackets: bool = False) -> str:
         """Its interval in a sentence, " (95 % interval 0.1 to 0.3)", ends as `write` has them; nothing without one.
