@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from transferkit.data.augmenting import Augmenting
 from transferkit.data.contents import Source
+from transferkit.data.group_shares import groups_held_out, groups_kept, members_of
 from transferkit.data.images import BadImage
 from transferkit.data.planting import Planters, planted_in
 from transferkit.data.randomness import numpy_rng
@@ -173,12 +174,36 @@ class StageImages:
         given = self._whole(stage.dataset, "val")
         indices = np.arange(len(train), dtype=np.int64)
         validation = np.arange(0 if given is None else len(given), dtype=np.int64)
-        if given is None and stage.validation > 0:
+        groups = train.groups
+        if given is None and stage.validation > 0 and groups is None:
             indices, validation = carve_validation(strata(train), stage.validation, self.seed)
-        if stage.fraction < 1:
+        elif given is None and stage.validation > 0:
+            indices, validation = self._carved_by_group(train, stage.validation)
+        if stage.fraction < 1 and groups is None:
             chosen = per_class_fraction(strata(train)[indices], stage.fraction, self.seed, train.classes)
             indices = indices[chosen]
+        elif stage.fraction < 1:
+            indices = self._kept_by_group(train, indices, stage.fraction)
         return {"train": indices, "val": validation}
+
+    def _carved_by_group(self, train: Source, share: float) -> tuple[Indices, Indices]:
+        """Sorted indices (train, val), every group on one side. Raises InputError where none can be held out."""
+        groups = train.groups or []
+        chosen = groups_held_out(members_of(zip(groups, train.own_labels, strict=True)), share, self.seed)
+        if not chosen:
+            raise InputError("no group can be held out: each has all images of some class; set validation: 0")
+        held = np.array([group in chosen for group in groups])
+        return np.flatnonzero(~held), np.flatnonzero(held)
+
+    def _kept_by_group(self, train: Source, indices: Indices, fraction: float) -> Indices:
+        """Those of the indices whose groups are kept. Raises InputError where a class would be left with none."""
+        groups, labels = train.groups or [], train.own_labels
+        kept = groups_kept(members_of((groups[index], labels[index]) for index in indices), fraction, self.seed)
+        chosen = np.array([index for index in indices if groups[index] in kept], dtype=np.int64)
+        gone = {labels[index] for index in indices} - {labels[index] for index in chosen}
+        if gone:
+            raise InputError(f'fraction {fraction:g} leaves no group with images of the class "{min(gone)}"')
+        return chosen
 
 
 # -- a fraction per class, and a validation split carved from train ---------------------------------------------------

@@ -9,7 +9,7 @@ from transferkit.recipe.tree import Node
 
 LOCAL = "local-dir:"
 STARTS = ("pretrained", "scratch")
-DATASET_PATHS = ("folder", "npz", "tar", "labels", "root")
+DATASET_PATHS = ("folder", "table", "npz", "tar", "labels", "root")
 
 
 def absolute(text: str, folder: Path) -> str:
@@ -35,6 +35,8 @@ def resolve_paths(root: Node) -> None:
     for dataset in _items(root.child("datasets")):
         for key in DATASET_PATHS:
             resolve(dataset.child(key))
+        for item in _items(dataset.child("lists")):
+            resolve(item)
     resolve(root.child("plugins"))
 
 

@@ -33,7 +33,9 @@ from transferkit.recipe.uses import AnalyzerUse, CorruptionUse, PluginUse, Regul
 
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
-DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_")
+DATASET_SOURCES = (
+    "folder", "table", "lists", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_",
+)  # fmt: skip
 
 
 class Preprocessing(Section):
@@ -76,10 +78,23 @@ class Synthetic(Section):
     permuted: Count = Field(0, description="leading columns that are permuted over the rows")
 
 
+class Columns(Section):
+    """The columns of a table of images, by their names, where those are not the usual ones."""
+
+    path: str | None = Field(None, description="default: path, file, filename, file_name, filepath, image, image_path")
+    label: str | None = Field(None, description="default: label, class, target, category")
+    split: str | None = Field(None, description="default: split, set, subset, partition; without one all is train")
+    weight: str | None = Field(None, description="how often an image is drawn in training; default: all alike")
+
+
 class Dataset(Section):
     """Where images come from. Exactly one of the sources must be given."""
 
     folder: str | None = Field(None, description="one sub-folder per class, inside train/, val/, test/ or directly")
+    table: str | None = Field(None, description="a CSV, TSV or parquet file with a row per image: path, label, split")
+    lists: Annotated[dict[Split, str], Field(min_length=1)] | None = Field(
+        None, description="a text file per split with a line per image: path and label"
+    )
     torchvision: str | None = Field(None, description="a torchvision data set by name, e.g. CIFAR10")
     hf: str | None = Field(None, description="a Hugging Face data set, e.g. cifar10")
     npz: str | None = Field(None, description="a file with x_train, y_train, x_test, y_test, classes")
@@ -91,10 +106,18 @@ class Dataset(Section):
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
     labels: str | None = Field(None, description="a CSV with the class list: columns index, name and folder or wnid")
-    root: str | None = Field(None, description="where downloads are kept")
+    columns: Columns | None = Field(None, description="table: the names of its columns")
+    root: str | None = Field(
+        None, description="where downloads are kept; table and lists: the folder that paths start from, else the file's"
+    )
     download: Flag = False
     image_key: str | None = None
     label_key: str | None = None
+    group: str | None = Field(
+        None,
+        description="what belongs together, and is never on both sides of a split that is made: a column of table or "
+        "hf, or a regular expression with one group for the paths of images",
+    )
     on_bad_image: Literal["error", "skip"] = "error"
     classes: Annotated[list[str], Field(min_length=1)] | Positive | None = Field(
         None, description="keep these classes only, or so many drawn at random, the same ones every time"
@@ -106,6 +129,10 @@ class Dataset(Section):
         if sum(getattr(self, key) is not None for key in DATASET_SOURCES) != 1:
             names = ", ".join(key.rstrip("_") for key in DATASET_SOURCES)
             raise ValueError(f"give exactly one of {names}")
+        if self.columns is not None and self.table is None and self.from_ is None:
+            raise ValueError("columns are those of a table: give table, or leave them out")
+        if self.group is not None and self.source in ("torchvision", "npz", "world", "synthetic"):
+            raise ValueError(f"group needs paths or a column, and {self.source} has none: leave it out")
         return self
 
     @property
