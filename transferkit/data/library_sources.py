@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -132,7 +133,8 @@ def hf(spec: Dataset, split: str) -> Contents | None:
     image_key, label_key = _columns(spec, table)
     classes, labels = _hf_labels(table.features[label_key], list(table[label_key]), f"hf:{spec.hf}")
     undecoded = table.cast_column(image_key, ImageFeature(decode=False)).select_columns(image_key)
-    where, ids = f"{spec.hf}/{name}", [str(index) for index in range(len(labels))]
+    where = f"{Path(str(spec.hf)).name if os.path.isdir(str(spec.hf)) else spec.hf}/{name}"
+    ids = [str(index) for index in range(len(labels))]
     content = partial(bytes, f"{where} {len(table)}".encode())
     groups = None if spec.group is None else _hf_groups(spec, table)
     return Contents(classes, labels, ids, partial(_row, where, undecoded, image_key), content, groups=groups)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from transferkit.data import folders, image_tables
 from transferkit.data.archives import open_archive
-from transferkit.data.group_shares import Members, groups_held_out, groups_kept, members_of, per_class
+from transferkit.data.group_shares import Members, fold_of_groups, groups_held_out, groups_kept, members_of, per_class
 from transferkit.data.grouping import groups_of
 from transferkit.data.naming import kept_classes
-from transferkit.data.shares import held_out, rounded_share
+from transferkit.data.shares import fold_sizes, held_out, rounded_share
 from transferkit.data.survey import Copies, Survey, copies, copies_line, left_out_line, survey, warnings
+from transferkit.recipe.folding import fold_of
 from transferkit.recipe.lineage import resolved
 from transferkit.recipe.schema import Dataset, Recipe, Stage
 from transferkit.words.formats import some
@@ -179,6 +180,10 @@ class StepPlan:
     epochs: float | None
     evaluations: int | None
     checkpoints: int | None
+    fold: str | None = None
+    """Which part of train is for validation in cross-validation: `1 of 5`."""
+    aside: Mapping[str, int] | None = None
+    """The data set's own val, where folds take its place."""
 
     @property
     def images(self) -> int | None:
@@ -191,7 +196,8 @@ def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
     counts = class_counts(stage.dataset, recipe.datasets) or {}
     dataset = resolved(stage.dataset, recipe.datasets)
     members = None if dataset is None or not counts else (group_counts(dataset) or {}).get("train")
-    parts = divided(stage, counts, members, recipe.seed)
+    fold = fold_of(recipe, stage)
+    parts = divided(stage, counts, members, recipe.seed, fold)
     carved, used, validation = parts.carved, parts.used, parts.validation
     images = sum(used.values())
     batches = batches_per_epoch(images, stage.batch_size, mixed=stage.curriculum is not None) if images else None
@@ -211,6 +217,8 @@ def step_plan(recipe: Recipe, stage: Stage) -> StepPlan:
         epochs=epochs,
         evaluations=_times(epochs, stage.evaluate_every),
         checkpoints=_times(epochs, stage.checkpoints.every),
+        fold=None if fold is None else f"{fold[0] + 1} of {fold[1]}",
+        aside=None if fold is None else counts.get("val"),
     )
 
 
@@ -224,16 +232,25 @@ class Divided:
     carved: bool
 
 
-def divided(stage: Stage, counts: Counts, members: Members | None, seed: int) -> Divided:
+def divided(
+    stage: Stage, counts: Counts, members: Members | None, seed: int, fold: tuple[int, int] | None = None
+) -> Divided:
     """The same choice as the run's, in numbers; `members` are the groups of train, of all its classes."""
     train = {label: number for label, number in counts.get("train", {}).items() if number}
-    carved = bool(train) and "val" not in counts and stage.validation > 0
-    if members is None:
+    carved = bool(train) and (fold is not None or ("val" not in counts and stage.validation > 0))
+    if members is None and fold is not None:
+        left = {label: train[label] - sizes[fold[0]] for label, sizes in fold_sizes(train, fold[1]).items()}
+        left = _in_order(left, train)
+    elif members is None:
         left = after_carving(train, stage.validation if carved else 0)
+    if members is None:
         used = {label: rounded_share(stage.fraction, number) for label, number in left.items()}
     else:
         members = _of_classes(members, train)
-        held = groups_held_out(members, stage.validation, seed) if carved else set()
+        if fold is not None:
+            held = {group for group, number in fold_of_groups(members, fold[1], seed).items() if number == fold[0]}
+        else:
+            held = groups_held_out(members, stage.validation, seed) if carved else set()
         rest = {group: classes for group, classes in members.items() if group not in held}
         kept = groups_kept(rest, stage.fraction, seed) if stage.fraction < 1 else set(rest)
         left, used = _in_order(per_class(rest), train), _in_order(per_class({one: rest[one] for one in kept}), train)

@@ -35,6 +35,9 @@ def resolve_paths(root: Node) -> None:
     for dataset in _items(root.child("datasets")):
         for key in DATASET_PATHS:
             resolve(dataset.child(key))
+        hub = dataset.child("hf")  # a name on the hub, or a folder
+        if hub is not None and isinstance(hub.value, str) and os.path.isdir(absolute(hub.value, hub.mark.folder)):
+            resolve(hub)
         for item in _items(dataset.child("lists")):
             resolve(item)
     resolve(root.child("plugins"))

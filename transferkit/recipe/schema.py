@@ -351,6 +351,10 @@ class Recipe(Section):
     description: str = ""
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
     repeat: Positive = Field(1, description="run with so many seeds: seed, seed + 1, …")
+    folds: Annotated[Whole, Field(ge=2)] | None = Field(
+        None, description="cross-validation: run so many times, each validated on another part of train"
+    )
+    fold: Positive | None = Field(None, description="of the folds this one alone, from 1")
     deterministic: Flag = Field(True, description="on CUDA: deterministic kernels, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
@@ -361,6 +365,11 @@ class Recipe(Section):
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
     analyses: list[AnalyzerUse] = Field([])
+
+    @property
+    def times(self) -> int:
+        """How many runs it is: seeds, or folds."""
+        return self.repeat if self.folds is None else 1 if self.fold is not None else self.folds
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""

@@ -11,6 +11,7 @@ from transferkit.data.naming import listed_names, one_class, places
 from transferkit.errors import InputError
 from transferkit.recipe.counting import Counts, Divided, divided, group_counts, surveyed
 from transferkit.recipe.draft import Draft, StageDraft
+from transferkit.recipe.folding import check_fold_sizes
 from transferkit.recipe.lineage import lineage, resolved
 from transferkit.recipe.schema import Dataset, Stage
 from transferkit.recipe.selection import OWN
@@ -90,7 +91,22 @@ def check_stage_images(draft: Draft, stage: StageDraft, spec: Stage, readable: M
         problems.refused((*at[:2], "group"), error)
         return
     seed = draft.header.seed if draft.header is not None else 0
-    _check_enough(data.counts, stage, spec, divided(spec, data.counts, members, seed), members is not None, problems)
+    fold = _fold(draft, spec)
+    if fold is not None:
+        check_fold_sizes({label: number for label, number in train.items() if number}, members, fold[1], draft, stage)
+    parts = divided(spec, data.counts, members, seed, fold)
+    counts = data.counts if fold is None else {**data.counts, "val": {}}
+    _check_enough(counts, stage, spec, parts, members is not None and fold is None, problems)
+
+
+def _fold(draft: Draft, spec: Stage) -> tuple[int, int] | None:
+    """The fold, from 0, that the stage validates on, as `fold_of` says it of a whole recipe."""
+    last = draft.stages[-1].stage
+    header = draft.header
+    if header is None or header.folds is None or last is None or (header.fold or 1) > header.folds:
+        return None
+    ends = [lineage(one.dataset, draft.datasets)[-1] for one in (spec, last)]
+    return ((header.fold or 1) - 1, header.folds) if ends[0] == ends[1] else None
 
 
 def _check_two(data: _Counted, classes: Sequence[str], at: Steps, problems: Problems) -> None:
