@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data import image_tables
+from transferkit.data import wrong_rows
 from transferkit.data.sources import open_split
 from transferkit.errors import InputError
 from transferkit.recipe.counting import class_counts, forget, group_counts, remarks, surveyed
@@ -114,7 +114,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wanted", WRONG)
 def test_a_wrong_row_is_named_by_its_line(class_folder, wanted, monkeypatch):
-    monkeypatch.setattr(image_tables, "SHOWN", 20)
+    monkeypatch.setattr(wrong_rows, "SHOWN", 20)
     table = write(class_folder / "t.csv", [["train/bee/3.png", "bee", "train"], *WRONG.values()])
     assert wanted in refusal(table=table)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
 from fnmatch import fnmatch
 
 import pytest
@@ -44,12 +46,22 @@ def folder(tmp_path_factory):
     for split in ("train", "val"):
         own = [f"{'/'.join(one)} {one[1]}\n" for one in rows if one[0] == split]
         (folder / "data" / f"{split}.txt").write_text("".join(own))
+    for name, shard in (("train-000", rows[:20]), ("train-001", rows[20:40]), ("val-000", rows[40:])):
+        (folder / "data" / "shards").mkdir(exist_ok=True)
+        with tarfile.open(folder / "data" / "shards" / f"{name}.tar", "w") as tar:
+            for number, one in enumerate(shard):
+                tar.add(flowers / "/".join(one), f"{number}.png")
+                label = tarfile.TarInfo(f"{number}.cls")
+                label.size = len(one[1])
+                tar.addfile(label, io.BytesIO(one[1].encode()))
     parquet = pytest.importorskip("pyarrow.parquet")
     from pyarrow import table
 
     (folder / "data" / "parquet").mkdir()
     for split in ("train", "validation"):
-        images = [{"bytes": (flowers / "/".join(one)).read_bytes()} for one in rows if split.startswith(one[0])]
+        images = [
+            {"path": None, "bytes": (flowers / "/".join(one)).read_bytes()} for one in rows if split.startswith(one[0])
+        ]
         species = [one[1] for one in rows if split.startswith(one[0])]
         parquet.write_table(
             table({"image": images, "species": species}), folder / "data" / "parquet" / f"{split}.parquet"

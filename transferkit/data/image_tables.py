@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from transferkit.data.cells import Cells, in_list, in_parquet, in_text
+from transferkit.data.class_order import class_order
 from transferkit.data.folders import SPLIT_NAMES, split_of
 from transferkit.data.grouping import rule_of
 from transferkit.data.survey import LeftOut, Survey
 from transferkit.data.walk import Disk, is_image
+from transferkit.data.wrong_rows import WrongRows
 from transferkit.errors import InputError, Problem
 from transferkit.words.formats import listing
 from transferkit.words.suggest import did_you_mean
@@ -31,7 +33,6 @@ USUAL = {
     "weight": (),
 }
 """The names that columns are known by where the recipe gives none; the first that is there."""
-SHOWN = 4
 UNUSED = "image in no row"
 
 
@@ -58,7 +59,7 @@ class ImageTable:
     def classes(self, split: str) -> list[str]:
         """The class names of a split: sorted, as numbers where all are whole numbers."""
         names = {row.label for row in self.rows[split]}
-        return sorted(names, key=_class_order(names))
+        return sorted(names, key=class_order(names))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _stamp(file: str) -> tuple[int, int]:
 @functools.lru_cache(maxsize=4)
 def _read(asked: _Asked, stamps: tuple[tuple[int, int], ...]) -> ImageTable:
     """`stamps` are sizes and times of the files: another one is read anew."""
-    root, wrong = os.path.abspath(_root(asked)), _Wrong()
+    root, wrong = os.path.abspath(_root(asked)), WrongRows("row")
     checks, seen = _Files(root, asked.lenient), dict[str, str]()
     rows: dict[str, list[Row]] = {split: [] for split in SPLIT_NAMES}
     for row in _rows_of_table(asked, wrong) if asked.table is not None else _rows_of_lists(asked, wrong):
@@ -144,11 +145,11 @@ def _read(asked: _Asked, stamps: tuple[tuple[int, int], ...]) -> ImageTable:
                 wrong.add(row.place, f"{asked.group} does not match {path}, so that it belongs to no group")
                 continue
         rows[row.split].append(row._replace(path=path, group=group))
-    wrong.refuse(" and ".join(asked.files), len(seen))
+    wrong.refuse(" and ".join(asked.files))
     found = {split: ones for split, ones in rows.items() if ones}
     if not found:
         raise InputError(f"{' and '.join(asked.files)}: there are no rows")
-    order = _class_order({row.label for ones in found.values() for row in ones})
+    order = class_order({row.label for ones in found.values() for row in ones})
     for ones in found.values():
         ones.sort(key=lambda row: (order(row.label), row.path))
     return ImageTable(root, found, checks.unused(seen))
@@ -168,7 +169,7 @@ def _root(asked: _Asked) -> str:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def _rows_of_table(asked: _Asked, wrong: _Wrong) -> Iterator[Row]:
+def _rows_of_table(asked: _Asked, wrong: WrongRows) -> Iterator[Row]:
     file = str(asked.table)
     cells = in_parquet(file) if file.lower().endswith((".parquet", ".pq")) else in_text(file)
     columns = _columns(asked, cells)
@@ -239,7 +240,7 @@ def _columns(asked: _Asked, cells: Cells) -> dict[str, int]:
     return found
 
 
-def _rows_of_lists(asked: _Asked, wrong: _Wrong) -> Iterator[Row]:
+def _rows_of_lists(asked: _Asked, wrong: WrongRows) -> Iterator[Row]:
     for split, file in asked.lists:
         for place, values in in_list(file):
             label = comparable(one_line(values[-1])) if len(values) == 2 else ""
@@ -256,14 +257,6 @@ def _weight(text: str) -> float:
     except ValueError:
         return -1
     return number if math.isfinite(number) and number >= 0 else -1
-
-
-def _class_order(names: Iterable[str]) -> functools.partial[tuple[int, str]]:
-    return functools.partial(_placed, all(name.isascii() and name.isdigit() for name in names))
-
-
-def _placed(numbers: bool, name: str) -> tuple[int, str]:
-    return (int(name) if numbers else 0), name
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -314,24 +307,3 @@ class _Files:
             else:
                 self.folders[folder] = {comparable(name): name for name in names} | {name: name for name in names}
         return self.folders[folder]
-
-
-class _Wrong:
-    """Rows that are wrong: the first few are told, all are counted."""
-
-    def __init__(self) -> None:
-        self.first: list[str] = []
-        self.count = 0
-
-    def add(self, place: str, why: str) -> None:
-        self.count += 1
-        if len(self.first) < SHOWN:
-            self.first.append(f"{place}: {printable(why)}")
-
-    def refuse(self, files: str, right: int) -> None:
-        """Raise InputError where there are any: one sentence."""
-        if not self.count:
-            return
-        rest = [f"and {self.count - len(self.first)} more"] if self.count > len(self.first) else []
-        are = "row is" if self.count == 1 else "rows are"
-        raise InputError(f"{files}: {self.count:,} {are} wrong; {'; '.join([*self.first, *rest])}")

@@ -1,4 +1,4 @@
-"""Readers of tables and lists of images: a row says where an image lies and what it shows."""
+"""Readers of tables, lists and shards: each row or sample says where an image lies and what it shows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.data import image_tables
+from transferkit.data import image_tables, shards
 from transferkit.data.contents import Contents
-from transferkit.data.file_sources import of_files
+from transferkit.data.file_sources import of_files, of_members
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
@@ -30,3 +30,15 @@ def read(spec: Dataset, split: str) -> Contents | None:
         weights = np.array([1.0 if row.weight is None else row.weight for row in rows])
     groups = None if spec.group is None else [str(row.group) for row in rows]
     return of_files(classes, labels, [row.path for row in rows], paths, weights=weights, groups=groups)
+
+
+def of_shards(spec: Dataset, split: str) -> Contents | None:
+    """The images of a split of tar shards by class and id, each read where it lies; ids are shard and key."""
+    found = shards.read(spec)
+    samples = found.samples.get(split)
+    if samples is None:
+        return None
+    classes = found.classes(split)
+    position = {name: index for index, name in enumerate(classes)}
+    labels = np.array([position[one.label] for one in samples], dtype=np.int64)
+    return of_members(classes, labels, [one.image for one in samples])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.data import image_tables
+from transferkit.data import image_tables, shards
 from transferkit.data.contents import CHECKING_THREADS, Contents, Source, only
 from transferkit.data.folders import SOURCES, SPLIT_NAMES, LabelRow, class_names, rows_of
 from transferkit.data.grouping import groups_of
@@ -130,6 +130,10 @@ def _read_all(spec: Dataset, split: str) -> Contents | None:
         from transferkit.data import row_sources
 
         return row_sources.read(spec, split)
+    if spec.source == shards.SOURCE:
+        from transferkit.data import row_sources
+
+        return row_sources.of_shards(spec, split)
     from transferkit.data import file_sources
 
     return {"folder": file_sources.folder, "npz": file_sources.npz, "tar": file_sources.tar}[spec.source](spec, split)

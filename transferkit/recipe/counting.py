@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferkit.data import folders, image_tables
+from transferkit.data import folders, image_tables, shards
 from transferkit.data.archives import open_archive
 from transferkit.data.group_shares import Members, fold_of_groups, groups_held_out, groups_kept, members_of, per_class
 from transferkit.data.grouping import groups_of
@@ -78,6 +78,8 @@ def surveyed(dataset: Dataset) -> Survey | None:
     """What lies in the folder or tar of a data set, looked through once; None for other sources. Raises InputError."""
     if dataset.source in image_tables.SOURCES:
         return image_tables.surveyed(dataset)
+    if dataset.source == shards.SOURCE:
+        return shards.surveyed(dataset)
     if dataset.source not in folders.SOURCES:
         return None
     return _survey(*_key(dataset))
@@ -138,6 +140,7 @@ def remarks(name: str, dataset: Dataset) -> list[str]:
 def forget() -> None:
     """Look anew from here on."""
     image_tables.forget()
+    shards.forget()
     _survey.cache_clear()
     _copies.cache_clear()
 

@@ -34,7 +34,8 @@ from transferkit.recipe.uses import AnalyzerUse, CorruptionUse, PluginUse, Regul
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
 DATASET_SOURCES = (
-    "folder", "table", "lists", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_",
+    "folder", "table", "lists", "torchvision", "hf", "npz", "tar", "webdataset", "world", "synthetic", "reader",
+    "from_",
 )  # fmt: skip
 
 
@@ -99,6 +100,9 @@ class Dataset(Section):
     hf: str | None = Field(None, description="a Hugging Face data set, e.g. cifar10")
     npz: str | None = Field(None, description="a file with x_train, y_train, x_test, y_test, classes")
     tar: str | None = Field(None, description="a tar file, or a folder of tar files")
+    webdataset: dict[Split, str] | str | None = Field(
+        None, description="tar shards of samples: a pattern such as shards/{000..003}.tar or a folder, or one per split"
+    )
     world: World | None = None
     synthetic: Synthetic | None = None
     reader: PluginUse | None = Field(None, description="a plugin that reads the data set")
@@ -111,8 +115,10 @@ class Dataset(Section):
         None, description="where downloads are kept; table and lists: the folder that paths start from, else the file's"
     )
     download: Flag = False
-    image_key: str | None = None
-    label_key: str | None = None
+    image_key: str | None = Field(None, description="hf: the column of images; webdataset: their ending, e.g. jpg")
+    label_key: str | None = Field(
+        None, description="hf: the column of labels; webdataset: an ending, or a field of .json; else cls, or label"
+    )
     group: str | None = Field(
         None,
         description="what belongs together, and is never on both sides of a split that is made: a column of table or "
