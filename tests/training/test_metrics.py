@@ -98,6 +98,6 @@ def test_a_damaged_line_that_nobody_vouches_for_is_refused(tmp_path) -> None:
     path = tmp_path / "metrics.jsonl"
     text = '{"stage": "a", "step": 4}\n{"stage":\0"a", "step": 6}\n'
     path.write_text(text)
-    with pytest.raises(InputError, match="metrics.jsonl has a damaged line"):
+    with pytest.raises(InputError, match="has a damaged line"):
         MetricsLog(path, ALONE).rewind("b", -1)
     assert path.read_text() == text
