@@ -161,7 +161,8 @@ def execute(
         from transferkit.analysis.run_analyses import RunAnalyses
         from transferkit.deploy.model_card import refresh
         from transferkit.reporting.html import make_report
-        from transferkit.runs.runner import Repeats, Runner, wanted_stages
+        from transferkit.runs.repeats import Repeats
+        from transferkit.runs.runner import Runner, wanted_stages
         from transferkit.training.boards import failing_quietly
         from transferkit.training.peers import PATIENCE, LostProcess, watched
         from transferkit.training.progress import Display
@@ -199,7 +200,7 @@ def execute(
                     analyses=RunAnalyses, report=make_report, card=card,
                 )  # fmt: skip
 
-            if loaded.recipe.repeat > 1:
+            if loaded.recipe.times > 1:
                 whole = Repeats(loaded, folder, one, display=display, stop=stop, main=main, report=make_report)
                 content = whole.run(wanted)
             else:

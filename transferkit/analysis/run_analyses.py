@@ -21,6 +21,7 @@ from transferkit.model.folder import open_model
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.plugins.hooks import Plugin
 from transferkit.recipe import Loaded, schema
+from transferkit.recipe.folding import fold_of
 from transferkit.recipe.places import places_in
 from transferkit.recipe.uses import AnalyzerUse
 from transferkit.report import Report
@@ -205,6 +206,7 @@ class RunModels:
                     skip_bad,
                     trained_on=entry.get("fingerprints", {}),
                     warn=self.display.warn,
+                    fold=fold_of(self.loaded.recipe, owner),
                 )
             return seen[owner.name]
 

@@ -17,6 +17,7 @@ from transferkit.plugins.hooks import Plugin, RunPlugins
 from transferkit.plugins.options import reference_options
 from transferkit.recipe import schema
 from transferkit.recipe.draft import Draft, StageDraft
+from transferkit.recipe.folding import check_folds
 from transferkit.recipe.lineage import lineage
 from transferkit.recipe.paths import STARTS, looks_like_path
 from transferkit.recipe.plugin_use import Use, requested
@@ -44,6 +45,7 @@ def check_recipe(draft: Draft) -> None:
         for name, what in reference_options(use.component.options).items() if use.component is not None else ():
             _known(draft, (*use.path, name), what)
     check_tables(draft)
+    check_folds(draft)
     _check_timm_names(draft)
     for index, name in enumerate(draft.header.trackers if draft.header is not None else ()):
         if (wrong := wrong_tracker(name)) is not None:

@@ -154,7 +154,10 @@ def _near(path: Path) -> str | None:
 def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str, Counts | None]) -> None:
     problems, path = draft.problems, ("datasets", name)
     labels_fine = dataset.labels is None or _check_file(Path(dataset.labels), (*path, "labels"), read_labels, problems)
-    for key in ("folder", "npz", "tar"):
+    for own, file in (dataset.lists or {}).items():
+        if not _check_file(Path(file), (*path, "lists", own), lambda file: None, problems):
+            return
+    for key in ("folder", "table", "npz", "tar"):
         given = getattr(dataset, key)
         there = os.path.exists if key == "folder" else os.path.isfile  # a pipe would never end
         if given is not None and not there(given) and not (key == "tar" and os.path.isdir(given)):

@@ -33,7 +33,10 @@ from transferkit.recipe.uses import AnalyzerUse, CorruptionUse, PluginUse, Regul
 
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
-DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_")
+DATASET_SOURCES = (
+    "folder", "table", "lists", "torchvision", "hf", "npz", "tar", "webdataset", "world", "synthetic", "reader",
+    "from_",
+)  # fmt: skip
 
 
 class Preprocessing(Section):
@@ -78,14 +81,30 @@ class Synthetic(Section):
     permuted: Count = Field(0, description="leading columns that are permuted over the rows")
 
 
+class Columns(Section):
+    """The columns of a table of images, by their names, where those are not the usual ones."""
+
+    path: str | None = Field(None, description="default: path, file, filename, file_name, filepath, image, image_path")
+    label: str | None = Field(None, description="default: label, class, target, category")
+    split: str | None = Field(None, description="default: split, set, subset, partition; without one all is train")
+    weight: str | None = Field(None, description="how often an image is drawn in training; default: all alike")
+
+
 class Dataset(Section):
     """Where images come from. Exactly one of the sources must be given."""
 
     folder: str | None = Field(None, description="one sub-folder per class, inside train/, val/, test/ or directly")
+    table: str | None = Field(None, description="a CSV, TSV or parquet file with a row per image: path, label, split")
+    lists: Annotated[dict[Split, str], Field(min_length=1)] | None = Field(
+        None, description="a text file per split with a line per image: path and label"
+    )
     torchvision: str | None = Field(None, description="a torchvision data set by name, e.g. CIFAR10")
     hf: str | None = Field(None, description="a Hugging Face data set, e.g. cifar10")
     npz: str | None = Field(None, description="a file with x_train, y_train, x_test, y_test, classes")
     tar: str | None = Field(None, description="a tar file, or a folder of tar files")
+    webdataset: dict[Split, str] | str | None = Field(
+        None, description="tar shards of samples: a pattern such as shards/{000..003}.tar or a folder, or one per split"
+    )
     world: World | None = None
     synthetic: Synthetic | None = None
     reader: PluginUse | None = Field(None, description="a plugin that reads the data set")
@@ -93,10 +112,20 @@ class Dataset(Section):
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
     labels: str | None = Field(None, description="a CSV with the class list: columns index, name and folder or wnid")
-    root: str | None = Field(None, description="where downloads are kept")
+    columns: Columns | None = Field(None, description="table: the names of its columns")
+    root: str | None = Field(
+        None, description="where downloads are kept; table and lists: the folder that paths start from, else the file's"
+    )
     download: Flag = False
-    image_key: str | None = None
-    label_key: str | None = None
+    image_key: str | None = Field(None, description="hf: the column of images; webdataset: their ending, e.g. jpg")
+    label_key: str | None = Field(
+        None, description="hf: the column of labels; webdataset: an ending, or a field of .json; else cls, or label"
+    )
+    group: str | None = Field(
+        None,
+        description="what belongs together, and is never on both sides of a split that is made: a column of table or "
+        "hf, or a regular expression with one group for the paths of images",
+    )
     on_bad_image: Literal["error", "skip"] = "error"
     classes: Annotated[list[str], Field(min_length=1)] | Positive | None = Field(
         None, description="keep these classes only, or so many drawn at random, the same ones every time"
@@ -108,6 +137,10 @@ class Dataset(Section):
         if sum(getattr(self, key) is not None for key in DATASET_SOURCES) != 1:
             names = ", ".join(key.rstrip("_") for key in DATASET_SOURCES)
             raise ValueError(f"give exactly one of {names}")
+        if self.columns is not None and self.table is None and self.from_ is None:
+            raise ValueError("columns are those of a table: give table, or leave them out")
+        if self.group is not None and self.source in ("torchvision", "npz", "world", "synthetic"):
+            raise ValueError(f"group needs paths or a column, and {self.source} has none: leave it out")
         return self
 
     @property
@@ -332,6 +365,10 @@ class Recipe(Section):
     description: str = ""
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
     repeat: Positive = Field(1, description="run with so many seeds: seed, seed + 1, …")
+    folds: Annotated[Whole, Field(ge=2)] | None = Field(
+        None, description="cross-validation: run so many times, each validated on another part of train"
+    )
+    fold: Positive | None = Field(None, description="of the folds this one alone, from 1")
     deterministic: Flag = Field(True, description="on CUDA: deterministic kernels, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
@@ -345,6 +382,11 @@ class Recipe(Section):
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
     analyses: list[AnalyzerUse] = Field([])
+
+    @property
+    def times(self) -> int:
+        """How many runs it is: seeds, or folds."""
+        return self.repeat if self.folds is None else 1 if self.fold is not None else self.folds
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,19 +16,19 @@ from transferkit.model.folder import save_model
 from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import Loaded, schema
 from transferkit.recipe.counting import images_to_train, remarks
+from transferkit.recipe.folding import fold_of
 from transferkit.runs.fitting import train_as_it_fits
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.over_seeds import summarise
 from transferkit.runs.planning import PassSize, plan_stage
 from transferkit.surface import __version__
-from transferkit.system.atomic import make_folder, remove_leftovers, storing
-from transferkit.system.run_lock import owned
+from transferkit.system.atomic import remove_leftovers, storing
 from transferkit.system.signals import Stopped, StopSignal
 from transferkit.training.datasets import fingerprints
 from transferkit.training.diagnostics import introduce
 from transferkit.training.edit_session import short
 from transferkit.training.edits import apply_edits
 from transferkit.training.loop import train
+from transferkit.training.out_of_fold import write_out_of_fold
 from transferkit.training.peers import LostProcess, explained
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
@@ -58,7 +57,7 @@ class Analyses(Protocol):
         """End what was opened."""
 
 
-class _Recorded:
+class Recorded:
     """What is done in a run folder: result.json says how it stands, and however it ends, a report of it is drawn."""
 
     def __init__(
@@ -128,7 +127,7 @@ class _Recorded:
                 raise
 
 
-class Runner(_Recorded):
+class Runner(Recorded):
     """One seed of one recipe in one run folder. Starting it again goes on where it stopped.
 
     `analyses` makes those of this run; `report` draws what there is when it ends; `card` is of a stage's model.
@@ -151,6 +150,7 @@ class Runner(_Recorded):
         """Images that seeds after this one will train on."""
         self.analyses = analyses(loaded, folder, self.display, self.stop)
         facts = {"status": "running", "run_dir": str(folder.path), "seed": self.seed}
+        facts |= {} if loaded.recipe.fold is None else {"fold": loaded.recipe.fold}
         self.result = facts | {"stages": {}, "analyses": {}}
         earlier = folder.result
         self.result |= {k: v for k, v in earlier.items() if k in ("stages", "analyses")}
@@ -301,6 +301,9 @@ class Runner(_Recorded):
             measured = next(((name, short(one)) for name, one in edited.evaluations.items() if name == "val"), None)
             last = None if measured is None else {"epoch": None, "top1": None, **measured[1], "split": "val"}
             entry |= {"best": last, "last": last, "seconds": time.perf_counter() - entry["seconds"]}
+        fold = fold_of(self.loaded.recipe, stage)
+        if fold is not None:
+            write_out_of_fold(session, model, fold[0] + 1)
         head = edited.source_head
         info = {
             "recipe": self.loaded.recipe.name,
@@ -319,45 +322,6 @@ class Runner(_Recorded):
             self._write("running")
             self.card(self.folder, stage.name)
         self.display.finish_stage(stage.name, entry)
-
-
-class Repeats(_Recorded):
-    """All seeds of one recipe in one run folder, each in a folder of its own; `runner(loaded, folder)` runs one."""
-
-    def __init__(
-        self, loaded: Loaded, folder: RunFolder, runner: Callable[[Loaded, RunFolder], Runner], **recorded: Any
-    ) -> None:
-        super().__init__(loaded, folder, **recorded)
-        self.runner = runner
-        self.result = summarise(folder.path, [])
-
-    def run(self, stages: Sequence[str]) -> Result:
-        """Run every seed; result.json has the means of those that are done, and says how it ended."""
-        recipe, repeats = self.loaded.recipe, list[Result]()
-        self.result["wanted"] = list(stages)
-        with self._recording():
-            for seed in range(recipe.seed, recipe.seed + recipe.repeat):
-                self.display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
-                single = replace(self.loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
-                folder = self._folder(single)
-                with owned(folder.path) if self.main else nullcontext():
-                    runner = self.runner(single, folder)
-                    runner.later = images_to_train(recipe, stages) * (recipe.repeat - len(repeats) - 1)
-                    repeats.append(runner.run(stages))
-                self.result |= summarise(self.folder.path, repeats)
-                self._write("running")
-            if self.main:
-                self.folder.write_recipe(self.loaded.dump())
-        return self.result
-
-    def _folder(self, single: Loaded) -> RunFolder:
-        """The folder of one seed, with its own resolved recipe: it can be compared and resumed by itself."""
-        one = RunFolder(self.folder.path / "repeats" / f"seed-{single.recipe.seed}")
-        if self.main and not (one.path / "recipe.yaml").is_file():
-            make_folder(one.path)
-            one.write_environment(seed=single.recipe.seed)
-            one.write_recipe(single.dump())
-        return one
 
 
 def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[str]:

@@ -97,11 +97,17 @@ def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Ac
 
 
 def _draws(balance: str, samples: Samples) -> NDArray[np.float64] | None:
-    """(n,) how often each sample is drawn, so that classes or groups come equally often; None: each once."""
+    """(n,) how often each sample is drawn: by the data set's weights, and so that classes or groups come equally often.
+
+    None: each once.
+    """
     if balance not in ("sampling", "groups"):
-        return None
+        return samples.weights
     kinds = samples.groups if balance == "groups" else samples.labels
-    return 1.0 / np.bincount(kinds)[kinds]
+    if samples.weights is None:
+        return 1.0 / np.bincount(kinds)[kinds]
+    sums = np.bincount(kinds, samples.weights)[kinds]
+    return np.divide(samples.weights, sums, out=np.zeros_like(sums), where=sums > 0)
 
 
 def eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> EvalLoader:
