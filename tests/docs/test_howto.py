@@ -41,7 +41,6 @@ def folder(tmp_path_factory):
                 place.mkdir(parents=True)
                 for index in range(20):
                     Image.new("RGB", (8, 8), (index, 0, 0)).save(place / f"{index}.png")
-    save_file({"fc.weight": np.zeros((2, 2), np.float32)}, folder / "resnet50.safetensors")
     flowers = folder / "data" / "flowers"
     rows = [path.relative_to(flowers).parts for path in sorted(flowers.rglob("*.png"))]
     lines = [f"{'/'.join(one)},{one[1]},{one[0]}\n" for one in rows]
@@ -69,6 +68,7 @@ def folder(tmp_path_factory):
         parquet.write_table(
             table({"image": images, "species": species}), folder / "data" / "parquet" / f"{split}.parquet"
         )
+    save_file({"fc.weight": np.zeros((2, 2), np.float32)}, folder / "resnet50.safetensors")
     (folder / "surer.py").write_text(blocks(page("analyzers"), "python")[0])
     return folder
 
