@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError, Problem
-from transferkit.runs.model_place import find_model
 from transferkit.system.memory import enough_memory, fewer_at_once
 from transferkit.system.terminal import note, print_json, print_table, progress, say
 from transferkit.words.formats import number, percent
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or hf-hub:org/name.", show_default=False)],
     data: Annotated[Path, typer.Option(help="A folder with one folder per class, or with splits.", show_default=False)],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
@@ -35,7 +35,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Evaluate a model on a folder: accuracy, loss and recall per class, worst first."""
-    folder = find_model(model, stage)
+    folder = model_folder(model, stage)
 
     from transferkit.model.folder import open_model
 

@@ -45,6 +45,10 @@ VERBS = {
         "Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint.",
         "resume runs/flowers/20261120-194502-9edd",
     ),
+    "sweep": Listed(
+        "Run a recipe many times: variants, a grid or a search, times seeds; done cells are never run again.",
+        "sweep methods.yaml --jobs 2",
+    ),
     "replay": Listed(
         "Compute one step of a run again, bit for bit, and show what was in it. The run's folder is only read.",
         "replay runs/flowers/20261120-194502-9edd --step 1200",

@@ -16,9 +16,11 @@ from transferkit.recipe.lineage import lineage
 from transferkit.recipe.paths import LOCAL, STARTS
 from transferkit.recipe.schema import Dataset, Model
 from transferkit.recipe.stage_images import check_stage_images, listed
+from transferkit.recipe.timm_tensors import is_listed, owners
 from transferkit.recipe.tree import Problems, Steps, shown
 from transferkit.system.atomic import read_json
 from transferkit.system.safetensors_header import read_header
+from transferkit.words.formats import count
 from transferkit.words.suggest import closest
 
 MAX_CHECKED_FILES = 20_000
@@ -66,27 +68,43 @@ def _check_model(model: Model, path: Steps, problems: Problems) -> None:
 
 
 def _check_architecture(model: Model, file: Path, path: Steps, problems: Problems) -> None:
-    """Weights in a folder that says of which model they are must be of the one that is named.
+    """Weights must be of the model that is named, by the config.json of their folder or by their names and widths.
 
-    What the file itself holds can be compared with the model only where that is made, which takes torch: `doctor` and
-    `run` do so before anything is trained.
+    Only what is certainly another model of timm is refused. What names and widths leave open can be compared with the
+    model only where that is made, which takes torch: `doctor` and `run` do so before anything is trained.
     """
+    if ":" in model.name:
+        return
+    base, theirs = model.name.partition(".")[0], _told_beside(file)
+    if theirs is not None:
+        if theirs.partition(".")[0] != base:
+            problems.add(
+                path,
+                f"these are weights of {theirs}, as the config.json beside them says, not of {model.name}",
+                f"write model.name: {theirs}, or copy the file out of its folder if {model.name} has the same tensors",
+            )
+        return
+    found = owners({name: tensor.shape for name, tensor in read_header(file).items()})
+    if found and base not in found and is_listed(base) and not model.options:
+        others = "" if len(found) == 1 else f" or of {count(len(found) - 1, 'other model')} with the same layers"
+        problems.add(
+            path,
+            f"the tensors are those of {found[0]}{others}, by their names and sizes, not those of {model.name}",
+            f"write model.name: {found[0]}, or give weights of {model.name}",
+        )
+
+
+def _told_beside(file: Path) -> str | None:
+    """The architecture of a model folder's weights, as its config.json has it; None of a file that lies alone."""
     config = file.parent / "config.json"
     if file.name != "model.safetensors" or not os.path.isfile(config):
-        return
+        return None
     try:
         told = read_json(config)
     except InputError:
-        return
+        return None
     theirs = told.get("architecture") if isinstance(told, dict) else None
-    if not isinstance(theirs, str) or model.name.partition(":")[0] != model.name:
-        return
-    if theirs.partition(".")[0] != model.name.partition(".")[0]:
-        problems.add(
-            path,
-            f"these are weights of {theirs}, as the config.json beside them says, not of {model.name}",
-            f"write model.name: {theirs}, or copy the file out of its folder if {model.name} has the same tensors",
-        )
+    return theirs if isinstance(theirs, str) else None
 
 
 def _check_file(file: Path, path: Steps, read: Callable[[Path], object], problems: Problems) -> bool:

@@ -50,7 +50,9 @@ def answers(run: RunRecord, analyses: Sequence[Analysis]) -> dict[str, Answer | 
     for name, metrics in over_seeds.items():
         declared = declaration(plugin_over_seeds(run, name))
         if declared.headlines:
-            found[name] = answer_of(declared, measured_over_seeds(metrics or {}), _words(run, name, places(run), {}))
+            found[name] = answer_of(
+                declared, measured_over_seeds(metrics or {}, declared), _words(run, name, places(run), {})
+            )
     for one in analyses:
         declared = declaration(one.report.get("plugin", one.name))
         if declared.headlines:

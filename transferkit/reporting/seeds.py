@@ -25,7 +25,7 @@ OVER_FOLDS = (
 WHAT_INTERVALS_ARE = (
     "The 95 % intervals are those of the mean over seeds (Student's t): where the mean of many more seeds of this "
     "recipe would lie, on these same images. They say nothing about other images; the intervals over images are in "
-    "each seed's report. With few seeds they are wide, and may reach beyond what a share can be."
+    "each seed's report. With few seeds they are wide; those of shares end at 0 and 100 %."
 )
 MEASURES = (("top-1", "top1"), ("top-5", "top5"), ("loss", "loss"), ("variance explained", "r2"))
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
+from transferkit.report import Metric
 from transferkit.runs import seed_or_fold
+from transferkit.runs.record import declared_by, of
 from transferkit.statistics import mean_over_seeds, sample_sd
 from transferkit.system.atomic import read_json
-from transferkit.words.formats import named
+from transferkit.words.formats import BOUNDS, named
 
 Result = Mapping[str, Any]
 
@@ -32,13 +34,14 @@ class OverSeeds:
     high: float | None
 
 
-def over_seeds(values: Iterable[float | None]) -> OverSeeds:
+def over_seeds(values: Iterable[float | None], unit: str = "number") -> OverSeeds:
     """Mean, sample standard deviation and Student's 95 % interval of the mean, as result.json has them.
 
-    None, NaN and infinities are left out; `n` counts the others.
+    None, NaN and infinities are left out; `n` counts the others. The interval ends where numbers of that `unit` do:
+    seeds that all have about 99 % give no mean above 100 % (`Estimate.within`).
     """
     measured = [value for value in values if value is not None and math.isfinite(value)]
-    found = mean_over_seeds(measured)
+    found = mean_over_seeds(measured).within(*BOUNDS.get(unit, ()))
     mean, sd, low, high = (
         None if math.isnan(number) else number for number in (found.value, sample_sd(measured), found.low, found.high)
     )
@@ -130,16 +133,23 @@ def _metrics(repeats: Sequence[Result]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for analysis in dict.fromkeys(name for one in read.values() for name in one):
         by_seed = {seed: one[analysis] for seed, one in read.items() if analysis in one}
-        metrics = dict.fromkeys(metric for one in by_seed.values() for metric in one)
-        values = {metric: {seed: one.get(metric) for seed, one in by_seed.items()} for metric in metrics}
+        metrics = dict.fromkeys(metric for _, one in by_seed.values() for metric in one)
+        values = {metric: {seed: one.get(metric) for seed, (_, one) in by_seed.items()} for metric in metrics}
+        known = declared_by(next(iter(by_seed.values()))[0])
         found[analysis] = {
-            metric: asdict(over_seeds(of_seeds.values())) | {"values": of_seeds} for metric, of_seeds in values.items()
+            metric: asdict(over_seeds(of_seeds.values(), _unit(known, metric))) | {"values": of_seeds}
+            for metric, of_seeds in values.items()
         }
     return found
 
 
-def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
-    """{analysis: its metrics} of one seed, from the reports that it wrote."""
+def _unit(known: Mapping[str, Metric], key: str) -> str:
+    """The unit of a metric, or of the end of its interval."""
+    return next((metric.unit for metric in known.values() if key in metric.keys), of(known, key).unit)
+
+
+def _read(repeat: Result) -> dict[str, tuple[str, dict[str, float | None]]]:
+    """{analysis: (its plugin, its metrics)} of one seed, from the reports that it wrote."""
     found = {}
     for name, path in repeat["analyses"].items():
         try:
@@ -148,5 +158,6 @@ def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
             continue
         metrics = report.get("metrics")
         if isinstance(metrics, dict):
-            found[name] = {key: value for key, value in metrics.items() if isinstance(value, int | float | None)}
+            numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float | None)}
+            found[name] = str(report.get("plugin")), numbers
     return found

@@ -128,7 +128,7 @@ class Recorded:
 class Runner(Recorded):
     """One seed of one recipe in one run folder. Starting it again goes on where it stopped.
 
-    `analyses` makes those of this run; `report` draws what there is when it ends.
+    `analyses` makes those of this run; `report` draws what there is when it ends; `card` is of a stage's model.
     """
 
     def __init__(
@@ -139,21 +139,17 @@ class Runner(Recorded):
         analyses: Callable[[Loaded, RunFolder, Display, StopSignal], Analyses],
         accept: Collection[str] = (),
         extended: str | None = None,
+        card: Callable[[RunFolder, str], object] = lambda folder, stage: None,
         **recorded: Any,
     ) -> None:
         super().__init__(loaded, folder, **recorded)
-        self.seed, self.accept, self.extended = loaded.recipe.seed, accept, extended
+        self.seed, self.accept, self.extended, self.card = loaded.recipe.seed, accept, extended, card
         self.later = 0
         """Images that seeds after this one will train on."""
         self.analyses = analyses(loaded, folder, self.display, self.stop)
-        self.result = {
-            "status": "running",
-            "run_dir": str(folder.path),
-            "seed": self.seed,
-            **({} if loaded.recipe.fold is None else {"fold": loaded.recipe.fold}),
-            "stages": {},
-            "analyses": {},
-        }
+        facts = {"status": "running", "run_dir": str(folder.path), "seed": self.seed}
+        facts |= {} if loaded.recipe.fold is None else {"fold": loaded.recipe.fold}
+        self.result = facts | {"stages": {}, "analyses": {}}
         earlier = folder.result
         self.result |= {k: v for k, v in earlier.items() if k in ("stages", "analyses")}
         resumed = any((folder.path / "stages").glob("*/checkpoints/*"))
@@ -186,6 +182,8 @@ class Runner(Recorded):
                         self._edit_stage(plan)
             if self.main:
                 self.analyses.run(self.result["stages"], self._analyzed)
+                for name in self.result["stages"] if self.result["analyses"] else ():
+                    self.card(self.folder, name)
             PartialState().wait_for_everyone()  # others wait for the one that analyses: if it is killed, they say so
         return self.result
 
@@ -312,6 +310,7 @@ class Runner(Recorded):
             session.accelerator.wait_for_everyone()
             self.result["stages"][stage.name] = entry
             self._write("running")
+            self.card(self.folder, stage.name)
         self.display.finish_stage(stage.name, entry)
 
 

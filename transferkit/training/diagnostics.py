@@ -138,21 +138,25 @@ def _norm(gradients: Iterable[Tensor | None]) -> float:
 
 
 def watch(session: TrainingSession, validation: Evaluation | None, features: Tensor | None) -> None:
-    """After an epoch: one class that takes nearly all predictions, and features that have become one."""
+    """After an epoch: one class that takes nearly all predictions, and features that have become one.
+
+    Many a good training begins so: it is said while the stage trains from its second half on, and at its end.
+    """
+    late = 2 * session.state.step >= session.total_steps
     if validation is not None and validation.num_classes and validation.images:
-        session.withdraw(CONSTANT)  # of an earlier epoch: where it still holds it is said anew
         index, share = validation.largest_share
         truth = float(validation.counts[index]) / validation.images
-        if share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1:
-            session.warn(
-                f'"{session.classes[index]}" takes {share:.0%} of the validation predictions after epoch '
-                f"{session.state.epoch + 1} ({truth:.0%} of the images are of it): {CONSTANT}"
-            )
+        constant = (
+            f'"{session.classes[index]}" takes {share:.0%} of the validation predictions after epoch '
+            f"{session.state.epoch + 1} ({truth:.0%} of the images are of it): {CONSTANT}"
+        )
+        holds = share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1
+        session.standing(CONSTANT, constant if holds else None, aloud=late)
     if features is not None and len(features) >= 8 and min(features.shape) > 1:
-        session.withdraw(COLLAPSE)
         energy = torch.linalg.svdvals(features.float()).square()
-        if float(energy.sum()) == 0 or float(energy[0] / energy.sum()) > COLLAPSED:
-            session.warn(
-                f"{COLLAPSE}: one direction carries over {COLLAPSED:.1%} of their energy after epoch "
-                f"{session.state.epoch + 1}; a regularizer may be too strong"
-            )
+        collapse = (
+            f"{COLLAPSE}: one direction carries over {COLLAPSED:.1%} of their energy after epoch "
+            f"{session.state.epoch + 1}; a regularizer may be too strong"
+        )
+        holds = float(energy.sum()) == 0 or float(energy[0] / energy.sum()) > COLLAPSED
+        session.standing(COLLAPSE, collapse if holds else None, aloud=late)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from transferkit.errors import InputError
 from transferkit.model.wrapper import TransferModel
 from transferkit.plugins.hooks import RunPlugins
 from transferkit.recipe import schema
+from transferkit.system.cores import cores
 from transferkit.training.lent import BEFORE, Lent
 from transferkit.training.offers import BatchOffers
 from transferkit.training.stage_plan import StagePlan
@@ -147,8 +147,7 @@ def make_feature_transform(plugins: RunPlugins) -> Callable[[Tensor], Tensor] | 
 
 def _reading(stage: schema.Stage, accelerator: Accelerator) -> dict[str, Any]:
     """What all loaders of a stage have in common."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    spare = min(4 if torch.cuda.is_available() else 2, max(0, cores - 1))  # a core is left to the training itself
+    spare = min(4 if torch.cuda.is_available() else 2, max(0, cores() - 1))  # a core is left to the training itself
     return {
         "batch_size": stage.batch_size,
         "workers": spare if stage.workers is None else stage.workers,
