@@ -7,8 +7,10 @@ import re
 import tarfile
 from fnmatch import fnmatch
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import transferkit
 from transferkit.recipe import load_recipe, yaml
@@ -66,6 +68,7 @@ def folder(tmp_path_factory):
         parquet.write_table(
             table({"image": images, "species": species}), folder / "data" / "parquet" / f"{split}.parquet"
         )
+    save_file({"fc.weight": np.zeros((2, 2), np.float32)}, folder / "resnet50.safetensors")
     (folder / "surer.py").write_text(blocks(page("analyzers"), "python")[0])
     return folder
 

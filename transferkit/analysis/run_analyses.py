@@ -138,7 +138,8 @@ class RunModels:
             return images.with_models(self._models(stage, use, live), None)
         key = (stage.name, use.source, use.dataset, use.baseline)
         if key not in self._benches:
-            self._benches[key] = images.with_models(self._models(stage, use, None), self.board)
+            board = self.board if "tensorboard" in self.loaded.recipe.trackers else None
+            self._benches[key] = images.with_models(self._models(stage, use, None), board)
         return self._benches[key]
 
     def view(self, use: AnalyzerUse) -> RunView:

@@ -172,7 +172,8 @@ def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     if stage.curriculum is not None:
         yield f"  curriculum   {_curriculum(loaded, stage, stage.curriculum)}"
     summed = "" if stage.accumulate == 1 else f" x {stage.accumulate} = {numbers.effective_batch}"
-    yield f"  batch        {stage.batch_size} images{summed} per step"
+    fitting = "; fewer at once where memory is short, for steps of as many" if stage.auto_batch else ""
+    yield f"  batch        {stage.batch_size} images{summed} per step{fitting}"
     yield f"  steps        {_steps(stage, numbers)}"
     often, also = _every(stage.evaluate_every, numbers.evaluations), ", ".join(stage.evaluate)
     yield f"  evaluation   {often}{_early(stage)}{f'; also on {also}' if also else ''}"

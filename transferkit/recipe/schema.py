@@ -54,7 +54,9 @@ class Model(Section):
     """The backbone: any timm name, `hf-hub:owner/name` or `local-dir:folder`, and optionally a weights file."""
 
     name: str
-    weights: str | None = Field(None, description="a .safetensors file; without it timm's own pretrained weights")
+    weights: str | None = Field(
+        None, description="a .safetensors file, or the index of several; without it timm's own pretrained weights"
+    )
     options: dict[str, Any] = Field({}, description="passed to timm.create_model")
     preprocessing: Preprocessing = Preprocessing()
 
@@ -148,7 +150,7 @@ class Dataset(Section):
 
 
 class Optimizer(Section):
-    """Any timm optimizer by name."""
+    """Any timm optimizer by name, or one of bitsandbytes: `adamw8bit`, `paged_adamw8bit`."""
 
     name: str = "sgd"
     lr: AboveZero = 1e-3
@@ -279,6 +281,9 @@ class Stage(Section):
     steps: Positive | None = Field(None, description="optimizer steps; instead of epochs")
     batch_size: Positive = Field(32, description="images per forward pass, all processes together")
     accumulate: Positive = Field(1, description="forward passes per optimizer step")
+    auto_batch: Flag = Field(
+        False, description="where memory is short: half of batch_size, twice accumulate, until a step fits"
+    )
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -306,6 +311,9 @@ class Stage(Section):
         "joint", description="whether streams of a curriculum are normalised together"
     )
     ema: Ema | None = None
+    gradient_checkpointing: Flag = Field(
+        False, description="keep less for the backward pass and compute it again there: less memory, more time"
+    )
     channels_last: Flag = False
     compile: Flag = False
     early_stopping: EarlyStopping | None = None
@@ -366,6 +374,9 @@ class Recipe(Section):
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
     preset: str | None = Field(None, description="which of the presets to lay over the recipe")
     presets: dict[Name, dict[str, Any]] = Field({}, description="named changes, such as a smaller size for a CPU")
+    trackers: list[str] = Field(
+        ["tensorboard"], description="where curves go besides the run folder: tensorboard, wandb, mlflow, trackio, …"
+    )
     plugins: list[str] = Field([], description="Python files beside the recipe with plugins of their own")
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)

@@ -20,7 +20,7 @@ from transferkit.errors import InputError, NonFiniteError
 from transferkit.recipe import Loaded, load_recipe
 from transferkit.report import write_json
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.runner import plan_stage
+from transferkit.runs.planning import plan_stage
 from transferkit.system.atomic import make_folder
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.examine import Examination, examine, gradients, norms_by_layer

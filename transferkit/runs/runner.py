@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import PartialState
@@ -18,9 +17,9 @@ from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import Loaded, schema
 from transferkit.recipe.counting import images_to_train, remarks
 from transferkit.recipe.folding import fold_of
+from transferkit.runs.fitting import train_as_it_fits
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.model_place import find_model
-from transferkit.runs.origin import source_of
+from transferkit.runs.planning import PassSize, plan_stage
 from transferkit.surface import __version__
 from transferkit.system.atomic import remove_leftovers, storing
 from transferkit.system.signals import Stopped, StopSignal
@@ -37,6 +36,7 @@ from transferkit.training.saving import load_weights, refuse_changed_images, ref
 from transferkit.training.stage_plan import Scheduled, StagePlan
 from transferkit.training.starting_model import try_later_starts
 from transferkit.training.still import Still, opened_still, source_model
+from transferkit.training.tracking import keep_artifacts, keep_report
 from transferkit.training.trainer import Trainer
 from transferkit.words.doors import option
 from transferkit.words.suggest import did_you_mean
@@ -120,6 +120,8 @@ class Recorded:
             try:
                 with self.stop.phase("drawing report.html; everything else is done"):
                     self._close()
+                    if self.main:
+                        keep_report(self.folder.path, self.loaded.recipe.name, self.display.warn)
             except Interrupted:
                 self._write("stopped")
                 raise
@@ -168,8 +170,7 @@ class Runner(Recorded):
             open_ones = [name for name in stages if name not in self.result["stages"]]
             try_later_starts(self.loaded.recipe, open_ones, self.display.line)
             for done, name in enumerate(stages, start=1):
-                plan = plan_stage(self.loaded, name, self.folder, self.folder, display=self.display, stop=self.stop)
-                plan.accept, plan.extended = self.accept, name == self.extended
+                plan = self._planned(name)
                 accepted = refuse_other_recipe(plan)
                 if name in self.result["stages"] and self.folder.model(name).is_dir() and not plan.extended:
                     self.display.line(f"stage {name}: done already")
@@ -177,7 +178,7 @@ class Runner(Recorded):
                 self.display.begin_stage(images_to_train(self.loaded.recipe, stages[done:]) + self.later)
                 with self.stop.phase(f"preparing or closing stage {name}"):
                     if plan.stage.trains:
-                        self._run_stage(plan, accepted)
+                        train_as_it_fits(plan, partial(self._run_stage, accepted), partial(self._planned, name))
                     else:
                         self._edit_stage(plan)
             if self.main:
@@ -195,7 +196,13 @@ class Runner(Recorded):
         self.analyses.close()
         super()._close()
 
-    def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
+    def _planned(self, name: str, batch: PassSize | None = None) -> StagePlan:
+        run, shown, stop = self.folder, self.display, self.stop
+        plan = plan_stage(self.loaded, name, run, run, display=shown, stop=stop, batch=batch)
+        plan.accept, plan.extended = self.accept, name == self.extended
+        return plan
+
+    def _run_stage(self, accepted: Sequence[str], plan: StagePlan) -> None:
         plan.board, plan.scheduled = self.folder.path / "tb", self.analyses.scheduled(plan.stage) if self.main else ()
         self.display.line(f"preparing stage {plan.stage.name}")  # large data and models take their time
         with opened(plan) as session:
@@ -241,6 +248,8 @@ class Runner(Recorded):
         }
         if state.failed_analyses:
             entry["failed_analyses"] = state.failed_analyses
+        if stage.auto_batch:
+            entry["batch"] = {"batch_size": stage.batch_size, "accumulate": stage.accumulate}
         if model.adapters:
             entry["adapters"] = [adapter.to_json() for adapter in model.adapters]
             entry["parameters"] = session.parameter_counts()
@@ -307,43 +316,12 @@ class Runner(Recorded):
             if self.main:
                 with storing(f"the model of stage {stage.name}"):
                     save_model(self.folder.model(stage.name), model, head, info)
+            keep_artifacts(session.accelerator.trackers, self.folder.path, self.folder.model(stage.name), session.warn)
             session.accelerator.wait_for_everyone()
             self.result["stages"][stage.name] = entry
             self._write("running")
             self.card(self.folder, stage.name)
         self.display.finish_stage(stage.name, entry)
-
-
-def plan_stage(
-    loaded: Loaded, name: str, run: RunFolder, into: RunFolder, *, display: Display, stop: StopSignal
-) -> StagePlan:
-    """What it takes to prepare a stage of `run` that writes into another run folder, or the same."""
-    stage = loaded.recipe.stage(name)
-    return StagePlan(
-        recipe=loaded.recipe,
-        stage=stage,
-        plugins=loaded.plugins(stage),
-        corruptions={name: loaded.corruptions(name) for name in loaded.recipe.datasets},
-        seed=loaded.recipe.seed,
-        out=into.stage(name),
-        start=_start(loaded, stage, run),
-        find_model=find_model,
-        find_source=partial(source_of, loaded.recipe, stage, run.model),
-        display=display,
-        stop=stop,
-    )
-
-
-def _start(loaded: Loaded, stage: schema.Stage, run: RunFolder) -> Path | None:
-    """The model folder a stage starts from: another stage's, or a path."""
-    if stage.start in ("pretrained", "scratch"):
-        return None
-    if any(other.name == stage.start for other in loaded.recipe.stages):
-        folder = run.model(stage.start)
-        if not folder.is_dir():
-            raise InputError(f'stage "{stage.name}" starts from "{stage.start}", which has not been run yet')
-        return folder
-    return Path(stage.start)
 
 
 def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[str]:

@@ -17,6 +17,7 @@ from transferkit.report import json_text
 from transferkit.system.atomic import append_text, write_bytes
 from transferkit.training.objective import Losses, add_to
 from transferkit.training.pictures import log_confusion
+from transferkit.training.tracking import send
 from transferkit.words.formats import named
 
 if TYPE_CHECKING:
@@ -160,7 +161,6 @@ class MetricsLog:
         self.accelerator = accelerator
         self.warn = warn
         self._unwritten: dict[Path, str] = {}
-        self._tracks = True
 
     def scalars(self, values: Mapping[str, Any] | None, step: int, prefix: str = "") -> None:
         """Send numbers to the trackers."""
@@ -229,14 +229,8 @@ class MetricsLog:
             self._track(flat, record["step"])
 
     def _track(self, values: Mapping[str, Any], step: int) -> None:
-        """A tracker that fails costs the curves, not the run."""
-        if not self._tracks:
-            return
-        try:
-            self.accelerator.log(values, step=step)
-        except OSError as error:
-            self._tracks = False
-            self.warn(f"TensorBoard and other trackers get nothing more: {error}")
+        """A tracker that fails costs its curves, not the run."""
+        send(self.accelerator.trackers, values, step, self.warn)
 
 
 def _later(line: bytes, stage: str, step: int, place: str, strict: bool) -> bool:
