@@ -67,7 +67,7 @@ def data_remarks(loaded: Loaded) -> dict[str, list[str]]:
     """{data set: what was found in its files that should be known}: see `counting.remarks`."""
     from transferkit.recipe.counting import remarks
 
-    found = {name: remarks(name, spec) for name, spec in loaded.recipe.datasets.items() if spec.from_ is None}
+    found = {name: remarks(name, loaded.recipe.datasets) for name in loaded.recipe.datasets}
     return {name: lines for name, lines in found.items() if lines}
 
 

@@ -91,6 +91,11 @@ class Dataset(Section):
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
     labels: str | None = Field(None, description="a CSV with the class list: columns index, name and folder or wnid")
+    known: str | None = Field(
+        None,
+        min_length=1,
+        description="whose classes come first in the class list: another data set, a model folder or a labels file",
+    )
     root: str | None = Field(None, description="where downloads are kept")
     download: Flag = False
     image_key: str | None = None
