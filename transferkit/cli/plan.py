@@ -158,7 +158,8 @@ def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     carried = f" with its {' and '.join(stage.carry_on)}" if stage.carry_on else ""
     yield f"stage {stage.name}: {stage.dataset}, starts from {stage.start}{carried}"
     if stage.head_init != "default":
-        yield f"  head         {HEADS[stage.head_init]}"
+        new = f"; new rows: {stage.new_rows}" if stage.new_rows != "default" else ""
+        yield f"  head         {HEADS[stage.head_init]}{new}"
     if trained := _trained(loaded, stage):
         yield f"  trains       {trained}; `transferkit doctor` counts parameters"
     yield f"  images       {_images(numbers)}"

@@ -267,6 +267,9 @@ class Stage(Section):
     head_init: Literal["default", "ridge", "zero", "source"] = Field(
         "default", description="source keeps the rows of the source head for these classes"
     )
+    new_rows: Literal["default", "imprint", "ridge"] = Field(
+        "default", description="with head_init: source, the rows of classes that the source does not know"
+    )
     freeze: Annotated[
         Annotated[list[str], Tag("patterns")] | Annotated[Literal["bitfit"], Tag("preset")],
         Discriminator(lambda value: "preset" if isinstance(value, str) else "patterns"),
