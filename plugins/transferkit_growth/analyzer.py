@@ -36,11 +36,11 @@ class Growth(Options):
             answers="How many does a model name right that trained on old and new images together?",
         ),
         Metric(
-            "forgetting", "forgotten of the old classes", "points", more="worse", interval=True,
+            "forgotten", "forgotten of the old classes", "points", more="worse", interval=True,
             answers="How many right answers on old images are gone?",
         ),
         Metric(
-            "forgetting_over_classes", "the same, interval over classes", "points", more="worse", interval=True,
+            "forgotten_over_classes", "the same, interval over classes", "points", more="worse", interval=True,
             answers="How much might be forgotten of other classes of the kind?",
         ),
         Metric(

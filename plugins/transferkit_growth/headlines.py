@@ -5,7 +5,7 @@ from transferkit.report import Headline, Meaning
 HEADLINES = (
     Headline(
         question="What did learning new classes cost?",
-        metric="forgetting",
+        metric="forgotten",
         title="of right answers on old classes gone",
         bar=0,
         more=Meaning(

@@ -43,8 +43,8 @@ def metrics(found: Findings) -> dict[str, float | Estimate]:
         "top1_after": share(old.right),
         "top1_among_old": share(old.among_old == old.labels),
         "top1_joint": UNKNOWN if by_joint is None else share(by_joint),
-        "forgetting": gone.total,
-        "forgetting_over_classes": gone.over_classes,
+        "forgotten": gone.total,
+        "forgotten_over_classes": gone.over_classes,
         "confused": gone.confused,
         "lost": gone.lost,
         "answered_new": share(answered),
@@ -72,12 +72,12 @@ def tables(found: Findings) -> dict[str, Table]:
                 "top1_after": float(old.right[of].mean()),
                 "top1_among_old": float((old.among_old[of] == label).mean()),
                 "top1_joint": math.nan if old.joint is None else float((old.joint[of] == label).mean()),
-                **forgotten.columns("forgetting"),
+                **forgotten.columns("forgotten"),
                 "answered_new": float(np.isin(old.after[of], found.new_classes).mean()),
                 "mostly_taken_for": most,
             }
         )
-    rows.sort(key=lambda row: (-row["forgetting"], row["class"]))
+    rows.sort(key=lambda row: (-row["forgotten"], row["class"]))
     made = {"growth": Table.of(rows)}
     if found.new is not None:
         made["new"] = Table.of(

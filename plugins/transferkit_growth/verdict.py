@@ -23,7 +23,7 @@ def verdict(found: Findings, values: Values) -> str:
     said = (
         f"Of {count(len(found.old.labels), 'image')} of {classes} the model "
         f"named {WHOLE(before.value)} right before it learned {count(len(found.new_classes), 'new class')}, and names "
-        f"{WHOLE(after.value)} right now: {_gone(_of(values, 'forgetting'))}."
+        f"{WHOLE(after.value)} right now: {_gone(_of(values, 'forgotten'))}."
     )
     parts = [said, _way(_of(values, "confused"), _of(values, "lost"), among), _joint(values), _new(values)]
     return " ".join(part for part in parts if part)
@@ -84,7 +84,7 @@ def notes(found: Findings) -> list[str]:
     """What the numbers are of, and what their intervals are."""
     classes = found.old.forgetting.over_classes
     lines = [
-        "forgetting = confused + lost, exactly: right before less right among all classes is what only a new class "
+        "forgotten = confused + lost, exactly: right before less right among all classes is what only a new class "
         "stands before, and what is wrong among old classes too, less what became right there.",
         "Intervals: 95 %, over images and paired by them (Newcombe's; of shares Wilson's), as the old classes are all "
         f"there. Of other classes of the kind {classes.told(points)} would be forgotten, by leaving out each class in "

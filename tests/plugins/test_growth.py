@@ -107,13 +107,13 @@ def test_every_number_of_a_known_situation(tmp_path):
     right = sum(a == b for a, b in zip(BEFORE, LABELS, strict=True)) / 36
     assert value["top1_before"] == pytest.approx(right) and value["top1_among_old"] == pytest.approx(right)
     assert value["top1_after"] == pytest.approx(right - 10 / 36)
-    assert value["confused"] == value["forgetting"] == pytest.approx(10 / 36) and value["lost"] == 0
+    assert value["confused"] == value["forgotten"] == pytest.approx(10 / 36) and value["lost"] == 0
     assert value["answered_new"] == pytest.approx(10 / 36)
     assert value["joint_gap"] == pytest.approx(10 / 36) and value["top1_joint"] == pytest.approx(right)
     assert value["top1_new"] == 0.75 and value["top1_new_joint"] == 1.0
     assert value["joint_gap_new"] == 0.25
     first = dict(zip(found.tables["growth"].columns, found.tables["growth"].rows[0], strict=True))
-    assert (first["name"], first["mostly_taken_for"], first["forgetting"]) == (SIX[0], "owl", 1.0)
+    assert (first["name"], first["mostly_taken_for"], first["forgotten"]) == (SIX[0], "owl", 1.0)
     expected = paired_difference([False] * 10, [True] * 10)
     assert (first["low"], first["high"]) == (expected.low, expected.high)
     assert "nothing was lost, 27.8 points are confused with new classes" in found.verdict
