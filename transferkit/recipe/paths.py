@@ -9,7 +9,7 @@ from transferkit.recipe.tree import Node
 
 LOCAL = "local-dir:"
 STARTS = ("pretrained", "scratch")
-DATASET_PATHS = ("folder", "npz", "tar", "labels", "root")
+DATASET_PATHS = ("folder", "table", "npz", "tar", "webdataset", "labels", "root")
 
 
 def absolute(text: str, folder: Path) -> str:
@@ -41,6 +41,12 @@ def resolve_paths(root: Node) -> None:
             there = os.path.exists(absolute(known.value, known.mark.folder))
             if known.value not in datasets.value and (looks_like_path(known.value) or there):
                 resolve(known)
+        hub = dataset.child("hf")  # a name on the hub, or a folder
+        if hub is not None and isinstance(hub.value, str) and os.path.isdir(absolute(hub.value, hub.mark.folder)):
+            resolve(hub)
+        for key in ("lists", "webdataset"):
+            for item in _items(dataset.child(key)):
+                resolve(item)
     resolve(root.child("plugins"))
 
 
