@@ -13,7 +13,7 @@ from transferkit.runs.record import declared_in
 
 REPORTS = sorted(Path(__file__).parent.glob("*/report.json"))
 DIFFERENCES = {
-    "change", "moved_minus_baseline", "impact_minus_floor", "forgetting", "normalised_forgetting", "gate", "gain",
+    "change", "moved_minus_baseline", "impact_minus_floor", "forgetting", "forgotten", "normalised_forgetting", "gate", "gain",
     "attraction_added", "accuracy", "attraction", "difference", "plasticity",
 }  # fmt: skip
 """Columns that may be negative: how much more there is of something."""
