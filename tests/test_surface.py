@@ -226,7 +226,8 @@ ROOMS = [
 ]  # fmt: skip
 GROUND = {"words", "system", "errors", "report", "statistics", "surface", "hookspecs"}
 AHEAD = {
-    "transferkit.recipe.counting", "transferkit.recipe.files", "transferkit.recipe.stage_images",
+    "transferkit.recipe.counting", "transferkit.recipe.files", "transferkit.recipe.growing",
+    "transferkit.recipe.folding", "transferkit.recipe.stage_images",
 }  # fmt: skip
 """Files of `recipe` that look at what a recipe names before anything starts."""
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 import transferkit
 from transferkit.recipe import load_recipe, yaml
-from transferkit.recipe.counting import step_plan
+from transferkit.recipe.counting import grown_list, step_plan
 from transferkit.recipe.schema import Stage
 from transferkit.recipe.tree import Mark
 
@@ -32,15 +32,17 @@ RECIPES = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which data/flowers and data/imagenet have images."""
+    """A folder in which data/flowers, data/more_flowers and data/imagenet have images, and a labels file."""
     folder = tmp_path_factory.mktemp("howto")
-    for name, classes in (("flowers", ("daisy", "tulip")), ("imagenet", ("espresso", "tench"))):
+    given = {"flowers": ("daisy", "tulip"), "imagenet": ("espresso", "tench"), "more_flowers": ("rose", "tulip")}
+    for name, classes in given.items():
         for split in ("train", "val"):
             for one in classes:
                 place = folder / "data" / name / split / one
                 place.mkdir(parents=True)
                 for index in range(20):
                     Image.new("RGB", (8, 8), (index, 0, 0)).save(place / f"{index}.png")
+    (folder / "labels.csv").write_text("index,folder,name\n0,daisy,daisy\n1,tulip,tulip\n")
     flowers = folder / "data" / "flowers"
     rows = [path.relative_to(flowers).parts for path in sorted(flowers.rglob("*.png"))]
     lines = [f"{'/'.join(one)},{one[1]},{one[0]}\n" for one in rows]
@@ -83,6 +85,14 @@ def test_every_recipe_plans(folder, name, text):
         assert steps is None if loaded.recipe.datasets[stage.dataset].hf else steps > 0
         loaded.plugins(stage)
     assert len(loaded.analyses()) == text.count("{use: ") - text.count("      - {use: ")
+
+
+def test_new_flowers_come_behind_the_known_ones(folder):
+    for text in blocks(page("howto/add_classes"), "yaml"):
+        path = folder / "grow.yaml"
+        path.write_text(text)
+        found = grown_list("more", load_recipe(path).recipe.datasets)
+        assert (found.classes, found.known) == (["daisy", "tulip", "rose"], 2)
 
 
 @pytest.mark.parametrize(("name", "text"), [one for one in RECIPES if one[0] in RUN], ids=str)

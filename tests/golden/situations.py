@@ -1,4 +1,4 @@
-"""Nineteen situations: an analyzer, its options, and models and images that it looks at.
+"""Twenty situations: an analyzer, its options, and models and images that it looks at.
 
 Inputs are whole numbers, or multiples of powers of two, so what the models say is the same on every machine.
 """
@@ -396,6 +396,27 @@ def erosion(folder: Path) -> Situation:
     tests = {"clean": "clean", "matching": "squares", "conflict": "conflict"}
     arms = {"control": "control", "sweep": ["half"], "relearn": "relearn", "scratch": "anew", "warm": "nothing"}
     return Situation(session, {"use": "erosion", "stage": "erode", **tests, **arms})
+
+
+@situation
+def growth(folder: Path) -> Situation:
+    """Two classes came to six: of one most is taken for a new class, of one most is lost; joint training has both."""
+    grown = [*SIX, "owl", "yak"]
+    new = [6, 7] * 5
+    after = [6] * 7 + [0] * 3 + [1] * 5 + [0] * 5 + [2] * 8 + [3] * 4 + [7] * 2 + [4] * 2
+    logits = sure(after, 8)
+    logits[np.arange(36), LABELS] += 3 * (np.arange(36) < 9)  # below the new class, above the other old ones
+    images = {"source": MadeUpImages(SIX, LABELS), "target": MadeUpImages(grown, {"train": new * 2, "val": new})}
+    both = {"source": sure(LABELS[:30] + [0] * 6, 8), "target": {"train": sure(new * 2, 8), "val": sure(new, 8)}}
+    target = {"source": logits, "target": {"train": sure(new * 2, 8), "val": sure([6, 7] * 4 + [0, 7], 8)}}
+    session = made_up_session(
+        folder / "out",
+        images=images,
+        models={"source": MadeUpModel(SIX, {"source": sure(BEFORE, 6)}), "target": MadeUpModel(grown, target)},
+        stages={"joint": MadeUpModel(grown, both)},
+        recipe={"stages": [stage("add", "target"), stage("joint", "target")], "stage": "add"},
+    )
+    return Situation(session, {"use": "growth", "stage": "add", "joint": "joint"})
 
 
 @situation

@@ -13,8 +13,8 @@ from transferkit.runs.record import declared_in
 
 REPORTS = sorted(Path(__file__).parent.glob("*/report.json"))
 DIFFERENCES = {
-    "change", "moved_minus_baseline", "impact_minus_floor", "forgetting", "normalised_forgetting", "gate", "gain",
-    "attraction_added", "accuracy", "attraction", "difference", "plasticity",
+    "change", "moved_minus_baseline", "impact_minus_floor", "forgetting", "forgotten", "normalised_forgetting", "gate",
+    "gain", "attraction_added", "accuracy", "attraction", "difference", "plasticity",
 }  # fmt: skip
 """Columns that may be negative: how much more there is of something."""
 OTHERS = {"r", "r_corrected", "intraclass_correlation", "participation_change"}

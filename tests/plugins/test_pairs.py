@@ -30,6 +30,7 @@ REGULARIZER = {
     "l2": {"": {"weight": 0.001}},
     "l2_sp": {"": {"weight": 0.1}},
     "ldifs": {"": {"weight": 0.0001}},
+    "lwf": {"": {"weight": 0.1}},
     "prune": {"": {"amount": 0.3}},
     "spd": {"": {}},
     "tsvd": {"": {"r": 1}},
@@ -37,6 +38,7 @@ REGULARIZER = {
 }
 # {plugin: {mode: options}}; a mode and a way of heads are two choices, and `suits` says which go together
 CURRICULUM = {
+    "replay": {"": {"images": 3, "share": 0.4}},
     "task_interpolation": {mode: {"mode": mode, "lams": [0.4, 1]} for mode in ("mixture", "mixup", "coupled")},
 }
 WAYS = {  # and a source task that suits the heads
@@ -61,9 +63,13 @@ LABELS = [*map(list, CHOICES), list(WAYS)]
 
 
 def suits(case):
-    """Whether the choices go together: without a curriculum there is one way, and mixup has no pace."""
+    """Whether the choices go together: without a curriculum, and in replay, there is one way, and mixup has no pace."""
     curriculum, way = case[1], case[4]
-    return way == "separate" if curriculum == "none" else not (curriculum.endswith("mixup") and way == "pace: loss")
+    return (
+        way == "separate"
+        if curriculum in ("none", "replay")
+        else not (curriculum.endswith("mixup") and way == "pace: loss")
+    )
 
 
 SUITED = [case for case in product(*LABELS) if suits(case)]
@@ -136,7 +142,7 @@ def test_every_two_that_go_together_meet():
 )
 def test_it_trains_and_resumes_exactly(train, tmp_path, case, stop_after):
     chosen = [choices[label] for choices, label in zip(CHOICES, case[:4], strict=True)]
-    chosen[1] = [use | WAYS[case[4]] for use in chosen[1]]
+    chosen[1] = [use | ({"dataset": "source"} if use["use"] == "replay" else WAYS[case[4]]) for use in chosen[1]]
     stage = stage_of(*chosen)
     whole = train("whole", **stage)
     looks_sound(whole, *chosen)
@@ -168,14 +174,14 @@ def looks_sound(result, regularizers, curriculum, corruptions, adapters=()):
         # what pulls weights that stay as they are has nothing to do
         least = -1e-12 if any(use["use"] == "lora" for use in adapters) else 0
         assert all(least < term["raw"] < math.inf and term["weighted"] > least for term in line["terms"].values())
-    if curriculum:
+    if curriculum and curriculum[0]["use"] == "task_interpolation":
         said = [line["plugins"]["task_interpolation"] for line in lines]
         assert [epoch["lam"] for epoch in said] == pytest.approx([0.4, 1])
         assert 0 < said[0]["source_images"] == said[1]["source_images"]
-    else:
+    elif not curriculum:
         assert [line["images"] for line in lines] == [IMAGES, IMAGES]
     rows = manifest(result.run_dir)
-    sets = {("target", "train"), ("target", "val")} | {(use["source"], "train") for use in curriculum}
+    sets = {("target", "train"), ("target", "val")} | {(use.get("source", "source"), "train") for use in curriculum}
     names = [use["use"] for use in corruptions]
     assert {(row["dataset"], row["split"], row["corruption"]) for row in rows} == {
         (*where, name) for where, name in product(sets, names)

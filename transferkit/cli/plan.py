@@ -67,7 +67,7 @@ def data_remarks(loaded: Loaded) -> dict[str, list[str]]:
     """{data set: what was found in its files that should be known}: see `counting.remarks`."""
     from transferkit.recipe.counting import remarks
 
-    found = {name: remarks(name, spec) for name, spec in loaded.recipe.datasets.items() if spec.from_ is None}
+    found = {name: remarks(name, loaded.recipe.datasets) for name in loaded.recipe.datasets}
     return {name: lines for name, lines in found.items() if lines}
 
 
@@ -158,7 +158,8 @@ def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     carried = f" with its {' and '.join(stage.carry_on)}" if stage.carry_on else ""
     yield f"stage {stage.name}: {stage.dataset}, starts from {stage.start}{carried}"
     if stage.head_init != "default":
-        yield f"  head         {HEADS[stage.head_init]}"
+        new = f"; new rows: {stage.new_rows}" if stage.new_rows != "default" else ""
+        yield f"  head         {HEADS[stage.head_init]}{new}"
     if trained := _trained(loaded, stage):
         yield f"  trains       {trained}; `transferkit doctor` counts parameters"
     yield f"  images       {_images(numbers)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from transferkit.data import image_tables, shards
 from transferkit.data.contents import CHECKING_THREADS, Contents, Source, only
-from transferkit.data.folders import SOURCES, SPLIT_NAMES, LabelRow, class_names, rows_of
+from transferkit.data.folders import SOURCES, SPLIT_NAMES, class_names, rows_of
 from transferkit.data.grouping import groups_of
 from transferkit.data.images import BadImage
-from transferkit.data.naming import kept_classes, listed_names, one_class, placed, renamed, unlike
+from transferkit.data.naming import kept_classes, one_class, placed, renamed, unlike
 from transferkit.errors import InputError, Problem
+from transferkit.recipe.growing import grown, rows_for
+from transferkit.recipe.growing import known_classes as classes_known
 from transferkit.recipe.lineage import resolve
 from transferkit.words.suggest import did_you_mean
 
@@ -35,9 +38,9 @@ def open_split(
     """One split of the data set called `name`, or None when it has no such split.
 
     Labels follow `classes`: the class list of the recipe, taken from its training data. Without one the
-    list is that of the labels file, or of the data set's own train split. `aliases` says which entry of `classes`
-    a class folder is, instead of the labels file. `cache` is the folder in which the results of checking images
-    (`on_bad_image: skip`) are kept.
+    list is that of the labels file, or of the data set's own train split, behind the classes that are `known`.
+    `aliases` says which entry of `classes` a class folder is, instead of the labels file. `cache` is the folder in
+    which the results of checking images (`on_bad_image: skip`) are kept.
 
     Raises InputError when the data are missing or damaged, a class is not in the list, a class folder of the
     training split is empty, or a split that the recipe maps does not exist.
@@ -53,23 +56,24 @@ def open_split(
         from transferkit.data import tables
 
         return tables.open_table(contents)
-    rows = rows_of(spec.labels)
-    strict = contents.strict and classes is None and not rows and split == "train"
+    rows = rows_for(name, datasets)
+    strict = contents.strict and classes is None and not spec.labels and split == "train"
     if aliases is not None and classes is not None:
         entries = renamed(contents.classes, aliases, classes, where)
     else:
         if classes is None:
-            classes = _class_list(spec, split, contents, rows, where)
+            classes = grown(name, datasets, partial(_train_classes, datasets, {name: (split, contents)})).classes
         entries = placed(contents.classes, classes, rows, where, folders=spec.source in SOURCES)
     position = {entry: index for index, entry in enumerate(classes)}
     labels = np.array([position[entry] for entry in entries], dtype=np.int64)[contents.labels]
     source = Source(classes, labels, contents.ids, contents, np.arange(len(labels)))
     if spec.on_bad_image == "skip":
         source = _without(source, source.find_bad(workers, cache))
-    empty = np.flatnonzero(np.bincount(source.labels, minlength=len(classes)) == 0) if strict else ()
-    if len(empty):
+    shown = set(source.labels.tolist())
+    empty = [entry for entry in entries if position[entry] not in shown] if strict else []
+    if empty:
         what = 'the class "{}" has no readable images'
-        raise InputError([Problem(where, what.format(classes[label]), "add images or remove it") for label in empty])
+        raise InputError([Problem(where, what.format(entry), "add images or remove it") for entry in empty])
     if not len(source):
         raise InputError(Problem(where, "there is no image in this split"))
     return source
@@ -81,13 +85,19 @@ def refuse_one_class(source: Source, name: str, datasets: Mapping[str, Dataset])
     A class list may have more classes than there are images of, as for a model that knows them already.
     """
     spec = resolve(name, datasets)
-    if spec.synthetic is None and len(np.unique(source.labels)) < 2 and (len(source.classes) < 2 or not spec.labels):
+    listed = len(source.classes) > 1 and bool(spec.labels or spec.known)
+    if spec.synthetic is None and len(np.unique(source.labels)) < 2 and not listed:
         raise InputError(one_class(f"datasets.{name} (train)", source.classes[source.labels[0]], None))
 
 
 def labelled_classes(name: str, datasets: Mapping[str, Dataset]) -> list[str]:
     """The whole class list of the data set's labels file; empty without one."""
     return class_names(rows_of(resolve(name, datasets).labels))
+
+
+def known_classes(name: str, datasets: Mapping[str, Dataset]) -> list[str]:
+    """The classes that the data set's class list grows from; empty where it does not. Raises InputError."""
+    return classes_known(name, datasets, partial(_train_classes, datasets, {}))
 
 
 def split_contents(name: str, datasets: Mapping[str, Dataset], split: str) -> Contents | None:
@@ -139,13 +149,18 @@ def _read_all(spec: Dataset, split: str) -> Contents | None:
     return {"folder": file_sources.folder, "npz": file_sources.npz, "tar": file_sources.tar}[spec.source](spec, split)
 
 
-def _class_list(spec: Dataset, split: str, contents: Contents, rows: list[LabelRow], where: str) -> list[str]:
-    """The class list of the labels file; or the classes of train, or those kept, by their names in the labels file."""
-    if rows and spec.classes is None:
-        return class_names(rows)
-    train = contents if split == "train" or spec.classes is not None else _read(spec, "train") or contents
-    named = listed_names(train.classes, rows, where, folders=spec.source in SOURCES)
-    return unlike([name or own for own, name in zip(train.classes, named, strict=True)], where)
+def _train_classes(
+    datasets: Mapping[str, Dataset], opened: Mapping[str, tuple[str, Contents]], name: str
+) -> Sequence[str]:
+    """A data set's own classes by its train split, or by what is `opened` of it where it has none."""
+    spec = resolve(name, datasets)
+    split, contents = opened.get(name, ("", None))
+    if contents is not None and (split == "train" or spec.classes is not None):
+        return contents.classes
+    found = _read(spec, "train") or contents
+    if found is None:
+        raise InputError(f'the data set "{name}" has no train split, so it says no classes that are known')
+    return found.classes
 
 
 def _without(source: Source, bad: Mapping[int, BadImage]) -> Source:

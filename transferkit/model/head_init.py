@@ -54,14 +54,19 @@ def rows_of(source: SourceHead, classes: Sequence[str], every: Sequence[str] = (
     elif len(classes) == len(names):
         rows = list(range(len(names)))
     else:
-        missing = [name for name in classes if name not in names]
-        raise InputError(
-            f'head_init: source: the source head has {len(names)} classes, and "{missing[0]}" is none of them '
-            f"({len(missing)} of {len(classes)} target classes are not); name the classes alike, give the data set the "
-            "source's labels file, or use another head_init"
-        )
+        raise no_rows(names, classes)
     bias = None if source.bias is None else source.bias[rows]
     return SourceHead(source.weight[rows], bias, list(classes))
+
+
+def no_rows(names: Sequence[str], classes: Sequence[str]) -> InputError:
+    """What is said where the source head, with these names, has no rows for the classes."""
+    missing = [name for name in classes if name not in names]
+    return InputError(
+        f'head_init: source: the source head has {len(names)} classes, and "{missing[0]}" is none of them '
+        f"({len(missing)} of {len(classes)} target classes are not); name the classes alike, give the data set the "
+        "source's labels file, or use another head_init"
+    )
 
 
 def ridge_head(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -293,6 +293,9 @@ def _stage_contradictions(stage: schema.Stage, device: str) -> Iterator[Found]:
         yield ("balance",), message, "use balance: sampling, or leave it out"
     if stage.mixup is not None and not (stage.mixup.mixup or stage.mixup.cutmix):
         yield ("mixup",), "does nothing: give mixup or cutmix above 0", "or leave it out"
+    if stage.new_rows != "default" and stage.head_init != "source":
+        message = f"belongs to head_init: source, but head_init is {stage.head_init}, which makes every row new"
+        yield ("new_rows",), message, "head_init: source, or leave it out"
     if stage.start == "scratch" and stage.head_init in ("source", "ridge"):
         what = "the head of" if stage.head_init == "source" else "features of"
         yield ("head_init",), f"{stage.head_init} needs {what} a source model, but start is scratch", None

@@ -16,7 +16,9 @@ from transferkit.data.grouping import groups_of
 from transferkit.data.naming import kept_classes
 from transferkit.data.shares import fold_sizes, held_out, rounded_share
 from transferkit.data.survey import Copies, Survey, copies, copies_line, left_out_line, survey, warnings
+from transferkit.errors import InputError
 from transferkit.recipe.folding import fold_of
+from transferkit.recipe.growing import Grown, grown, growth_line
 from transferkit.recipe.lineage import resolved
 from transferkit.recipe.schema import Dataset, Recipe, Stage
 from transferkit.words.formats import some
@@ -74,6 +76,32 @@ def kept_counts(counts: Counts, name: str, datasets: Mapping[str, Dataset | None
     return {split: {label: found[label] for label in kept if label in found} for split, found in counts.items()}
 
 
+def grown_list(
+    name: str, datasets: Mapping[str, Dataset], readable: Mapping[str, Counts | None] | None = None
+) -> Grown | None:
+    """The class list of a data set with what it grows from in front; None where it takes a library to know.
+
+    `readable` are counts that are there already. Raises InputError.
+    """
+
+    def train_classes(one: str) -> list[str]:
+        counts = class_counts(one, datasets) if readable is None else readable.get(one)
+        if counts is None:
+            raise _Unread
+        if "train" not in counts:
+            raise InputError(f'the data set "{one}" has no train split, so it says no classes that are known')
+        return list(counts["train"])
+
+    try:
+        return grown(name, datasets, train_classes)
+    except _Unread:
+        return None
+
+
+class _Unread(Exception):
+    """A data set that needs a library to be read."""
+
+
 def surveyed(dataset: Dataset) -> Survey | None:
     """What lies in the folder or tar of a data set, looked through once; None for other sources. Raises InputError."""
     if dataset.source in image_tables.SOURCES:
@@ -125,8 +153,17 @@ def leakage(name: str, dataset: Dataset) -> list[str]:
     return said
 
 
-def remarks(name: str, dataset: Dataset) -> list[str]:
-    """What was found in a folder or tar that is probably a mistake, and all that is left out, in lines for people."""
+def remarks(name: str, datasets: Mapping[str, Dataset]) -> list[str]:
+    """Lines for people: what was found in a folder or tar that is probably a mistake, and all that is left out;
+    and how the class list grows.
+    """
+    dataset = datasets[name]
+    grows = grown_list(name, datasets) if dataset.known is not None else None
+    found = _remarks(name, dataset) if dataset.from_ is None else []
+    return found if grows is None else [*found, growth_line(name, grows)]
+
+
+def _remarks(name: str, dataset: Dataset) -> list[str]:
     found = surveyed(dataset)
     if found is None:
         return []

@@ -12,7 +12,8 @@ from transferkit.errors import InputError
 from transferkit.model.options import refusals
 from transferkit.recipe.counting import Counts, every_class, forget, kept_counts, surveyed
 from transferkit.recipe.draft import Draft
-from transferkit.recipe.lineage import lineage
+from transferkit.recipe.growing import grows_from, listed_classes
+from transferkit.recipe.lineage import lineage, resolved
 from transferkit.recipe.paths import LOCAL, STARTS
 from transferkit.recipe.schema import Dataset, Model
 from transferkit.recipe.stage_images import check_stage_images, listed
@@ -39,6 +40,7 @@ def check_files(draft: Draft) -> None:
         if dataset is not None and dataset.from_ is None:
             _check_dataset(name, dataset, draft, readable)
     readable = _kept(draft, readable)
+    _check_known(draft, readable)
     for stage in draft.stages:
         if stage.stage is None:
             continue
@@ -207,6 +209,24 @@ def _kept(draft: Draft, readable: Mapping[str, Counts | None]) -> dict[str, Coun
                 message, hint = _plain(error)
                 draft.problems.add(("datasets", name, "classes"), message.removeprefix("classes: "), hint)
     return found
+
+
+def _check_known(draft: Draft, readable: dict[str, Counts | None]) -> None:
+    """What class lists grow from must be there, and not in a circle; what grows from a mistake is left alone."""
+    given = {name: dataset for name, dataset in draft.datasets.items() if dataset is not None}
+    for name in given:
+        if resolved(name, draft.datasets) is None:
+            continue
+        try:
+            last = grows_from(name, given)[-1]
+            if last not in given:
+                listed_classes(Path(last))
+        except InputError as error:
+            readable.pop(name, None)
+            message, hint = _plain(error)
+            where = error.problems[0].where.removeprefix("datasets.").removesuffix(".known")
+            if where == name or (where not in given and given[name].known is not None):  # else it is said elsewhere
+                draft.problems.add(("datasets", name, "known"), message, hint)
 
 
 def _made_from(name: str, dataset: Dataset, draft: Draft) -> Counts | None:

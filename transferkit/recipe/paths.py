@@ -32,9 +32,15 @@ def resolve_paths(root: Node) -> None:
             continue
         if looks_like_path(start.value) or os.path.isdir(absolute(start.value, start.mark.folder)):
             resolve(start)
-    for dataset in _items(root.child("datasets")):
+    datasets = root.child("datasets")
+    for dataset in _items(datasets):
         for key in DATASET_PATHS:
             resolve(dataset.child(key))
+        known = dataset.child("known")
+        if known is not None and isinstance(known.value, str) and datasets is not None:
+            there = os.path.exists(absolute(known.value, known.mark.folder))
+            if known.value not in datasets.value and (looks_like_path(known.value) or there):
+                resolve(known)
         hub = dataset.child("hf")  # a name on the hub, or a folder
         if hub is not None and isinstance(hub.value, str) and os.path.isdir(absolute(hub.value, hub.mark.folder)):
             resolve(hub)

@@ -112,6 +112,9 @@ class Dataset(Section):
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
     labels: str | None = Field(None, description="a CSV with the class list: columns index, name and folder or wnid")
+    known: str | None = Field(
+        None, min_length=1, description="what comes first: a data set's, model's or file's classes"
+    )
     columns: Columns | None = Field(None, description="table: the names of its columns")
     root: str | None = Field(
         None, description="where downloads are kept; table and lists: the folder that paths start from, else the file's"
@@ -299,6 +302,9 @@ class Stage(Section):
     mixup: Mixup | None = None
     head_init: Literal["default", "ridge", "zero", "source"] = Field(
         "default", description="source keeps the rows of the source head for these classes"
+    )
+    new_rows: Literal["default", "imprint", "ridge"] = Field(
+        "default", description="with head_init: source, the rows of classes that the source does not know"
     )
     freeze: Annotated[
         Annotated[list[str], Tag("patterns")] | Annotated[Literal["bitfit"], Tag("preset")],

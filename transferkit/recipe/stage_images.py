@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferkit.data.folders import SOURCES, LabelRow, class_names, probably_meant, rows_of
+from transferkit.data.folders import SOURCES, LabelRow, probably_meant
 from transferkit.data.naming import listed_names, one_class, places
 from transferkit.errors import InputError
-from transferkit.recipe.counting import Counts, Divided, divided, group_counts, surveyed
+from transferkit.recipe.counting import Counts, Divided, divided, group_counts, grown_list, surveyed
 from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.folding import check_fold_sizes
+from transferkit.recipe.growing import rows_for
 from transferkit.recipe.lineage import lineage, resolved
 from transferkit.recipe.schema import Dataset, Stage
 from transferkit.recipe.selection import OWN
@@ -21,19 +22,11 @@ from transferkit.words.suggest import did_you_mean
 
 @dataclass(frozen=True)
 class _Counted:
-    """A data set whose files can be read: what it says, holds, and its class list, empty without one."""
+    """A data set whose files can be read: what it says and holds, and the rows of its labels file, if there is one."""
 
     spec: Dataset
     counts: Counts
     rows: Sequence[LabelRow]
-
-    def classes(self) -> list[str]:
-        """The classes of a stage, as they are called where its data are opened. Raises InputError."""
-        if self.rows and self.spec.classes is None:
-            return class_names(self.rows)
-        own = list(self.counts["train"])
-        listed = listed_names(own, self.rows, "", folders=self.spec.source in SOURCES)
-        return [name or one for one, name in zip(own, listed, strict=True)]
 
     def unknown(self, own: Iterable[str], classes: Sequence[str], at: Steps, problems: Problems) -> list[str]:
         """Those of its own classes that are not in the list; what is ambiguous goes to the problems."""
@@ -50,7 +43,11 @@ def _counted(name: str, draft: Draft, readable: Mapping[str, Counts | None]) -> 
     spec, counts = resolved(name, draft.datasets), readable.get(name)
     if spec is None or counts is None:
         return None
-    return _Counted(spec, counts, rows_of(spec.labels))
+    return _Counted(spec, counts, rows_for(name, _given(draft)))
+
+
+def _given(draft: Draft) -> dict[str, Dataset]:
+    return {name: dataset for name, dataset in draft.datasets.items() if dataset is not None}
 
 
 def check_stage_images(draft: Draft, stage: StageDraft, spec: Stage, readable: Mapping[str, Counts | None]) -> None:
@@ -68,11 +65,13 @@ def check_stage_images(draft: Draft, stage: StageDraft, spec: Stage, readable: M
         message = f"{listed(empty, 'class', 'classes')} {_has(empty)} no training images"
         problems.add(at, message, "remove the empty folder, or put images in it")
     try:
-        classes = data.classes()
+        found_list = grown_list(spec.dataset, _given(draft), readable)
     except InputError as error:
         problems.refused(at, error)
         return
-    owner = "the class list" if data.rows else "train"
+    if found_list is None:
+        return
+    classes, owner = found_list.classes, "the class list" if data.rows else "train"
     for split, found in data.counts.items():
         unknown = data.unknown(found, classes, at, problems)
         if unknown:
@@ -112,7 +111,7 @@ def _fold(draft: Draft, spec: Stage) -> tuple[int, int] | None:
 def _check_two(data: _Counted, classes: Sequence[str], at: Steps, problems: Problems) -> None:
     train, spec = data.counts["train"], data.spec
     filled = [label for label, number in train.items() if number]
-    if len(filled) != 1 or (len(classes) > 1 and spec.labels is not None):
+    if len(filled) != 1 or (len(classes) > 1 and (spec.labels is not None or spec.known is not None)):
         return
     found = surveyed(spec)
     meant = None

@@ -39,7 +39,7 @@ def _check_table(draft: Draft, name: str, spec: schema.Dataset) -> None:
     if any(use.kind == "corruption" for use in draft.planted.get(name, [])):
         message = "are planted in images, and this is a table"
         draft.problems.add((*at, "corruptions"), message, "synthetic: {…, permuted: N} permutes leading columns")
-    for key in ("classes", "labels"):
+    for key in ("classes", "labels", "known"):
         if getattr(spec, key) is not None:
             draft.problems.add((*at, key), "a table has no classes", "leave it out")
 

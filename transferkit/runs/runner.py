@@ -164,8 +164,8 @@ class Runner(Recorded):
             remove_leftovers(self.folder.path)
         self.display.line(f"run folder: {self.folder.path}")
         with self._recording(self._before):
-            for name, dataset in self.loaded.recipe.datasets.items() if self.main else ():
-                for line in remarks(name, dataset) if dataset.from_ is None else ():  # what is left out, and the like
+            for name in self.loaded.recipe.datasets if self.main else ():
+                for line in remarks(name, self.loaded.recipe.datasets):  # what is left out, and the like
                     self.display.line(line, style="yellow" if line.startswith("warning") else None)
             open_ones = [name for name in stages if name not in self.result["stages"]]
             try_later_starts(self.loaded.recipe, open_ones, self.display.line)

@@ -111,7 +111,7 @@ class TinySession:
         """A generator that depends on the seed, the stage and `parts` alone."""
         return numpy_rng(self.seed, self.stage.name, *parts)
 
-    def open_samples(self, dataset: str, split: str) -> Samples:
+    def open_samples(self, dataset: str, split: str, classes: list[str] | None = None) -> Samples:
         """A dozen images of another data set, whatever it is called; their classes are the model's."""
         return _samples(self.model, split, 12, dataset)
 

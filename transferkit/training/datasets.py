@@ -105,13 +105,19 @@ def stage_data(plan: StagePlan, sources: StageSources, preprocessing: Preprocess
 
 
 def open_samples(
-    plan: StagePlan, images: StageImages, dataset: str, split: str, *, preprocessing: Preprocessing
+    plan: StagePlan,
+    images: StageImages,
+    dataset: str,
+    split: str,
+    classes: list[str] | None = None,
+    *,
+    preprocessing: Preprocessing,
 ) -> Samples:
     """Any split of any data set of the recipe as the stage sees it, for plugins. Train splits are augmented.
 
-    Raises InputError.
+    Labels are places in `classes`, by default in the data set's own list. Raises InputError.
     """
-    part = images.part(dataset, split)
+    part = images.part(dataset, split, classes)
     if part is None:
         raise InputError(f'the data set "{dataset}" has no {split} split')
     return _samples(plan, images, preprocessing, dataset, split, part)

@@ -14,11 +14,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from transferkit.data.samples import Samples
-from transferkit.data.sources import labelled_classes
+from transferkit.data.sources import known_classes, labelled_classes
 from transferkit.errors import InputError
 from transferkit.hookspecs import REFERENCE
 from transferkit.model import head_init
 from transferkit.model.creation import Start, build
+from transferkit.model.new_rows import grown_head, known_rows
 from transferkit.model.passes import features_of
 from transferkit.model.wrapper import SourceHead, TransferModel, reference_of
 from transferkit.recipe import schema
@@ -26,6 +27,7 @@ from transferkit.recipe.paths import STARTS
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.state import load_tree
+from transferkit.words.formats import count, some
 
 
 def starting_model(plan: StagePlan, classes: list[str]) -> tuple[TransferModel, SourceHead | None]:
@@ -66,14 +68,40 @@ def initialise_head(plan: StagePlan, model: TransferModel, source_head: SourceHe
     """Fill the new head as `head_init` says."""
     how = plan.stage.head_init
     if how == "source" and source_head is not None:
-        every = labelled_classes(plan.stage.dataset, plan.recipe.datasets)
-        model.set_head(head_init.rows_of(source_head, model.classes, every))
+        model.set_head(_from_source(plan, model, source_head, samples))
     if how != "ridge":
         head_init.initialise_head(model, how)
         return
-    text, batch_size = "features for the ridge head", plan.stage.batch_size
-    features, labels = features_of(model, samples, plan.display.task, text, batch_size=batch_size)
+    features, labels = _features(plan, model, samples, "features for the ridge head")
     head_init.initialise_head(model, how, features, labels)
+
+
+def _features(plan: StagePlan, model: TransferModel, samples: Samples, text: str) -> tuple[Tensor, Tensor]:
+    return features_of(model, samples, plan.display.task, text, batch_size=plan.stage.batch_size)
+
+
+def _from_source(plan: StagePlan, model: TransferModel, source: SourceHead, samples: Samples) -> SourceHead:
+    """The source's rows of these classes; where the list has classes that it does not know, with new rows for them."""
+    name, datasets = plan.stage.dataset, plan.recipe.datasets
+    known, classes = known_classes(name, datasets), model.classes
+    by_place = len(classes) == len(source.classes) or labelled_classes(name, datasets)
+    if not known and (by_place or set(classes) <= set(source.classes)):
+        return head_init.rows_of(source, classes, labelled_classes(name, datasets))
+    rows, how = known_rows(source, classes, known), plan.stage.new_rows
+    new = [one for one, row in zip(classes, rows, strict=True) if row is None]
+    if new:
+        plan.display.line(
+            f"head: {count(len(rows) - len(new), 'row')} of the source, {len(new)} new ({how}): {some(new)}"
+        )
+    if new and not known:
+        plan.display.warn(
+            f"the source head does not know {some(new)}, which get new rows; if they are meant, say so with known: in "
+            f'the data set "{name}"; otherwise name the classes alike'
+        )
+    features, labels = None, None
+    if new and how != "default":
+        features, labels = _features(plan, model, samples, "features for new rows")
+    return grown_head(source, model.source_head(), rows, how, features, labels)
 
 
 def reference_model(

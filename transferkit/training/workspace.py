@@ -60,7 +60,7 @@ class Workspace:
     source_head: SourceHead | None
     train_samples: Samples
     validation_samples: Samples | None
-    open_samples: Callable[[str, str], Samples]  # (data set, split) with this stage's preprocessing
+    open_samples: Callable[..., Samples]  # (data set, split, class list or its own) with this stage's preprocessing
     display: Display
     state: State
     spoken: set[str] = field(default_factory=set, kw_only=True)  # standing warnings that were said
