@@ -22,6 +22,7 @@ from transferkit.errors import InputError, Problem
 from transferkit.model.torchvision_weights import COUNTERS, translate
 from transferkit.system.memory import need_room
 from transferkit.system.safetensors_header import read_header
+from transferkit.words.kinds import reason
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 SHOWN = 10
@@ -79,7 +80,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         state = load_file(str(path))
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: a dtype it does not know
-        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+        raise InputError(f"{path}: not a readable safetensors file: {reason(error)}") from error
     state = strip_prefixes(state)
     bad = not_finite(state)
     if bad:

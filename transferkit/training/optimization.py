@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transferkit.errors import InputError
 from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import schema
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import did_you_mean
 
 
@@ -63,7 +64,7 @@ def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.opt
             **options.options,
         )
     except (TypeError, ValueError, AssertionError, ImportError) as error:
-        raise InputError(f'the optimizer "{options.name}" refused its options: {error}') from error
+        raise InputError(f'the optimizer "{options.name}" refused its options: {reason(error)}') from error
     return optimizer
 
 
@@ -102,7 +103,7 @@ def make_schedule(
             **(arguments | options.options),
         )
     except TypeError as error:
-        raise InputError(f'the schedule "{options.name}" refused its options: {error}') from error
+        raise InputError(f'the schedule "{options.name}" refused its options: {reason(error)}') from error
     if schedule is None:
         raise InputError(f'timm has no schedule called "{options.name}"')
     schedule.step_update(0)
