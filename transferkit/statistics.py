@@ -531,6 +531,30 @@ def false_discovery(p_values: ArrayLike, rate: float) -> NDArray[np.bool_]:
     return found
 
 
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """(m,) p-values -> (m,) adjusted by Holm: those at most α are false with a probability of at most α, all together.
+
+    The k-th smallest times m − k + 1, never below a smaller one's, at most 1. NaN was not tested, and does not count.
+    """
+    import numpy as np
+
+    p = np.asarray(p_values, dtype=np.float64)
+    found = np.full(p.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    found[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return found
+
+
+def paired_p(a: Sequence[float | None], b: Sequence[float | None]) -> float:
+    """Student's two-sided p-value of mean(a) = mean(b) over pairs; NaN below two whole pairs, and where none varies."""
+    from scipy.stats import ttest_1samp
+
+    pairs = zip(a, b, strict=True)
+    gaps = [x - y for x, y in pairs if x is not None and y is not None and math.isfinite(x - y)]
+    return float(ttest_1samp(gaps, 0).pvalue) if len(gaps) > 1 and len(set(gaps)) > 1 else NAN
+
+
 class Bootstrap:
     """Resamples of units, drawn once: whatever one object estimates is of the same units, so that gaps are paired.
 

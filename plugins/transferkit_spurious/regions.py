@@ -61,8 +61,9 @@ def _patches(gaps: Numbers, classes: NDArray[np.int64], rows: int) -> Patches:
     """
     change, moved = gaps.mean(axis=2).T.reshape(2, rows, -1)
     most = int(gaps[:, 1, ::2].mean(axis=1).argmax())
-    effect = _effect(gaps[most, 0, 1::2], gaps[most, 1, 1::2], classes[1::2])
-    return Patches(change, moved, divmod(most, change.shape[1]), effect)
+    return Patches(
+        change, moved, divmod(most, change.shape[1]), _effect(gaps[most, 0, 1::2], gaps[most, 1, 1::2], classes[1::2])
+    )
 
 
 def _effect(change: Numbers, moved: Numbers, classes: NDArray[np.int64]) -> Effect:

@@ -123,9 +123,9 @@ def test_nothing_yet_and_one_seed(tmp_path):
 def test_a_warning_that_differs_in_its_numbers_is_one_warning() -> None:
     from transferkit.runs.over_seeds import _warnings
 
-    found = _warnings([["rate 0.1 above 0.06", "constant"], ["rate 0.1 above 0.055"], ["rate 0.1 above 0.05"]])
+    found = _warnings([["rate 0.1 above 0.06", "constant"], ["rate 0.1 above 0.055"], ["rate 0.1 above 0.05"]], "seeds")
     assert found == ["constant (in 1 of 3 seeds)", "rate 0.1 above 0.06 (in 3 of 3 seeds)"]
-    assert _warnings([[], []]) == []
+    assert _warnings([[], []], "seeds") == []
 
 
 def test_an_interval_of_shares_ends_where_shares_do(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from transferkit.words.kinds import kind_named, kind_of, reason, type_of
 SAYS_WHY = {
     "InputError", "StorageError", "TransferkitError", "NonFiniteError", "BadImage", "Unfit", "Interrupted", "OSError",
     "FileNotFoundError", "csv.Error", "UnicodeDecodeError", "tarfile.TarError", "zipfile.BadZipFile",
-    "safetensors.SafetensorError", "RecursionError", "OverflowError", "FormParserError", "parity.ParityError",
+    "safetensors.SafetensorError", "re.error", "RecursionError", "OverflowError", "FormParserError",
+    "parity.ParityError",
 }  # fmt: skip
 KNOWN = {
     ("transferkit.model.weights", "RuntimeError"),  # torch's list of tensors, of which every line counts

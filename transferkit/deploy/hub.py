@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from transferkit.deploy.card_file import CARD as CARD
 from transferkit.deploy.interference import DETECTOR, FILE, HEADS, OWN, SOURCE_MODEL
 from transferkit.deploy.temperature import FILE as TEMPERATURE
 from transferkit.errors import InputError, TransferkitError
 from transferkit.words.kinds import reason
 
 PREFIX = "hf-hub:"
-CARD = "README.md"
 FILES = (
     *OWN,
     *HEADS.values(),
@@ -55,7 +56,7 @@ def push(folder: Path, repository: str, card: str, *, private: bool) -> str:
     return f"{api.endpoint}/{repository}"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, files: Sequence[str] = FILES) -> Path:
     """The folder of `hf-hub:org/name`, or `hf-hub:org/name@revision`, in the Hub's own cache. Raises InputError."""
     from huggingface_hub import snapshot_download
 
@@ -64,7 +65,7 @@ def fetch(name: str) -> Path:
         found = snapshot_download(
             repository,
             revision=revision or None,
-            allow_patterns=list(FILES),
+            allow_patterns=list(files),
             cache_dir=os.environ.get("HF_HUB_CACHE"),
             endpoint=os.environ.get("HF_ENDPOINT"),
             token=os.environ.get("HF_TOKEN") or False,
@@ -72,3 +73,11 @@ def fetch(name: str) -> Path:
     except Exception as error:
         raise InputError(f"{name}: cannot be fetched: {reason(error)}") from error
     return Path(found)
+
+
+def is_fetched(folder: Path) -> bool:
+    """Whether it lies in the Hub's cache, where nobody but the Hub's client writes."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(os.environ.get("HF_HUB_CACHE") or HF_HUB_CACHE).expanduser()
+    return folder.absolute().is_relative_to(cache.absolute())

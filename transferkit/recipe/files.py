@@ -20,10 +20,12 @@ from transferkit.recipe.timm_tensors import is_listed, owners
 from transferkit.recipe.tree import Problems, Steps, shown
 from transferkit.system.atomic import read_json
 from transferkit.system.safetensors_header import read_header
+from transferkit.system.shards import INDEX
 from transferkit.words.formats import count
 from transferkit.words.suggest import closest
 
 MAX_CHECKED_FILES = 20_000
+WEIGHTS = ("model.safetensors", f"model{INDEX}")
 
 
 def check_files(draft: Draft) -> None:
@@ -128,11 +130,12 @@ def _check_start(folder: Path, path: Steps, problems: Problems) -> None:
         what = "is a file, not a model folder" if os.path.exists(folder) else "does not exist"
         problems.add(path, f"the folder {shown(folder)} {what}", "give a folder such as runs/…/stages/NAME/model")
         return
-    missing = [name for name in ("config.json", "model.safetensors") if not os.path.isfile(folder / name)]
+    weights = next((name for name in WEIGHTS if os.path.isfile(folder / name)), WEIGHTS[0])
+    missing = [name for name in ("config.json", weights) if not os.path.isfile(folder / name)]
     if missing:
         problems.add(path, f"the folder {shown(folder)} has no {' and no '.join(missing)}, so it is not a saved model")
     else:
-        _check_file(folder / "model.safetensors", path, read_header, problems)
+        _check_file(folder / weights, path, read_header, problems)
 
 
 def _near(path: Path) -> str | None:
@@ -151,7 +154,10 @@ def _near(path: Path) -> str | None:
 def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str, Counts | None]) -> None:
     problems, path = draft.problems, ("datasets", name)
     labels_fine = dataset.labels is None or _check_file(Path(dataset.labels), (*path, "labels"), read_labels, problems)
-    for key in ("folder", "npz", "tar"):
+    for own, file in (dataset.lists or {}).items():
+        if not _check_file(Path(file), (*path, "lists", own), lambda file: None, problems):
+            return
+    for key in ("folder", "table", "npz", "tar"):
         given = getattr(dataset, key)
         there = os.path.exists if key == "folder" else os.path.isfile  # a pipe would never end
         if given is not None and not there(given) and not (key == "tar" and os.path.isdir(given)):

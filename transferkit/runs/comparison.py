@@ -14,6 +14,7 @@ from typing import Any
 from transferkit.errors import InputError
 from transferkit.recipe.places import PLACES
 from transferkit.report import Metric
+from transferkit.runs import seed_or_fold
 from transferkit.runs.over_seeds import over_seeds
 from transferkit.runs.record import RunRecord, declared_in, is_run, of, read_report, read_run
 from transferkit.statistics import difference_over_seeds, sample_sd
@@ -25,7 +26,7 @@ from transferkit.words.tabular import Tabular
 
 NAMED_LISTS = {"stages", *(place.key for place in PLACES if not place.single)}
 NEVER_DIFFER = ("description", "recipe_version")
-SEEDS = ("seed", "repeat")
+SEEDS = ("seed", "repeat", "fold")
 STAGE_METRICS = ("top1", "loss")
 PREFIX = "analyses."
 
@@ -53,15 +54,13 @@ def declared_metric(runs: Sequence[RunRecord], metric: str) -> Metric | None:
     if not metric.startswith(PREFIX):
         return None
     name, _, key = metric.removeprefix(PREFIX).rpartition(".")
-    folders = [folder for run in runs for folder in (run.path, *sorted((run.path / "repeats").glob("seed-*")))]
+    folders = [folder for run in runs for folder in (run.path, *sorted((run.path / "repeats").glob("*-*")))]
     return of(declared_in(folder / "analyses" / name / "report.json" for folder in folders), key)
 
 
 def stage_values(run: RunRecord, stage: str, metric: str) -> dict[int, float]:
-    """{seed: best value} of a stage, of the repeats or of the run itself."""
-    sources = [
-        (i if one.get("seed") is None else one["seed"], one.get("stages") or {}) for i, one in enumerate(run.repeats)
-    ]
+    """{seed or fold: best value} of a stage, of the repeats or of the run itself."""
+    sources = [(int(seed_or_fold.number(one, i)), one.get("stages") or {}) for i, one in enumerate(run.repeats)]
     if not sources:
         sources = [(_seed(run), run.stages)]
     return _by_seed({seed: ((stages.get(stage) or {}).get("best") or {}).get(metric) for seed, stages in sources})
@@ -84,7 +83,7 @@ def _metrics(run: RunRecord) -> dict[str, MetricOfRun]:
 
 
 def _seed(run: RunRecord) -> int:
-    return int(run.recipe.get("seed") or 0)
+    return int(run.recipe.get("fold") or run.recipe.get("seed") or 0)
 
 
 def _by_seed(values: Mapping[Any, float | None]) -> dict[int, float]:

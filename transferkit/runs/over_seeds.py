@@ -14,6 +14,7 @@ from typing import Any
 
 from transferkit.errors import InputError
 from transferkit.report import Metric
+from transferkit.runs import seed_or_fold
 from transferkit.runs.record import declared_by, of
 from transferkit.statistics import mean_over_seeds, sample_sd
 from transferkit.system.atomic import read_json
@@ -53,7 +54,7 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     `folder` is the repeated run's. Besides means of stages, `metrics` has those of every analysis.
     """
     stages = {name: _stage(name, folder, repeats) for name in (repeats[0]["stages"] if repeats else ())}
-    kept = [{key: repeat[key] for key in ("run_dir", "seed", "stages")} for repeat in repeats]
+    kept = [{key: repeat[key] for key in ("run_dir", "seed", "fold", "stages") if key in repeat} for repeat in repeats]
     return {
         "status": "running",
         "run_dir": str(folder),
@@ -64,7 +65,7 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _warnings(by_seed: Sequence[Sequence[str]]) -> list[str]:
+def _warnings(by_seed: Sequence[Sequence[str]], seeds_or_folds: str) -> list[str]:
     """Every warning once, as the first seed has it: those of other seeds may differ in their numbers."""
     first: dict[str, str] = {}
     seeds: dict[str, int] = {}
@@ -73,7 +74,9 @@ def _warnings(by_seed: Sequence[Sequence[str]]) -> list[str]:
         for pattern, text in alike.items():
             first.setdefault(pattern, text)
             seeds[pattern] = seeds.get(pattern, 0) + 1
-    return sorted(f"{first[pattern]} (in {count} of {len(by_seed)} seeds)" for pattern, count in seeds.items())
+    return sorted(
+        f"{first[pattern]} (in {count} of {len(by_seed)} {seeds_or_folds})" for pattern, count in seeds.items()
+    )
 
 
 def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
@@ -87,7 +90,7 @@ def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]
         "images": entries[0]["images"],
         "images_seen": entries[0].get("images_seen", {}),
         "seconds": sum(entry["seconds"] for entry in entries),
-        "warnings": _warnings([entry["warnings"] for entry in entries]),
+        "warnings": _warnings([entry["warnings"] for entry in entries], f"{seed_or_fold.word(repeats)}s"),
         "evaluations": _evaluations(entries),
     }
 
@@ -126,7 +129,7 @@ def _means(entries: Sequence[Result], keys: Iterable[str]) -> tuple[dict[str, An
 
 def _metrics(repeats: Sequence[Result]) -> dict[str, dict[str, Any]]:
     """{analysis: {metric: mean, sd, n, low, high and the values by seed}}; None is what a seed did not measure."""
-    read = {str(repeat["seed"]): _read(repeat) for repeat in repeats}
+    read = {seed_or_fold.number(repeat): _read(repeat) for repeat in repeats}
     found: dict[str, dict[str, Any]] = {}
     for analysis in dict.fromkeys(name for one in read.values() for name in one):
         by_seed = {seed: one[analysis] for seed, one in read.items() if analysis in one}

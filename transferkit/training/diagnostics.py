@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferkit.model.head_init import head_lr_limit
 from transferkit.training.progress import shortened
@@ -48,12 +48,23 @@ def introduce(session: TrainingSession) -> None:
     precision = "" if stage.precision == "no" else f", precision {stage.precision}"
     device = f"{session.device}, {count(session.accelerator.num_processes, 'process')}{precision}"
     effective = stage.batch_size * stage.accumulate
+    wanted = session.plan.recipe.stage(stage.name).batch_size
+    if stage.batch_size != wanted and _normalises(model):
+        session.warn(
+            f"{wanted} images at once did not fit: {stage.batch_size} do, so batch norm takes its statistics from so "
+            "few; with batchnorm: eval it takes the source's"
+        )
     display.line(f"  device      {device}")
     display.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
     if list(session.plugins):
         display.line(f"  plugins     {', '.join(plugin.name for plugin in session.plugins)}")
     for hook, names in session.plugins.order().items():
         display.record(f"  {hook:<11} {', '.join(names)}")
+
+
+def _normalises(model: nn.Module) -> bool:
+    """Whether some layer takes statistics from the images of a pass."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in model.modules())
 
 
 def _contents(samples: Samples) -> str:
