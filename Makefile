@@ -14,8 +14,8 @@ OUTCOMES := $(VENV)/.outcomes.jsonl
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "transferkit needs Python >= 3.11; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Downloading transferkit's libraries into $(VENV): on Linux 3 GB, 6.6 GB on the disk, nearly all of it torch for"
-	@echo "NVIDIA cards. Without one, the CPU build is enough (200 MB, 1.7 GB on the disk): stop this, then"
+	@echo "Downloading transferkit's libraries into $(VENV): on Linux 3.4 GB, 7.1 GB on the disk, 3 GB of it torch for NVIDIA"
+	@echo "cards. Without one, torch's CPU build and 430 MB beside it are enough: stop this, then"
 	@echo "  make quickstart PIP='--extra-index-url https://download.pytorch.org/whl/cpu'"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check $(PIP) -c constraints.txt -e '.[dev,docs,hf]'

@@ -262,3 +262,13 @@ def test_what_looks_ahead_needs_no_torch() -> None:
     code = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
     code += "assert not {'torch', 'timm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, *sorted(ahead)], check=True)
+
+
+def test_the_version_of_the_surface_rises_with_releases():
+    """What is added before a release is of that release's version: all of the first one is version 1."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)(.*)$", text, flags=re.MULTILINE)
+    released = [number for number, rest in versions if "unreleased" not in rest]
+    found = import_module("transferkit")
+    assert versions[0][0] == found.__version__
+    assert 1 <= int(found.API_VERSION) <= max(1, len(released) + ("unreleased" in versions[0][1]))

@@ -3,7 +3,7 @@
 from transferkit.report import Headline, Meaning
 
 QUESTION = "Does it answer from memory?"
-TITLE = "kinds of foreign things that nearly always get one answer"
+TITLE = "of the foreign kinds of things get nearly always one and the same answer"
 HOW = (
     "The model has to give one of your classes for each source image, which shows neither. The number is the share of "
     "source classes, of those with enough images, of which nearly all images get the same answer."

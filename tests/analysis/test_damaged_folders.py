@@ -106,7 +106,7 @@ def test_what_is_left_out_is_said(tmp_path):
     report = json.loads((run / "analyses" / "bias" / "report.json").read_text())
     (run / "analyses" / "bias" / "report.json").write_text(json.dumps(report | {"metrics": [1], "notes": "text"}))
     page = write_report(run).read_text()
-    assert "env.json is damaged: it holds a list, not a dict" in page
+    assert "env.json is damaged: it holds a list, not an object" in page
     assert "recipe.yaml is left out: the [ that begins here is never closed" in page
     assert "bias/report.json.metrics is left out: a mapping is expected there, not [1]" in page
     assert "bias/report.json.notes is left out: a list is expected there" in page

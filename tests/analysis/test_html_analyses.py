@@ -82,7 +82,7 @@ def test_an_analysis_without_a_report_is_a_gap(tmp_path):
     (folder / "analyses" / "bias" / "report.json").write_text("[1]")
     text = parsed(write_report(folder)).all_text
     assert "analyses/retention/report.json is missing" in text
-    assert "analyses/bias/report.json is damaged: it holds a list, not a dict" in text
+    assert "analyses/bias/report.json is damaged: it holds a list, not an object" in text
     assert "Analysis bias" not in text
 
 

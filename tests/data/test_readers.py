@@ -141,7 +141,7 @@ def one(index: int) -> Image.Image:
         (ValueError("no header"), "could not read the split train: ValueError: no header"),
         (InputError("no such table"), "could not read the split train: no such table"),
         (SystemExit(3), "could not read the split train: SystemExit: 3"),
-        ([1], "must return transferkit.data.Contents or None, not list"),
+        ([1], "must return transferkit.data.Contents or None, not a list"),
         (Contents(["a"], np.array([0, 0]), ["x"], one), "2 labels and 1 ids"),
         (Contents(["a"], np.array([0, 1]), ["x", "y"], one), "labels must lie in 0..0"),
         (Contents(["a"], np.array([0.5]), ["x"], one), "whole numbers"),

@@ -227,7 +227,7 @@ def test_damaged_content(folder, change, message):
 
 def test_content_that_is_no_object(folder):
     (folder / "interference.json").write_text("[1, 2]")
-    refused(folder, "it holds a list, not a dict; make it anew")
+    refused(folder, "it holds a list, not an object; make it anew")
 
 
 def test_only_known_files_are_read(folder):

@@ -164,7 +164,7 @@ def test_a_plugin_that_is_missing_or_computes_something_else(tmp_path, monkeypat
     refused(folder, f"which is not installed here: pip install {owner.distribution}")
     with_plugin(Other)
     refused(folder, f"gives other scores with the {owner.distribution} 9 that is installed")
-    for how, match in (("none", "gives a NoneType instead of a module"), ("fewer", "Unexpected key")):
+    for how, match in (("none", "gives None instead of a module"), ("fewer", "Unexpected key")):
         record = replace(found.detector, options={"how": how})
         with pytest.raises(InputError, match=match):
             open_detector(folder, record, model)

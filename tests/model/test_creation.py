@@ -105,7 +105,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"config\.json: missing, so .* is not a model folder"):
         make(f"local-dir:{tmp_path}", weights="pretrained")
     (tmp_path / "config.json").write_text("[1]")
-    with pytest.raises(InputError, match="it holds a list, not a dict"):
+    with pytest.raises(InputError, match="it holds a list, not an object"):
         make(f"local-dir:{tmp_path}", weights="pretrained")
 
 
@@ -266,3 +266,18 @@ def test_real_weights_recognise_real_images(real_data):
         predictions = source.logits(model.eval()(batch).features).argmax(1)
     labels = torch.tensor([int(row["imagenet_index"]) for row in rows])
     assert float((predictions == labels).double().mean()) > 0.68  # 78.6 % over all of them
+
+
+def test_a_network_that_says_no_without_a_reason(monkeypatch):
+    """timm checks some options with a bare assert."""
+
+    def refuse(*args, **options):
+        raise AssertionError
+
+    monkeypatch.setattr("transferkit.model.creation.create_net", refuse)
+    with pytest.raises(InputError) as found:
+        make(options={"output_stride": 8})
+    assert str(found.value) == (
+        "model.options  timm cannot create test_resnet with output_stride=8: AssertionError without a reason\n"
+        "    this architecture cannot have these values, or not together: leave them out one by one"
+    )

@@ -99,11 +99,13 @@ def test_a_tile_has_the_number_its_interval_chance_meaning_and_what_to_do(tmp_pa
     text = page_of(tmp_path, {"retention": RETENTION})
     in_order(
         text,
-        "How good is it? 94.1 % of new images named right 89.2 to 96.9 % · guessing: 50 %",
+        "How good is it? 94.1 % of new images named right",
+        "range 89.2 to 96.9 % · guessing: 50 %",
         "Of 100 new images like these expect about 94 to be named right, or between 89 and 97.",
         "Use it: transferkit predict runs/ ants/ 1/ stages/ target/ model PHOTO.jpg .",
         "how it is measured",
-        "What does it still recognise? 82.0 % of what the source knew, still recognised 80.0 to 85.0 % · by chance: 0",
+        "What does it still recognise? 82.0 % of what the source knew, still recognised",
+        "range 80.0 to 85.0 % · by chance: 0",
         "{use: interference, dataset: imagenet}",
     )
 
@@ -174,7 +176,8 @@ def test_a_third_party_is_treated_as_our_own(tmp_path, third_party):
     in_order(
         text,
         "guessing would give 50 %. It is off.",
-        "Is it as sure as it is right? 20.0 % off 10.0 to 30.0 %",
+        "Is it as sure as it is right? 20.0 % off",
+        "range 10.0 to 30.0 %",
         "It is off by 20.0 % in 15 bins.",
         "fix runs/ ants/ 1",
         "By bins.",

@@ -15,8 +15,8 @@ from transferkit.system.atomic import ASIDE, aside, make_folder, read_json, remo
     [
         (b"", "cannot be read"),
         (b'{"a": 1', "cannot be read"),
-        (b"[1, 2]", "holds a list, not a dict"),
-        (b"null", "holds a NoneType"),
+        (b"[1, 2]", "holds a list, not an object"),
+        (b"null", "holds null, not an object"),
         (b"\xff\xfe{}", "cannot be read"),
         (b"[" * 100_000, "cannot be read"),
     ],

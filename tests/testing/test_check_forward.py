@@ -137,7 +137,7 @@ COUNT = itertools.count()
         ),
         (combined(lambda self, images, labels: images["nowhere"]), "raises KeyError: 'nowhere'"),
         (changed(lambda self, features: features[:, :2]), "the shape must stay"),
-        (changed(lambda self, features: None), "into NoneType; the shape must stay"),
+        (changed(lambda self, features: None), "into None; the shape must stay"),
         (changed(lambda self, features: features / 0), "not finite"),
         (changed(lambda self, features: features.detach()), "cuts the gradient off"),
         (changed(lambda self, features: features * 0), "the gradient of the features is zero"),

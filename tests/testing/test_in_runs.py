@@ -14,6 +14,7 @@ from torch import nn
 import transferkit
 from tests.testing.test_check_plugin import Spread
 from transferkit.model import layers_of, recast
+from transferkit.plugins.registry import installed
 from transferkit.testing import check_plugin
 from transferkit.testing.check import check_class
 from transferkit.testing.in_runs import Trial
@@ -99,6 +100,16 @@ class AlreadyTrained:
 @pytest.mark.parametrize("cls", [Spread, Favourite, Halves, Grey, AlreadyTrained])
 def test_good_plugins_pass(cls):
     check_plugin(cls, thorough=True)
+
+
+def test_one_beside_it_that_the_network_cannot_have_is_left_out(tmp_path):
+    """A ViT has no batch norm, which is nobody's fault."""
+    known = installed()
+    lora, stoch_norm = (known.get("adapter", name) for name in ("lora", "stoch_norm"))
+    for architecture, refused in (("test_vit", True), ("test_resnet", False)):
+        folder = tmp_path / architecture
+        folder.mkdir()
+        assert Trial.of(lora, {}, folder, architecture).refuses(stoch_norm) is refused
 
 
 @pytest.mark.parametrize(

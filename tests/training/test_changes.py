@@ -290,7 +290,7 @@ class Nothing:
 
 @pytest.mark.parametrize(
     ("cls", "sentence"),
-    [(Borrow, "has parameters of the model in it"), (Nothing, "returned a NoneType from parameters")],
+    [(Borrow, "has parameters of the model in it"), (Nothing, "returned None from parameters")],
 )
 def test_what_is_no_module_of_its_own_is_refused(run, registry, cls, sentence) -> None:
     offer(registry, "regularizer", "own", cls)

@@ -22,6 +22,7 @@ from transferkit.plugins.contained import told
 from transferkit.plugins.files import known
 from transferkit.plugins.hooks import Plugin, RunPlugins
 from transferkit.recipe.uses import PluginUse
+from transferkit.words.kinds import type_of
 
 ROWS = 1024  # images that a module sees at a time
 
@@ -128,7 +129,7 @@ class NamedDetector:
         except Exception as error:
             raise self._refused(f"its fit raises {told(error)}") from error
         if not isinstance(module, nn.Module):
-            raise self._refused(f"its fit gives a {type(module).__name__} instead of a module")
+            raise self._refused(f"its fit gives {type_of(module)} instead of a module")
         widths = {name: session.train.taps[name].shape[1] for name in layers}
         exact = copy.deepcopy(module).double().eval().requires_grad_(False)
         plain = module.float().eval().requires_grad_(False)

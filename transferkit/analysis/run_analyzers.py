@@ -17,6 +17,7 @@ from transferkit.analysis.session import AnalysisSession, AnalyzeOffer, RunView
 from transferkit.analysis.workbench import Workbench
 from transferkit.data.randomness import seeded
 from transferkit.errors import InputError, Interrupted
+from transferkit.plugins.contained import told
 from transferkit.plugins.hooks import Plugin, RunPlugins
 from transferkit.report import Report, finite
 from transferkit.system.atomic import make_folder, read_json
@@ -134,7 +135,7 @@ def run_analyzers(
         except (InputError, Interrupted):
             raise
         except Exception as error:
-            sentence = f"{plugin} failed: {type(error).__name__}: {error}"
+            sentence = f"{plugin} failed: {told(error)}"
             failed[sentence] = error
             display.warn(sentence)
             display.record(traceback.format_exc())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.cli import doctor_machine as machine
 from transferkit.errors import Interrupted, TransferkitError
 from transferkit.recipe.counting import images_to_train
+from transferkit.words.kinds import reason
 
 if TYPE_CHECKING:
     from transferkit.recipe import Loaded
@@ -88,7 +89,9 @@ def attempt(probe: Probe, name: str, *, keep: bool) -> dict[str, Any]:
         if not isinstance(error, OSError) and place is not None and place["free_gib"] > LOW_TEMPORARY:
             raise
         where = place["folder"] if place is not None else "of this machine"
-        return {"error": f"{error}; its files go to the temporary folder {where}: free some space or set TMPDIR"}
+        return {
+            "error": f"{reason(error)}; its files go to the temporary folder {where}: free some space or set TMPDIR"
+        }
 
 
 def forecast(recipe: Recipe, tried: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from transferkit.data.folders import split_of
 from transferkit.data.walk import BROKEN, SPECIAL, Listing, is_hidden, is_image
 from transferkit.errors import InputError
+from transferkit.words.kinds import reason
 
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 DEEPEST = 3  # tar files in tar files
@@ -180,7 +181,7 @@ def _read_file(archive: Archive, path: str) -> _Folder:
             refuse_packed(path, file.read(6))
             _read_members(archive, top, file, os.path.basename(path), 0, os.path.getsize(path))
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a .tar of class folders with images ({error})") from None
+        raise InputError(f"{path} cannot be read as a .tar of class folders with images ({reason(error)})") from None
     return top
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from transferkit.errors import InputError
+from transferkit.words.kinds import reason
 
 SCALE = 3  # drawn so many times larger, then reduced: smooth edges
 DIGIT_NOISE = (4.0, 24.0)  # standard deviation of the grey noise
@@ -206,7 +207,8 @@ def _font(height: int) -> ImageFont.FreeTypeFont:
     try:
         font = ImageFont.load_default(size=height)
     except ImportError as error:
-        raise InputError(f"world: digits are drawn with Pillow's font engine, which is missing here: {error}") from None
+        what = "world: digits are drawn with Pillow's font engine, which is missing here"
+        raise InputError(f"{what}: {reason(error)}") from None
     assert isinstance(font, ImageFont.FreeTypeFont)
     return font
 

@@ -22,6 +22,7 @@ from transferkit.data.folders import HERE, SPLIT_NAMES, ClassFolders, class_fold
 from transferkit.data.images import BadImage, open_image, to_rgb
 from transferkit.data.walk import Disk, Tree
 from transferkit.errors import InputError
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _npz_arrays(spec: Dataset) -> Iterator[tuple[Path, Any]]:
     except FileNotFoundError:
         raise InputError(f"the data file {path} does not exist") from None
     except MemoryError as error:  # which is not the batch size's fault
-        why = f": {error}" if str(error) else ""
+        why = f": {reason(error)}" if str(error) else ""
         raise InputError(f"{path} holds more than there is memory for{why}; give it as a folder or a tar") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "pickled" in str(error):
@@ -177,7 +178,7 @@ def _npz_arrays(spec: Dataset) -> Iterator[tuple[Path, Any]]:
                 f"{path} is no .npz file or holds pickled objects, which can run code when loaded and are refused; "
                 "save plain arrays: uint8 images, whole-number labels, class names as strings"
             ) from None
-        raise InputError(f"{path} cannot be read as .npz: {error}") from None
+        raise InputError(f"{path} cannot be read as .npz: {reason(error)}") from None
 
 
 def _npz_name(path: Path, arrays: Any, spec: Dataset, split: str) -> str | None:

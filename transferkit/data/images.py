@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from transferkit.data.walk import FORMATS
 from transferkit.errors import InputError, StorageError
 from transferkit.system.atomic import write_text
+from transferkit.words.kinds import reason
 
 Key = TypeVar("Key")
 CACHE_FILE = "checked_images.json"
@@ -266,7 +267,7 @@ def _reason(file: str | Path | IO[bytes], error: Exception) -> tuple[str, Kind]:
         if start and any(accept is not None and accept(start) is True for accept in accepts):
             return "it is damaged or truncated", "unreadable"
         return f"it is not an image of a format that is read: {', '.join(readable_formats())}", "format"
-    text = str(error) or type(error).__name__
+    text = reason(error)
     return "the file is truncated" if "truncated" in text.lower() else text[:200], "unreadable"
 
 

@@ -19,6 +19,8 @@ from transferkit.data.contents import Contents
 from transferkit.data.file_sources import recipe_names, split_name
 from transferkit.data.images import BadImage, open_image, to_rgb
 from transferkit.errors import InputError, Problem
+from transferkit.plugins.contained import told
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import did_you_mean
 from transferkit.words.text import one_line
 
@@ -62,7 +64,7 @@ def _item(name: str, dataset: Any, index: int) -> Image.Image:
     except BadImage as bad:
         raise BadImage(f"{name}[{index}]", bad.reason, kind=bad.kind) from None
     except Exception as error:  # decoders raise nearly anything
-        raise BadImage(f"{name}[{index}]", str(error) or type(error).__name__) from None
+        raise BadImage(f"{name}[{index}]", reason(error)) from None
 
 
 def _split_arguments(cls: Callable[..., Any], split: str, spec: Dataset) -> dict[str, Any] | None:
@@ -91,7 +93,7 @@ def _construct(cls: Callable[..., Any], arguments: dict[str, Any], split: str, s
     except ValueError as error:
         known = re.search(r"Valid values are (.*?)\.?$", str(error))
         if known is None:
-            raise InputError(f"torchvision's {name}: {error}") from None
+            raise InputError(f"torchvision's {name}: {reason(error)}") from None
         if split != "train" and split not in spec.splits:
             return None
         raise InputError(
@@ -99,12 +101,12 @@ def _construct(cls: Callable[..., Any], arguments: dict[str, Any], split: str, s
             f"choose one with splits: {{{split}: …}}"
         ) from None
     except TypeError as error:
-        raise InputError(f"torchvision's {name} cannot be opened by name alone ({error})") from None
+        raise InputError(f"torchvision's {name} cannot be opened by name alone ({reason(error)})") from None
     except Exception as error:  # network, disk and checksum errors of many kinds
-        what = f"{name} is not in {root} ({error}); set root: to where it is, or download: true"
+        what = f"{name} is not in {root} ({reason(error)}); set root: to where it is, or download: true"
         if spec.download:
             what = (
-                f"{name} could not be downloaded to {root} ({type(error).__name__}: {error}); check the connection, "
+                f"{name} could not be downloaded to {root} ({told(error)}); check the connection, "
                 "or put the files there by hand and leave out download: true"
             )
         raise InputError(what) from None
@@ -155,16 +157,12 @@ def _load(name: str, root: str | None) -> Any:
     try:
         return datasets.load_dataset(name, cache_dir=root)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError) as error:
-        raise InputError(f"Hugging Face data set {name}: not found ({_first_line(error)})") from None
+        raise InputError(f"Hugging Face data set {name}: not found ({reason(error)})") from None
     except Exception as error:  # offline, gated, damaged: the libraries underneath raise their own kinds
         raise InputError(
-            f"Hugging Face data set {name} could not be loaded ({_first_line(error)}); check the name and the "
+            f"Hugging Face data set {name} could not be loaded ({reason(error)}); check the name and the "
             "connection, or download it beforehand and give its folder"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _columns(spec: Dataset, table: Any) -> tuple[str, str]:

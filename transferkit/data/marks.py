@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.shares import rounded_share
 from transferkit.errors import InputError
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import did_you_mean
 
 Size = tuple[int, int]
@@ -82,7 +83,7 @@ def read_sprite(path: Path, plugin: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
-        raise InputError(f"{plugin}: the picture {path} cannot be read: {error}") from None
+        raise InputError(f"{plugin}: the picture {path} cannot be read: {reason(error)}") from None
 
 
 def scaled_sprite(sprite: Image.Image, side: int, opaque: bool = False) -> tuple[Image.Image, Image.Image | None]:

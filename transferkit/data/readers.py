@@ -19,6 +19,7 @@ from transferkit.data.images import BadImage
 from transferkit.errors import InputError
 from transferkit.plugins import late
 from transferkit.plugins.contained import contained
+from transferkit.words.kinds import type_of
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
@@ -64,7 +65,7 @@ def _call(spec: Dataset) -> Any:
 def checked(given: object, whose: str) -> Contents:
     """The contents with int64 labels. Raises InputError, which begins with whose they are, where they do not fit."""
     if not isinstance(given, Contents):
-        raise InputError(f"{whose}: read must return transferkit.data.Contents or None, not {type(given).__name__}")
+        raise InputError(f"{whose}: read must return transferkit.data.Contents or None, not {type_of(given)}")
     labels: NDArray[np.int64] = np.asarray(given.labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise InputError(f"{whose}: labels must be whole numbers (n,), not {labels.dtype} {labels.shape}")
@@ -89,7 +90,7 @@ def _image(whose: str, read: Callable[[int], Image.Image], index: int) -> Image.
         error.add_note(f"in the image {index} of the {whose}")
         raise
     if not isinstance(image, Image.Image):
-        raise InputError(f"{whose}: an image must be a PIL image, not {type(image).__name__}")
+        raise InputError(f"{whose}: an image must be a PIL image, not {type_of(image)}")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

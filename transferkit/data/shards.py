@@ -19,6 +19,7 @@ from transferkit.data.survey import LeftOut, Survey
 from transferkit.data.walk import Listing, is_image
 from transferkit.data.wrong_rows import WrongRows
 from transferkit.errors import InputError, Problem
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import did_you_mean
 from transferkit.words.text import comparable, one_line
 
@@ -229,7 +230,7 @@ def _index(file: str, name: str, wrong: WrongRows) -> dict[str, dict[str, Member
                     wrong.add(f"{name}/{key}", f"it has .{one_line(ending)} twice")
                 parts[ending.lower()] = Member(file, info.offset_data, info.size, f"{name}/{key}")
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"the shard {file} cannot be read as a .tar ({error})") from None
+        raise InputError(f"the shard {file} cannot be read as a .tar ({reason(error)})") from None
     return found
 
 
@@ -268,7 +269,7 @@ def _label(key: str | None, parts: Mapping[str, Member]) -> str | Problem:
         else:
             return Problem("", f"there is no label: neither .{own} nor .json")
     except (ValueError, RecursionError) as error:
-        return Problem("", f"its label cannot be read: {error}")
+        return Problem("", f"its label cannot be read: {reason(error)}")
     label = comparable(one_line(text.strip()))
     return label or Problem("", "the label is empty")
 

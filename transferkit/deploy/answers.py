@@ -17,6 +17,7 @@ from transferkit.data.walk import image_files
 from transferkit.deploy.reading import read_batches
 from transferkit.errors import InputError
 from transferkit.words.formats import count, number, percent
+from transferkit.words.kinds import type_of
 from transferkit.words.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _no_photograph(given: Any) -> InputError:
     if hasattr(given, "shape"):
         what = f"an array of {given.dtype} with the shape {list(given.shape)}"
     else:
-        what = f"{type(given).__name__}"
+        what = type_of(given)
     return InputError(
         f"predict takes paths, PIL images, arrays (height, width, 3) of uint8, and lists of them, not {what}; "
         "a batch that is preprocessed already goes to the model itself: model(images)"

@@ -36,6 +36,7 @@ from transferkit.deploy.portable import EXAMPLE, INPUT, Graph, PixelGraph, trace
 from transferkit.deploy.variants import FORMATS, INPUTS, Variant
 from transferkit.errors import InputError, TransferkitError
 from transferkit.system.atomic import sha256
+from transferkit.words.kinds import reason
 
 Step = Callable[[str], None]
 MAX_BATCH = 64
@@ -241,8 +242,7 @@ def _write(
         except (InputError, parity.ParityError):
             raise
         except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            failed = TransferkitError(f"{name}: {reason}")
+            failed = TransferkitError(f"{name}: {reason(error)}")
             if said := tail(log):
                 failed.add_note(f"What the exporter said:\n{said}")
             raise failed from error

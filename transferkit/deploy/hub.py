@@ -10,6 +10,7 @@ from transferkit.deploy.card_file import CARD as CARD
 from transferkit.deploy.interference import DETECTOR, FILE, HEADS, OWN, SOURCE_MODEL
 from transferkit.deploy.temperature import FILE as TEMPERATURE
 from transferkit.errors import InputError, TransferkitError
+from transferkit.words.kinds import reason
 
 PREFIX = "hf-hub:"
 FILES = (
@@ -51,7 +52,7 @@ def push(folder: Path, repository: str, card: str, *, private: bool) -> str:
             commit_message="A model and its detector",
         )
     except Exception as error:  # of requests, of the Hub, of the network: too many kinds to name
-        raise TransferkitError(f"{repository}: the Hub did not take it: {_first_line(error)}") from error
+        raise TransferkitError(f"{repository}: the Hub did not take it: {reason(error)}") from error
     return f"{api.endpoint}/{repository}"
 
 
@@ -70,7 +71,7 @@ def fetch(name: str, files: Sequence[str] = FILES) -> Path:
             token=os.environ.get("HF_TOKEN") or False,
         )
     except Exception as error:
-        raise InputError(f"{name}: cannot be fetched: {_first_line(error)}") from error
+        raise InputError(f"{name}: cannot be fetched: {reason(error)}") from error
     return Path(found)
 
 
@@ -80,7 +81,3 @@ def is_fetched(folder: Path) -> bool:
 
     cache = Path(os.environ.get("HF_HUB_CACHE") or HF_HUB_CACHE).expanduser()
     return folder.absolute().is_relative_to(cache.absolute())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

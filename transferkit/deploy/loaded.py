@@ -25,6 +25,7 @@ from transferkit.model.preprocessing import Preprocess
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.words.doors import coming_from
 from transferkit.words.formats import count, number
+from transferkit.words.kinds import type_of
 
 CLASSES = 6  # that a model's own line names
 
@@ -135,7 +136,7 @@ class LoadedModel:
         channels = self.model.preprocessing.in_chans
         if not isinstance(images, Tensor):
             raise InputError(
-                f"the model itself takes a tensor (n, {channels}, height, width), not {type(images).__name__}; "
+                f"the model itself takes a tensor (n, {channels}, height, width), not {type_of(images)}; "
                 "for photographs call .predict(…)"
             )
         if images.dim() != 4 or images.shape[1] != channels:

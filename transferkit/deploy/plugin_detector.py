@@ -17,6 +17,7 @@ from transferkit.model.detector import probe_scores
 from transferkit.model.weights import read_tensors
 from transferkit.plugins.contained import contained
 from transferkit.plugins.registry import installed
+from transferkit.words.kinds import type_of
 
 if TYPE_CHECKING:
     from transferkit.model.wrapper import TransferModel
@@ -40,7 +41,7 @@ def open_detector(folder: Path, record: DetectorRecord, model: TransferModel) ->
     with contained(f"{whose} cannot be opened from {DETECTOR}"):
         module = restore(tensors)
         if not isinstance(module, nn.Module):
-            raise InputError(f"its restore gives a {type(module).__name__} instead of a module")
+            raise InputError(f"its restore gives {type_of(module)} instead of a module")
         module.load_state_dict(tensors)
         found = probe_scores(module.eval(), model.source_head(), record.layers)
     allowed = TOLERANCE * max([1.0, *(abs(score) for score in record.probe)])

@@ -15,6 +15,7 @@ from transferkit.report import write_json
 from transferkit.system.atomic import read_json
 from transferkit.system.records import check_version, require_file
 from transferkit.words.formats import count, number, percent
+from transferkit.words.kinds import reason
 
 SCHEMA_VERSION = 1
 ANEW = "remove it to begin anew"
@@ -94,7 +95,7 @@ class Watch:
             left = content["log"]
             return {"offset": int(left["offset"]), "head": int(left["head"]), "sha256": str(left["sha256"])}
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: damaged ({error}); {ANEW}") from None
+            raise InputError(f"{path}: damaged ({reason(error)}); {ANEW}") from None
 
 
 def sentences(monitor: Monitor, error: float, doubts: dict[str, int] | None = None) -> list[str]:

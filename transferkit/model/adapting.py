@@ -22,6 +22,7 @@ from transferkit.model.compatibility import check_forward, probe_batch
 from transferkit.model.modes import evaluating
 from transferkit.model.wrapper import TransferModel
 from transferkit.words.formats import some
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import closest, did_you_mean
 
 L = TypeVar("L", bound=nn.Module)
@@ -52,7 +53,7 @@ def put_in(model: TransferModel, modules: Mapping[str, nn.Module], adapter: Adap
     try:
         idle = sorted(modules.keys() - called_layers(model))
     except Exception as error:
-        raise InputError(f"{model.architecture} does not run with the layers of {adapter}: {error}") from error
+        raise InputError(f"{model.architecture} does not run with the layers of {adapter}: {reason(error)}") from error
     if idle:
         raise InputError(
             f"{adapter} changes {some(idle)}, which {model.architecture} does not call: it reads the layer's weights "

@@ -14,6 +14,7 @@ import transferkit.model.nets  # noqa: F401, timm knows these architectures from
 from transferkit.errors import InputError, Problem
 from transferkit.model import taps as tapping
 from transferkit.model.modes import evaluating
+from transferkit.words.kinds import reason
 
 if TYPE_CHECKING:
     from transferkit.model.wrapper import TransferModel
@@ -57,14 +58,14 @@ def check_forward(model: TransferModel, label: str) -> None:
                 Problem(
                     "model.preprocessing.input_size",
                     f"{label} cannot take images of {height}x{width} pixels and "
-                    f"{model.preprocessing.in_chans} channels: {str(error).strip() or type(error).__name__}",
+                    f"{model.preprocessing.in_chans} channels: {reason(error)}",
                     "leave input_size out to use the model's own, or choose a multiple of its patch size",
                 )
             ) from error
         try:
             output = model(images)
         except (AttributeError, TypeError, RuntimeError) as error:
-            raise refused(label, f"it gives no pooled features before its classifier ({error})") from error
+            raise refused(label, f"it gives no pooled features before its classifier ({reason(error)})") from error
     if not isinstance(expected, Tensor) or not expected.isfinite().all():
         raise InputError(f"{label} gives outputs that are not finite numbers; its weights are damaged")
     if output.features.dim() != 2 or output.logits.shape != expected.shape:

@@ -28,6 +28,7 @@ from transferkit.model.registered import is_known, unknown
 from transferkit.model.weights import fill_from_file
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.system.safetensors_header import count_numbers
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import closest
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Start = Literal["pretrained", "scratch"] | Path
 OPTIONS = "model.options"
 SLACK = 4  # a model may have more than its file: another head, positions for larger images
+ONE_BY_ONE = "this architecture cannot have these values, or not together: leave them out one by one"
 COMMON = ["in_chans", "img_size", "drop_rate", "drop_path_rate", "global_pool", "output_stride", "pad_type"]
 
 
@@ -141,9 +143,9 @@ def _call_timm(origin: Origin, options: dict[str, Any], arguments: dict[str, Any
             suggestion = f'did you mean "{hint}"?' if hint else None
             problem = Problem(f"{OPTIONS}.{name}", f'{origin.label} takes no option "{name}"', suggestion)
         else:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
             given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "its defaults"
-            problem = Problem(OPTIONS, f"timm cannot create {origin.label} with {given}: {reason}")
+            hint = None if str(error).strip() or not options else ONE_BY_ONE
+            problem = Problem(OPTIONS, f"timm cannot create {origin.label} with {given}: {reason(error)}", hint)
         raise InputError(problem) from error
     net.pretrained_cfg.pop("file", None)  # where a download lies is no part of the model
     return net

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferkit.data.randomness import numpy_rng
 from transferkit.errors import InputError
 from transferkit.model.wrapper import SourceHead
+from transferkit.words.kinds import type_of
 
 PROBES = 3
 GIVEN = ("features", "logits", "taps")
@@ -142,4 +143,4 @@ def _shown(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     if isinstance(value, tuple):
         return f"({', '.join(map(_shown, value))})"
-    return type(value).__name__
+    return type_of(value)

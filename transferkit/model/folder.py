@@ -34,7 +34,9 @@ from transferkit.system.atomic import aside, fsync, make_folder, remove_leftover
 from transferkit.system.records import seal
 from transferkit.system.safetensors_header import count_numbers
 from transferkit.words.formats import some
+from transferkit.words.kinds import reason
 
+COMPARE = "its model_args are not what the architecture takes: compare them with the timm that wrote them"
 WEIGHTS = "model.safetensors"  # in a model folder: the whole model
 SOURCE_HEAD = "source_head.safetensors"  # beside it, the classifier of the model that it was made from
 TOLERANCE = 0.02  # of the largest logit: a graphics card may round where the saved model is computed anew
@@ -218,10 +220,8 @@ def _create(config: FolderConfig, folder: Path, numbers: int) -> Any:
     except InputError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"{folder / CONFIG}: timm cannot create {config.architecture} from it: {type(error).__name__}: {reason}"
-        ) from error
+        why = f"{type(error).__name__}: {reason(error)}" if str(error).strip() else f"{reason(error)}; {COMPARE}"
+        raise InputError(f"{folder / CONFIG}: timm cannot create {config.architecture} from it: {why}") from error
 
 
 def _classes(config: FolderConfig, count: int, folder: Path) -> list[str]:

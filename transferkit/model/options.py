@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferkit.errors import InputError, Problem
+from transferkit.words.kinds import kind_of
 
 RESERVED = {
     name: reason
@@ -68,7 +69,7 @@ def _refused_value(value: Any, depth: int) -> Iterator[tuple[tuple[str, ...], st
         for at, inner in enumerate(value):
             yield from (((str(at), *keys), what, why) for keys, what, why in _refused_value(inner, depth - 1))
     elif not _is_scalar(value):
-        yield (), f"a {type(value).__name__} that is not a possible value", f"numbers, texts and lists of them: {small}"
+        yield (), f"{kind_of(value)} that is not a possible value", f"numbers, texts and lists of them: {small}"
 
 
 def _is_scalar(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from transferkit.errors import InputError
+from transferkit.words.kinds import type_of
 from transferkit.words.suggest import did_you_mean
 
 DEFAULT_TAPS = 4
@@ -48,7 +49,7 @@ def first_tensor(output: Any) -> Tensor:
     for value in values:
         if isinstance(value, Tensor):
             return value
-    raise TypeError(f"a tapped layer returned {type(output).__name__} without a tensor in it")
+    raise TypeError(f"a tapped layer returned {type_of(output)} without a tensor in it")
 
 
 def find_layer(net: nn.Module, name: str) -> nn.Module:

@@ -23,6 +23,7 @@ from transferkit.model.torchvision_weights import COUNTERS, translate
 from transferkit.system.memory import need_room
 from transferkit.system.safetensors_header import read_header
 from transferkit.system.shards import shards
+from transferkit.words.kinds import reason
 
 DO_NOT_FIT = "these weights do not fit"
 FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")  # timm's names for them
@@ -88,7 +89,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         try:
             state |= load_file(str(file))
         except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: an unknown dtype
-            raise InputError(f"{file}: not a readable safetensors file: {error}") from error
+            raise InputError(f"{file}: not a readable safetensors file: {reason(error)}") from error
     bad = not_finite(state)
     if bad:
         raise InputError(

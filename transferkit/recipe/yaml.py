@@ -15,6 +15,7 @@ import yaml
 
 from transferkit.errors import InputError, Problem
 from transferkit.recipe.tree import Mark, Node, shown
+from transferkit.words.kinds import type_of
 
 MAX_NODES = 20_000
 MAX_BYTES = 1_000_000
@@ -115,8 +116,8 @@ def tree(value: Any, start: Mark) -> Node:
         return parse(dump(value), start)
     except yaml.representer.RepresenterError as error:
         given = error.args[-1]
-        message = f"{given!r} ({type(given).__name__}) cannot stand in a recipe"
-        raise InputError(Problem(str(start), message, "a recipe is numbers, texts, lists and dicts")) from None
+        message = f"{given!r} ({type_of(given)}) cannot stand in a recipe"
+        raise InputError(Problem(str(start), message, "a recipe is numbers, texts, lists and mappings")) from None
 
 
 def parse(text: str, start: Mark) -> Node:

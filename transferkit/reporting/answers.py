@@ -35,7 +35,7 @@ class Answer:
     @property
     def sides(self) -> str:
         """The interval, and what the number is compared with."""
-        return " · ".join(filter(None, [self.range, self.beside]))
+        return " · ".join(filter(None, [self.range and f"range {self.range}", self.beside]))
 
 
 def measured_in(metrics: Mapping[str, Any], declared: Declared) -> Measured:

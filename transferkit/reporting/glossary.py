@@ -22,7 +22,12 @@ WORDS = {
     "recall": "the share of a class's images that are named right",
     "validation": "images that were kept out of training, to see how good the model is on new ones",
     "95 % interval": "where the true number lies 19 times out of 20, if images like these were drawn anew",
+    "range": "where the true number lies 19 times out of 20, if images like these were drawn anew",
     "by chance": "what a model that knows nothing would reach",
+    "foreign": "of none of your classes",
+    "memory": "something that the network knows from its source and that your task does not need",
+    "memories": "what the network knows from its source and your task does not need",
+    "detector": "the part of the model that says, with each answer, whether the picture woke a memory",
     "epoch": "one pass of training over all images",
     "regularizers": "what keeps training from changing the network in ways that are not wanted",
 }

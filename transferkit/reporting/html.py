@@ -48,7 +48,7 @@ def make_report(folder: RunFolder, display: Display) -> None:
     try:
         write_report(folder.path)
     except Exception as error:
-        display.warn(f"report.html could not be written: {type(error).__name__}: {error}")
+        display.warn(f"report.html could not be written: {told(error)}")
         display.record(traceback.format_exc())
 
 

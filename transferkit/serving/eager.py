@@ -18,6 +18,7 @@ from transferkit.errors import InputError
 from transferkit.model.preprocessing import Preprocess
 from transferkit.model.wrapper import SourceHead
 from transferkit.serving.engine import AnswerCheck, Opened, Outputs, Pixels, Sighting
+from transferkit.words.kinds import reason
 
 if TYPE_CHECKING:
     from transferkit.analysis.explanations import Explainer, View
@@ -74,7 +75,7 @@ def available(asked: str) -> str:
     try:
         torch.empty(0, device=asked)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f'--device "{asked}" cannot be used here: {str(error).splitlines()[0]}') from None
+        raise InputError(f'--device "{asked}" cannot be used here: {reason(error)}') from None
     return asked
 
 

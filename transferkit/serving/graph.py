@@ -24,6 +24,7 @@ from transferkit.deploy.onnx_file import open_onnx
 from transferkit.errors import InputError
 from transferkit.model.preprocessing import Preprocessing
 from transferkit.serving.engine import CALIBRATED, ONNX, AnswerCheck, Opened, Outputs, Pixels
+from transferkit.words.kinds import reason
 
 
 class OnnxEngine:
@@ -36,7 +37,7 @@ class OnnxEngine:
         try:
             self._run = open_onnx(path, threads=1)
         except Exception as error:  # onnxruntime has a dozen classes for it
-            raise InputError(f"{path}: ONNX Runtime cannot open it: {str(error)[:300]}; export it anew") from None
+            raise InputError(f"{path}: ONNX Runtime cannot open it: {reason(error)[:300]}; export it anew") from None
         self._outputs = Outputs._fields if guarded else Outputs._fields[:1]
         self.largest = largest
 
@@ -74,7 +75,7 @@ def open_graph(folder: Path, *, calibrated: bool = False) -> Opened:
     try:
         problem = check.problem(engine(check.images), engine.device)
     except Exception as error:
-        problem = str(error)[:300]
+        problem = reason(error)[:300]
     if problem is not None:
         raise InputError(f"{path}: not the graph of this model ({problem}); export it anew")
     return Opened(

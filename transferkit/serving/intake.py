@@ -21,6 +21,7 @@ from python_multipart.exceptions import FormParserError
 from transferkit.data.images import BadImage, Kind, Size, Unfit, open_image
 from transferkit.data.walk import FORMATS
 from transferkit.serving.refusals import Refused
+from transferkit.words.kinds import reason
 from transferkit.words.text import encodable, one_line
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _files(body: bytes, boundary: str, most: int) -> list[tuple[str, bytes]]:
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError) as error:
-        raise Refused("malformed", f"the multipart body cannot be read: {error}") from None
+        raise Refused("malformed", f"the multipart body cannot be read: {reason(error)}") from None
     if not reader.ended:
         raise Refused("malformed", "the multipart body ends before its last boundary")
     return reader.found

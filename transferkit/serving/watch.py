@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from transferkit.errors import TransferkitError
+from transferkit.plugins.contained import told
 from transferkit.serving.engine import ONNX
 from transferkit.serving.served import Served
 from transferkit.serving.service import Service, open_served
@@ -64,7 +65,7 @@ async def renew(service: Service, old: Served) -> None:
         return
     except Exception as error:
         logger.exception("a changed model could not be opened")
-        _refuse(service, old, f"{type(error).__name__}: {error}")
+        _refuse(service, old, told(error))
         return
     if new.predictor.model_id == old.predictor.model_id and new.backend.name == old.backend.name:
         new.backend.stop()  # written anew, and the same

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 
 from transferkit.errors import InputError
 from transferkit.system.cores import cores
+from transferkit.words.kinds import reason
 
 Kind = Literal["local", "ray", "slurm"]
 PATIENCE = 60.0  # seconds that a stopped cell has for its checkpoint
@@ -160,7 +161,7 @@ class _Slurm:
         try:
             self.sender.update_parameters(**{name: _number(value) for name, value in given.items()})
         except (NameError, TypeError, ValueError) as error:
-            raise InputError(f"submitit does not take these options: {error}") from None
+            raise InputError(f"submitit does not take these options: {reason(error)}") from None
         self.environment = environment(threads)
 
     def start(self, command: Sequence[str], log: Path) -> Job:

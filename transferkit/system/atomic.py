@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError, StorageError
+from transferkit.words.kinds import kind_named, kind_of
 
 ASIDE = ".tmp-"
 
@@ -33,7 +34,7 @@ def read_json(path: Path, kind: type = dict, *, what: str | None = None) -> Any:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(f"{path} cannot be read: {reason}{hint}") from None
     if not isinstance(content, kind):
-        raise InputError(f"{path} is damaged: it holds a {type(content).__name__}, not a {kind.__name__}{hint}")
+        raise InputError(f"{path} is damaged: it holds {kind_of(content)}, not {kind_named(kind)}{hint}")
     return content
 
 

@@ -49,6 +49,7 @@ from transferkit.testing.in_runs import check_in_runs
 from transferkit.testing.subject import Hook, Subject
 from transferkit.testing.tiny import RESNET, tiny_analysis, tiny_model, tiny_session
 from transferkit.training.state import load_tree, save_tree, snapshot
+from transferkit.words.kinds import reason, type_of
 
 STRANGE = "no_such_option"
 KINDS: dict[str, Kind] = {
@@ -203,11 +204,11 @@ def check_analysis(hook: Hook) -> None:
     )
     value = hook(session=session)
     if not isinstance(value, Report):
-        raise hook.broken(f"must return a transferkit.Report, not {type(value).__name__}")
+        raise hook.broken(f"must return a transferkit.Report, not {type_of(value)}")
     try:
         value.write(session.out, name="check", plugin=subject.name, version="0", parameters={})
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"{hook.where}: the report cannot be written: {error}") from error
+        raise AssertionError(f"{hook.where}: the report cannot be written: {reason(error)}") from error
     _check_metrics(hook, value)
     missing = [name for name in value.figures if not (session.out / name).is_file()]
     if missing:
@@ -272,7 +273,7 @@ def _check_state(subject: Subject, other: Plugin) -> None:
     try:
         save_tree(path, snapshot(before))
     except (InputError, TypeError, ValueError) as error:
-        raise AssertionError(f"{subject.name}.state_dict cannot be stored: {error}") from error
+        raise AssertionError(f"{subject.name}.state_dict cannot be stored: {reason(error)}") from error
     loaded, fresh = load_tree(path), other.instance
     resumed = Subject(subject.name, RunPlugins([other]), subject.session)
     resumed.run("setup")

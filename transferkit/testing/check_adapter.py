@@ -17,6 +17,7 @@ from transferkit.model.adapting import merged, put_in
 from transferkit.model.wrapper import Output, TransferModel
 from transferkit.testing.subject import Hook, unchanged
 from transferkit.testing.tiny import tiny_images, tiny_labels
+from transferkit.words.kinds import reason
 
 BATCH = 8
 EQUAL = 1e-5  # of the largest logit: what float32 rounds in a merged network
@@ -83,7 +84,7 @@ def _check_training(hook: Hook, model: TransferModel, own: Mapping[str, nn.Param
                 logits = model(tiny_images(BATCH)).logits
             nn.functional.cross_entropy(logits.float(), tiny_labels(BATCH)).backward()  # type: ignore[no-untyped-call]
         except Exception as error:
-            raise hook.broken(f"gives layers that do not train in {precision}: {error}") from error
+            raise hook.broken(f"gives layers that do not train in {precision}: {reason(error)}") from error
         _check_gradients(hook, own, precision)
     model.requires_grad_(True)
 

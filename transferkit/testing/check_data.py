@@ -14,6 +14,7 @@ from transferkit.data.planting import OWN_COLUMNS
 from transferkit.data.randomness import numpy_rng
 from transferkit.testing.subject import Hook
 from transferkit.testing.tiny import tiny_images, tiny_labels
+from transferkit.words.kinds import type_of
 
 
 def check_corrupt(hook: Hook) -> None:
@@ -39,7 +40,7 @@ def check_corrupt(hook: Hook) -> None:
 def _image_and_label(hook: Hook, value: Any, given: Image.Image, label: int, classes: int) -> tuple[bytes, int]:
     image, new = value if isinstance(value, tuple) else (value, label)
     if not isinstance(image, Image.Image):
-        raise hook.broken(f"must return a PIL image or (image, label), not {type(image).__name__}")
+        raise hook.broken(f"must return a PIL image or (image, label), not {type_of(image)}")
     if image.size != given.size or image.mode != "RGB":
         raise hook.broken(f"turns an RGB image of {given.size} into {image.mode} of {image.size}")
     if not 0 <= int(new) < classes:
@@ -55,7 +56,7 @@ def check_manifest(hook: Hook) -> None:
         size, label = source.image(0).size, int(source.labels[0])
         value = hook(size=size, label=label, classes=list(source.classes), rng=numpy_rng("check", 0))
         if not isinstance(value, Mapping):
-            raise hook.broken(f"must return {{column: value}}, not {type(value).__name__}")
+            raise hook.broken(f"must return {{column: value}}, not {type_of(value)}")
         return dict(value)
 
     found = described()
@@ -113,7 +114,7 @@ def check_mix(hook: Hook) -> None:
     def shares(step: int, epoch: int, progress: float) -> dict[str, float]:
         value = hook(step=step, epoch=epoch, progress=progress)
         if not isinstance(value, Mapping):
-            raise hook.broken(f"must return {{stream: share of the batch}}, not {type(value).__name__}")
+            raise hook.broken(f"must return {{stream: share of the batch}}, not {type_of(value)}")
         found = {str(stream): float(share) for stream, share in value.items()}
         if any(not 0 <= share <= 1 for share in found.values()) or math.fsum(found.values()) > 1 + 1e-9:
             raise hook.broken(f"returns {found}; shares lie between 0 and 1 and add up to at most 1")

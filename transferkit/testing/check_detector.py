@@ -23,6 +23,7 @@ from transferkit.model.wrapper import TransferModel
 from transferkit.plugins.contained import told
 from transferkit.testing.subject import Hook
 from transferkit.testing.tiny import tiny_images, tiny_labels, tiny_model, tiny_source_head
+from transferkit.words.kinds import type_of
 
 TRAIN, SOURCE, CLEAN, LINGERING = 48, 60, 24, (1, 3)
 CLOSE = 1e-4
@@ -84,7 +85,7 @@ def _fitted(hook: Hook, named: NamedDetector, session: DetectorSession) -> Fitte
     lent = {"train.features": session.train.features, "source.features": session.source.features}
     value = hook(lent, session=session)
     if not isinstance(value, nn.Module):
-        raise hook.broken(f"must return a module, not {type(value).__name__}")
+        raise hook.broken(f"must return a module, not {type_of(value)}")
     try:
         return named.fit(session)
     except InputError as error:

@@ -14,6 +14,7 @@ from transferkit.model.wrapper import Output, TransferModel
 from transferkit.testing.subject import Hook
 from transferkit.testing.tiny import TinySession
 from transferkit.training.edit_session import Values, checked, placed
+from transferkit.words.kinds import reason, type_of
 
 
 class TinyEditSession:
@@ -90,7 +91,7 @@ def _asked(hook: Hook) -> dict[str, Tensor]:
         with torch.no_grad():
             value = hook(session=offered, model=session.model, reference=session.reference)
         if not isinstance(value, Mapping):
-            raise hook.broken(f"must return {{parameter: new value}}, not {type(value).__name__}")
+            raise hook.broken(f"must return {{parameter: new value}}, not {type_of(value)}")
         return checked(value, session.model, session.source_head)
     except (ValueError, NonFiniteError, InputError) as error:
-        raise hook.broken(f"returns what cannot be put into the model: {error}") from error
+        raise hook.broken(f"returns what cannot be put into the model: {reason(error)}") from error

@@ -16,6 +16,7 @@ from transferkit.data.streams import Combined
 from transferkit.errors import InputError
 from transferkit.testing.subject import Hook, Subject, unchanged
 from transferkit.testing.tiny import tiny_images, tiny_labels
+from transferkit.words.kinds import type_of
 
 BATCH = 8
 TARGET = "target"
@@ -36,7 +37,7 @@ def check_combine(hook: Hook) -> None:
         rng = numpy_rng("check", "combine")
         value = hook(lent, images=images, labels=labels, step=1, epoch=0, progress=0.25, rng=rng)
         if not isinstance(value, Combined):
-            raise hook.broken(f"must return a transferkit.Combined, not {type(value).__name__}")
+            raise hook.broken(f"must return a transferkit.Combined, not {type_of(value)}")
         return value
 
     found = combined()
@@ -124,7 +125,7 @@ def _transformed(
     ):
         value = hook.invoke({"features": features}, refusals=refusals)
     if not isinstance(value, Tensor) or value.shape != features.shape or not value.is_floating_point():
-        given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        given = tuple(value.shape) if isinstance(value, Tensor) else type_of(value)
         raise hook.broken(f"turns features {tuple(features.shape)} into {given}; the shape must stay")
     if not torch.isfinite(value).all():
         raise hook.broken("returns features that are not finite")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transferkit.testing.subject import Hook
 from transferkit.testing.tiny import tiny_labels
+from transferkit.words.kinds import reason
 
 IMAGES, CLASSES = 24, 3
 
@@ -44,7 +45,7 @@ def _numbers(hook: Hook, value: object) -> dict[str, float]:
     try:
         return {name: float(number) for name, number in value.items()}
     except (TypeError, ValueError) as error:
-        raise hook.broken(f"must return {{name: number}}: {error}") from error
+        raise hook.broken(f"must return {{name: number}}: {reason(error)}") from error
 
 
 def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:

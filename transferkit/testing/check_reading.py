@@ -12,7 +12,9 @@ from transferkit.data.images import BadImage
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.readers import checked
 from transferkit.errors import InputError
+from transferkit.plugins.contained import told
 from transferkit.testing.subject import Hook
+from transferkit.words.kinds import reason, type_of
 
 
 def check_augment(hook: Hook) -> None:
@@ -26,7 +28,7 @@ def check_augment(hook: Hook) -> None:
         if image.tobytes() != before and not hook.subject.plugin.component.declared.in_place:
             raise hook.broken("changes the image it is given; work on image.copy(), or say in_place = True")
         if not isinstance(value, Image.Image):
-            raise hook.broken(f"must return a PIL image, not {type(value).__name__}")
+            raise hook.broken(f"must return a PIL image, not {type_of(value)}")
         if value.size != size:
             raise hook.broken(f"turns an image of {size} into one of {value.size}; the size must stay")
         return value.tobytes()
@@ -51,8 +53,8 @@ def check_read(hook: Hook) -> None:
         travelled = pickle.loads(pickle.dumps(train))
     except Exception as error:
         raise hook.broken(
-            f"returns what cannot be pickled ({error}): give functions of a module, functools.partial of them, or "
-            "objects with __call__, instead of closures and lambdas"
+            f"returns what cannot be pickled ({reason(error)}): give functions of a module, functools.partial of them, "
+            "or objects with __call__, instead of closures and lambdas"
         ) from error
     for contents in filter(None, found.values()):
         for index in {0, len(contents.labels) - 1} if len(contents.labels) else ():
@@ -78,8 +80,8 @@ def _image(hook: Hook, contents: Contents, index: int) -> None:
         return
     except Exception as error:
         raise hook.broken(
-            f"gives contents whose image {index} raises {type(error).__name__}: {error}; raise BadImage for one that "
+            f"gives contents whose image {index} raises {told(error)}; raise BadImage for one that "
             "is damaged, as transferkit.data.open_image does"
         ) from error
     if not isinstance(image, Image.Image):
-        raise hook.broken(f"gives contents whose image {index} is a {type(image).__name__}, not a PIL image")
+        raise hook.broken(f"gives contents whose image {index} is {type_of(image)}, not a PIL image")

@@ -14,6 +14,7 @@ from transferkit.model.wrapper import Output
 from transferkit.testing.subject import Hook, Subject
 from transferkit.testing.tiny import tiny_images, tiny_labels
 from transferkit.training.anchors import Anchor
+from transferkit.words.kinds import type_of
 
 BATCH = 8
 OF_REFERENCE = ("reference_features", "source_logits", "reference_taps")
@@ -67,7 +68,7 @@ def _as_terms(hook: Hook, value: Any) -> dict[str, Tensor]:
         raise hook.broken("returns no term; return a scalar tensor or {term: scalar tensor}")
     for term, scalar in terms.items():
         if not isinstance(scalar, Tensor):
-            raise hook.broken(f"returns a {type(scalar).__name__}{_of(term)}; a scalar tensor is needed")
+            raise hook.broken(f"returns {type_of(scalar)}{_of(term)}; a scalar tensor is needed")
         if scalar.ndim:
             raise hook.broken(f"returns a tensor of shape {tuple(scalar.shape)}{_of(term)}; a scalar is needed")
     return terms

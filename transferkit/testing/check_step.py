@@ -13,6 +13,7 @@ from transferkit.data.randomness import seeded
 from transferkit.errors import InputError
 from transferkit.testing.subject import Hook, Subject, unchanged
 from transferkit.testing.tiny import TARGET_CLASSES, tiny_images, tiny_labels
+from transferkit.words.kinds import type_of
 
 BATCH = 8
 LR = 0.01
@@ -34,7 +35,7 @@ def _made(hook: Hook) -> nn.Module:
     with seeded("check", "parameters"):  # it may draw from torch's generator, which a run keys
         module = hook.invoke({"model": session.model, "session": session})
     if not isinstance(module, nn.Module):
-        raise hook.broken(f"must return a torch.nn.Module, not a {type(module).__name__}")
+        raise hook.broken(f"must return a torch.nn.Module, not {type_of(module)}")
     lent = {id(p) for part in (session.model, session.reference) if part is not None for p in part.parameters()}
     if any(id(parameter) in lent for parameter in module.parameters()):
         raise hook.broken("returns parameters of the model or the reference; give copies of them")
@@ -74,7 +75,7 @@ def _losses(hook: Hook, labels: Tensor, refusals: tuple[type[Exception], ...] = 
     with unchanged(hook.where, tensors=lent, model=session.model, reference=session.reference):
         value = hook.invoke(offer, refusals=refusals)
     if not isinstance(value, Tensor) or tuple(value.shape) != (size,) or not value.is_floating_point():
-        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type_of(value)}"
         raise hook.broken(f"returns {given} for {size} images; one number for each is needed, so do not average")
     if not value.isfinite().all():
         raise hook.broken(f"gives losses that are not finite for labels of shape {tuple(labels.shape)}")
@@ -122,12 +123,12 @@ def _require(hook: Hook, value: Any, places: Mapping[str, Tensor]) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping):
-        raise hook.broken(f"must return {{name: tensor}} or nothing, not a {type(value).__name__}")
+        raise hook.broken(f"must return {{name: tensor}} or nothing, not {type_of(value)}")
     for name, new in value.items():
         if name not in places:
             raise hook.broken(f'returns a value for "{name}", which it was not given')
         if not isinstance(new, Tensor) or new.shape != places[name].shape:
-            given = f"of shape {tuple(new.shape)}" if isinstance(new, Tensor) else f"a {type(new).__name__}"
+            given = f"of shape {tuple(new.shape)}" if isinstance(new, Tensor) else f"{type_of(new)}"
             raise hook.broken(f"returns a value {given} for {name}; {tuple(places[name].shape)} is needed")
         if not new.isfinite().all():
             raise hook.broken(f"returns a value for {name} that is not finite")

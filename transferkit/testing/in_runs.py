@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -89,7 +89,11 @@ def check_in_runs(component: Component, options: Mapping[str, Any], folder: Path
             trial.train(what, stage=keys)
     for other in trial.others():
         with _said(component, f"beside {other.name}", "each may use and change only what it was given"):
-            trial.train(other.name, beside=other)
+            try:
+                trial.train(other.name, beside=other)
+            except InputError:
+                if not trial.refuses(other):
+                    raise
     if not kept:
         _check_outside(trial, processes=2)
 
@@ -211,6 +215,15 @@ class Trial:
         of_kind = [one for one in self.registry.components.values() if one.kind == self.component.kind]
         needless = [one for one in of_kind if not any(info.is_required() for info in one.options.model_fields.values())]
         return [one for one in needless if one.owner.distribution == OWN and one.cls is not self.component.cls]
+
+    def refuses(self, other: Component) -> bool:
+        """Whether the other one cannot train this network by itself either: that is no fault of what is under test."""
+        alone = replace(self, component=other, use={"use": other.name, **_weight(other)})
+        try:
+            alone.train(f"{other.name} alone")
+        except InputError:
+            return True
+        return False
 
     @property
     def _place(self) -> Place:

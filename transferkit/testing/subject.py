@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transferkit.model.witness import remedy
 from transferkit.plugins.hooks import Call, RunPlugins
 from transferkit.testing.tiny import TinySession
+from transferkit.words.kinds import reason
 
 
 class Subject:
@@ -62,7 +63,7 @@ class Hook:
         except Exception as error:
             if isinstance(error, (AssertionError, *refusals)):
                 raise
-            raise self.broken(f"raises {type(error).__name__}{when}: {error}") from error
+            raise self.broken(f"raises {type(error).__name__}{when}: {reason(error)}") from error
 
     def broken(self, text: str) -> AssertionError:
         """The sentence that says what the hook does, or must do."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from transferkit.model.digest import tensors_digest
 from transferkit.model.weights import save_tensors
 from transferkit.system.atomic import aside, cache_folder, remove_leftovers
+from transferkit.words.kinds import reason
 
 LIMIT = 8 * 2**30  # bytes on disk; the results used longest ago go first
 FORMAT = 3
@@ -78,7 +79,7 @@ class Cache:
             if _digest(found) != written:
                 raise ValueError("its content differs from what was written")
         except Exception as error:  # whatever a damaged header makes of itself
-            warn(f"{path} cannot be read ({error}); what it held is computed again")
+            warn(f"{path} cannot be read ({reason(error)}); what it held is computed again")
             return None
         with suppress(OSError):
             os.utime(path)  # used now: see _prune

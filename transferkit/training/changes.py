@@ -13,6 +13,7 @@ from torch import Tensor
 from transferkit.errors import InputError
 from transferkit.plugins.hooks import Call, Plugin, RunPlugins
 from transferkit.training.optimization import learning_rates
+from transferkit.words.kinds import type_of
 from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def put_in_place(call: Call, value: Any, places: Mapping[str, Tensor]) -> list[s
     if value is None:
         return []
     if not isinstance(value, Mapping):
-        raise InputError(f"{call.plugin} returned a {type(value).__name__} from {call.hook}; return {{name: tensor}}")
+        raise InputError(f"{call.plugin} returned {type_of(value)} from {call.hook}; return {{name: tensor}}")
     if value and call.plugin.kind == "observer":
         raise InputError(f"{call.plugin} returned values from {call.hook}, but an observer only looks: return nothing")
     for name, new in value.items():
@@ -103,7 +104,7 @@ def put_in_place(call: Call, value: Any, places: Mapping[str, Tensor]) -> list[s
             what = f'{call.plugin} returned "{name}" from {call.hook}, which was not among the {_what(call)}'
             raise InputError(f"{what} it was given; {did_you_mean(name, places)}")
         if not isinstance(new, Tensor) or new.shape != places[name].shape:
-            given = f"the shape {tuple(new.shape)}" if isinstance(new, Tensor) else f"a {type(new).__name__}"
+            given = f"the shape {tuple(new.shape)}" if isinstance(new, Tensor) else f"{type_of(new)}"
             wanted = f"a tensor of shape {tuple(places[name].shape)} is needed"
             raise InputError(f"{call.plugin} returned {given} for {name} from {call.hook}; {wanted}")
     if value:

@@ -30,6 +30,7 @@ from transferkit.training.lent import BEFORE, Lent
 from transferkit.training.offers import BatchOffers
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.workspace import Workspace
+from transferkit.words.kinds import type_of
 
 if TYPE_CHECKING:
     from transferkit.data.batches import Batch
@@ -204,7 +205,7 @@ def place(session: TrainingSession, batch: Batch) -> Combined:
         )
         given = call(offer)
         if not isinstance(given, Combined):
-            raise InputError(f"{call.plugin} returned a {type(given).__name__} from combine; return a Combined")
+            raise InputError(f"{call.plugin} returned {type_of(given)} from combine; return a Combined")
     if session.model.joint_heads:
         given = replace(given, labels=joint_labels(given.labels, session.model))
     return given

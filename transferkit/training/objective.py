@@ -21,6 +21,7 @@ from transferkit.plugins.hooks import Call, RunPlugins
 from transferkit.recipe import schema
 from transferkit.recipe.uses import RegularizerUse, WeightSchedule
 from transferkit.training.anchors import WeightedAnchor
+from transferkit.words.kinds import type_of
 from transferkit.words.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Penalty:
         for term, raw in terms.items():
             if not isinstance(raw, Tensor) or raw.ndim:
                 is_tensor = isinstance(raw, Tensor)
-                what = f"a tensor of shape {tuple(raw.shape)}" if is_tensor else f"a {type(raw).__name__}"
+                what = f"a tensor of shape {tuple(raw.shape)}" if is_tensor else f"{type_of(raw)}"
                 raise InputError(f"{self.call.plugin} returned {what} from penalty; a scalar tensor is needed")
             if term not in self.weights:
                 check_terms(self.use, set(terms))
@@ -134,7 +135,7 @@ class PluginLoss:
         wanted = (len(offers.labels),)
         if not isinstance(value, Tensor) or tuple(value.shape) != wanted or not value.is_floating_point():
             is_tensor = isinstance(value, Tensor)
-            what = f"a {value.dtype} tensor of shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
+            what = f"a {value.dtype} tensor of shape {tuple(value.shape)}" if is_tensor else f"{type_of(value)}"
             raise InputError(
                 f"{self.call.plugin} returned {what} from loss; one number for each image is needed: {wanted}"
             )

@@ -17,6 +17,7 @@ from transferkit.errors import InputError, Problem
 from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import schema
 from transferkit.recipe.timm_names import BITSANDBYTES, unknown_optimizer
+from transferkit.words.kinds import reason
 from transferkit.words.suggest import did_you_mean
 
 
@@ -67,7 +68,7 @@ def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.opt
             **options.options,
         )
     except (TypeError, ValueError, AssertionError, ImportError) as error:
-        raise InputError(f'the optimizer "{options.name}" refused its options: {error}') from error
+        raise InputError(f'the optimizer "{options.name}" refused its options: {reason(error)}') from error
     return optimizer
 
 
@@ -84,7 +85,7 @@ def _of_bitsandbytes(groups: list[dict[str, Any]], options: schema.Optimizer) ->
             given["momentum"] = options.momentum
         optimizer: torch.optim.Optimizer = made(groups, **given | options.options)
     except (TypeError, ValueError, ImportError, NotImplementedError, AttributeError, RuntimeError) as error:
-        raise InputError(f'the optimizer "{options.name}" of bitsandbytes cannot be made: {error}') from error
+        raise InputError(f'the optimizer "{options.name}" of bitsandbytes cannot be made: {reason(error)}') from error
     return optimizer
 
 
@@ -123,7 +124,7 @@ def make_schedule(
             **(arguments | options.options),
         )
     except TypeError as error:
-        raise InputError(f'the schedule "{options.name}" refused its options: {error}') from error
+        raise InputError(f'the schedule "{options.name}" refused its options: {reason(error)}') from error
     if schedule is None:
         raise InputError(f'timm has no schedule called "{options.name}"')
     schedule.step_update(0)

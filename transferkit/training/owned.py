@@ -10,6 +10,7 @@ from torch import nn
 from transferkit.data.randomness import seeded
 from transferkit.errors import InputError
 from transferkit.training.lent import BEFORE, Lent
+from transferkit.words.kinds import type_of
 
 if TYPE_CHECKING:
     from transferkit.training.stage_plan import StagePlan
@@ -25,6 +26,6 @@ def add_own(plan: StagePlan, workspace: Workspace) -> None:
         with seeded(plan.seed, plan.stage.name, "parameters", call.plugin.name):
             module = call(SimpleNamespace(model=workspace.model, session=Lent(workspace, BEFORE)))
         if not isinstance(module, nn.Module):
-            kind = type(module).__name__
-            raise InputError(f"{call.plugin} returned a {kind} from parameters; a torch.nn.Module is needed")
+            kind = type_of(module)
+            raise InputError(f"{call.plugin} returned {kind} from parameters; a torch.nn.Module is needed")
         workspace.model.add_own(call.plugin.name, module)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from transferkit.errors import Interrupted, TransferkitError
 from transferkit.system.signals import Stopped, StopSignal
+from transferkit.words.kinds import reason
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -144,14 +145,14 @@ def watched(processes: int, rank: int, stop: StopSignal, advice: str, warn: Call
     try:
         _peers = Peers(_open_store(), rank, processes, stop, advice)
     except (RuntimeError, KeyError) as error:
-        warn(f"a process that hangs will not be noticed: the launcher's store cannot be reached ({error})")
+        warn(f"a process that hangs will not be noticed: the launcher's store cannot be reached ({reason(error)})")
         yield
         return
     code, words = 0, ""
     try:
         yield
     except BaseException as error:
-        code, words = getattr(error, "exit_code", 1), str(error) or type(error).__name__
+        code, words = getattr(error, "exit_code", 1), str(error) or reason(error)
         raise
     finally:
         with stop.held():

@@ -16,6 +16,7 @@ from transferkit.training.fingerprint import differences, recipe_facts, refuse, 
 from transferkit.training.metrics import Totals
 from transferkit.training.non_finite import refuse_state
 from transferkit.training.state import load_tree, save_tree, snapshot
+from transferkit.words.kinds import reason
 
 if TYPE_CHECKING:
     from transferkit.training.session import TrainingSession
@@ -81,7 +82,7 @@ def restore(session: TrainingSession, folder: Path, known: Sequence[str] = ()) -
         load_weights(session, folder)
         session.optimizer.load_state_dict(load_tree(folder / "optimizer"))
     except (RuntimeError, ValueError, KeyError) as error:  # a recipe that was accepted although it differs
-        first = str(error).strip().splitlines()[0]
+        first = reason(error)
         raise InputError(f"{folder} does not fit this model and optimizer ({first}); start a new run") from error
     saved = load_tree(folder / "state")
     session.totals = Totals.from_state(saved.pop("totals"), session.accelerator)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transferkit.errors import InputError
 from transferkit.model.weights import save_tensors
+from transferkit.words.kinds import type_of
 
 TENSOR, PAIRS = "$tensor", "$pairs"
 
@@ -62,7 +63,7 @@ def _flatten(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InputError(
-        f"state at {at or 'the top'} is a {type(value).__name__}; state_dict() may hold tensors, numbers, text, "
+        f"state at {at or 'the top'} is {type_of(value)}; state_dict() may hold tensors, numbers, text, "
         "lists and dicts only"
     )
 

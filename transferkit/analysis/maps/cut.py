@@ -13,6 +13,7 @@ from transferkit.errors import InputError
 from transferkit.model.modes import evaluating
 from transferkit.model.taps import find_layer
 from transferkit.model.wrapper import TransferModel
+from transferkit.words.kinds import type_of
 
 WHOLE = "forward_features"
 
@@ -91,7 +92,7 @@ class Cut:
 
     def _tensor(self, output: Any) -> Tensor:
         if not isinstance(output, Tensor):
-            raise self.refused(f"it gives a {type(output).__name__}, not one tensor")
+            raise self.refused(f"it gives {type_of(output)}, not one tensor")
         return output
 
 
