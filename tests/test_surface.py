@@ -221,8 +221,8 @@ def test_few_files_lie_at_the_top() -> None:
 
 
 ROOMS = [
-    "plugins", "recipe", "data", "model", "training", "runs", "analysis", "reporting", "deploy", "serving", "testing",
-    "cli",
+    "plugins", "recipe", "data", "model", "training", "runs", "analysis", "reporting", "sweeps", "deploy", "serving",
+    "testing", "cli",
 ]  # fmt: skip
 GROUND = {"words", "system", "errors", "report", "statistics", "surface", "hookspecs"}
 AHEAD = {

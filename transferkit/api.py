@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError, TransferkitError
 from transferkit.plugins.registry import installed
 from transferkit.recipe import Loaded, load_recipe
-from transferkit.recipe.plugin_files import COPIES
 from transferkit.recipe.schema import Recipe
-from transferkit.runs.folder import RunFolder, environment_text, remove_empty, result_text
+from transferkit.runs.beginning import new_run
+from transferkit.runs.folder import RunFolder, remove_empty
 from transferkit.runs.model_place import model_place
 from transferkit.runs.results import AuditResult as AuditResult
 from transferkit.runs.results import RunResult as RunResult
@@ -161,7 +161,8 @@ def execute(
         from transferkit.analysis.run_analyses import RunAnalyses
         from transferkit.deploy.model_card import refresh
         from transferkit.reporting.html import make_report
-        from transferkit.runs.runner import Repeats, Runner, wanted_stages
+        from transferkit.runs.repeats import Repeats
+        from transferkit.runs.runner import Runner, wanted_stages
         from transferkit.training.boards import failing_quietly
         from transferkit.training.peers import PATIENCE, LostProcess, watched
         from transferkit.training.progress import Display
@@ -171,7 +172,7 @@ def execute(
     main, new = processes.is_main_process, folder is None
     if folder is None:
         facts = {"processes": processes.num_processes, "device": str(processes.device)}
-        paths = [str(_new_folder(loaded, out, wanted, facts).path) if main else None]
+        paths = [str(new_run(loaded, out, wanted, facts).path) if main else None]
         broadcast_object_list(paths)
         folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
@@ -199,7 +200,7 @@ def execute(
                     analyses=RunAnalyses, report=make_report, card=card,
                 )  # fmt: skip
 
-            if loaded.recipe.repeat > 1:
+            if loaded.recipe.times > 1:
                 whole = Repeats(loaded, folder, one, display=display, stop=stop, main=main, report=make_report)
                 content = whole.run(wanted)
             else:
@@ -215,16 +216,6 @@ def execute(
         error.add_note(f"make room on the disk, then {advice}" if isinstance(error, StorageError) else advice)
         raise
     return RunResult.of(content)
-
-
-def _new_folder(loaded: Loaded, out: Path, wanted: Sequence[str], facts: Mapping[str, Any]) -> RunFolder:
-    """A run folder from which the run can be resumed from its first moment on."""
-    files: dict[str, str | bytes] = {f"{COPIES}/{file.path.name}": file.content for file in loaded.files} | {
-        "recipe.yaml": loaded.dump(),
-        "env.json": environment_text(seed=loaded.recipe.seed, **facts),
-        "result.json": result_text({"status": "running", "stages": {}, "analyses": {}, "wanted": list(wanted)}),
-    }
-    return RunFolder.create(out, loaded.recipe.name, files)
 
 
 @coming_from("Python")

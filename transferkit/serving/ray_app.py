@@ -17,7 +17,8 @@ from typing import Any
 
 from transferkit.errors import InputError
 from transferkit.serving.engine import Outputs, Pixels, each
-from transferkit.serving.settings import Settings, batching, cpus
+from transferkit.serving.settings import Settings, batching
+from transferkit.system.cores import cores
 
 NAME = "transferkit"
 LIMITS = ("queue", "max_bytes", "max_pixels", "max_images", "max_batch")
@@ -157,7 +158,7 @@ def serve_with_ray(folder: Path, settings: Settings, host: str, port: int, note:
     if os.environ.get("RAY_ADDRESS"):
         ray.init()
     else:
-        ray.init(num_cpus=max(cpus(), replicas), include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=max(cores(), replicas), include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": host, "port": port})
         # in a replica a pass has one thread, and workers are replicas
