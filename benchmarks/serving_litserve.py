@@ -12,10 +12,11 @@ from serving import answer
 
 from transferkit.data.images import open_image
 from transferkit.serving.opening import open_model
-from transferkit.serving.settings import Settings, cpus
+from transferkit.serving.settings import Settings
+from transferkit.system.cores import cores
 
 
-class Api(litserve.LitAPI):  # type: ignore[misc]
+class Api(litserve.LitAPI):
     """The plain handler in its parts: one worker process for each core, as ours has a pass for each; no batches."""
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +40,6 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = litserve.LitServer(Api(Path(sys.argv[1])), accelerator="cpu", workers_per_device=cpus(), timeout=60)
+    server = litserve.LitServer(Api(Path(sys.argv[1])), accelerator="cpu", workers_per_device=cores(), timeout=60)
     print(f"http://127.0.0.1:{port} (onnx)", file=sys.stderr, flush=True)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
