@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -90,8 +91,16 @@ def test_what_a_checkpoint_knows_stays_and_what_is_damaged_after_it_is_made_agai
     known = '{"stage": "b", "step": 4}\n'  # of an epoch before the stage was extended, say
     other = '{"stage": "c", "step": 9}\n'
     path.write_text(known + '{"stage":\0"b", "step": 6}\n' + other + "{}\n")
-    MetricsLog(path, ALONE).rewind("b", 2, {"metrics.jsonl": {"bytes": len(known)}})
+    written = {"metrics.jsonl": {"bytes": len(known), "sha256": hashlib.sha256(known.encode()).hexdigest()}}
+    MetricsLog(path, ALONE).rewind("b", 2, written)
     assert path.read_text() == known + other
+
+
+def test_what_somebody_accepted_stays_where_it_can_be_read_or_not(tmp_path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('not ours\n{"stage": "b", "step": 6}\n')
+    MetricsLog(path, ALONE).rewind("b", 2, {"metrics.jsonl": {"bytes": 9, "sha256": "other"}})
+    assert path.read_text() == "not ours\n"
 
 
 def test_a_damaged_line_that_nobody_vouches_for_is_refused(tmp_path) -> None:

@@ -27,6 +27,15 @@ class Input(StrEnum):
     uint8 = "uint8"
 
 
+class Precision(StrEnum):
+    """With how many bits a graph computes."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
 class Format(StrEnum):
     """The file formats."""
 
@@ -51,6 +60,22 @@ def export(
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Divide the logits by the temperature in the model's folder.")
     ] = False,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="fp16, bf16 (pt2) or int8 (onnx): nearly its answers. Default: fp32.", show_default=False),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Labelled images to calibrate with and measure on. Default: its run's.", show_default=False),
+    ] = None,
+    allow_loss: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Points of accuracy that may be lost, percent of flags that may differ. Default: 1.",
+            show_default=False,
+        ),
+    ] = None,
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check what was exported before; write nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the content of export.json.")] = False,
@@ -59,9 +84,16 @@ def export(
 
     The file is compared with the model on batches of several sizes; if it differs nothing is written.
     """
-    for name, value in {"opset": opset, "input": input, "calibrated": calibrated or None}.items():
+    bits = {"calibration": calibration, "allow-loss": allow_loss}
+    for name, value in {
+        "opset": opset, "input": input, "calibrated": calibrated or None, "precision": precision, **bits,
+    }.items():  # fmt: skip
         if check and value is not None:
             raise InputError(f"--check reads what is there, so --{name} has no meaning; leave it out")
+    lossy = precision not in (None, Precision.fp32)
+    for name, value in bits.items():
+        if value is not None and not lossy:
+            raise InputError(f"--{name} is for another --precision than fp32, which answers as the model does")
     refuse_file(out, "exports")
     folder = model_folder(model, stage)
     if out is None and model.startswith(PREFIX) and is_fetched(folder):
@@ -70,6 +102,7 @@ def export(
     with working("starting") as step, stoppable("exporting; nothing was written and older exports are as they were"):
         from transferkit.deploy.export import export_model, verify_export
         from transferkit.deploy.export_folder import FOLDER
+        from transferkit.deploy.lossy import ALLOWED
         from transferkit.deploy.variants import Variant
 
         if check:
@@ -78,6 +111,11 @@ def export(
             shown = [name for name in record.exports if form in (None, Variant.of(name).form)]
         else:
             inputs = None if input is None else [input.value]
+            images = None
+            if lossy:
+                from transferkit.cli.export_images import pictures
+
+                images = pictures(folder, calibration)
             done = export_model(
                 folder,
                 form or "onnx",
@@ -86,6 +124,9 @@ def export(
                 max_batch=max_batch,
                 opset=opset,
                 calibrated=calibrated,
+                precision="fp32" if precision is None else precision.value,
+                pictures=images,
+                allow_loss=ALLOWED if allow_loss is None else allow_loss,
                 step=step,
             )
             record, place, notes = done.record, done.folder, done.notes
@@ -103,11 +144,16 @@ def export(
 
 def show(place: Path, record: ExportRecord, entry: ExportedFile) -> None:
     """The answer for people."""
+    from transferkit.deploy.lossy import Loss
+
     opset = "" if entry.opset is None else f", opset {entry.opset}"
     say(f"{place / entry.file}   {entry.bytes / 1e6:.1f} MB{opset}, batches of {entry.batch.min} to {entry.batch.max}")
     say(f"input    {_listed(entry.inputs or record.inputs)}")
     divided = "" if entry.temperature is None else f"; logits are divided by {number(entry.temperature, 3)}"
     say(f"outputs  {_listed(record.outputs)}{divided}")
+    if entry.loss is not None:
+        say(f"{entry.precision:<8} {Loss.of(entry.loss).told}")
+        return
     count = sum(one[key] for one in entry.parity.batches for key in ("class_ties", "source_class_ties"))
     ties = f" ({count} near ties left out)" if count else ""  # rows whose classes cannot be compared
     sizes = ", ".join(dict.fromkeys(str(one["batch"]) for one in entry.parity.batches))

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from transferkit.deploy import parity, portable
+from torch import nn
+
+from transferkit.deploy import lossy, parity, portable
 from transferkit.deploy.export_folder import (
     FILE,
     FOLDER,
@@ -31,6 +33,7 @@ from transferkit.deploy.export_folder import (
 )
 from transferkit.deploy.loaded import LoadedModel, load
 from transferkit.deploy.pixels import INPUT as PIXELS
+from transferkit.deploy.pixels import PixelIntake
 from transferkit.deploy.pixels import check as check_preprocessing
 from transferkit.deploy.portable import EXAMPLE, INPUT, Graph, PixelGraph, trace
 from transferkit.deploy.variants import FORMATS, INPUTS, Variant
@@ -73,6 +76,9 @@ def export_model(
     max_batch: int = MAX_BATCH,
     opset: int | None = None,
     calibrated: bool = False,
+    precision: str = "fp32",
+    pictures: lossy.Pictures | None = None,
+    allow_loss: float = lossy.ALLOWED,
     step: Step = lambda text: None,
 ) -> Export:
     """Write `model.onnx` or `model.pt2`, and `export.json`, into `exports/` of the model folder or into `out`.
@@ -81,24 +87,27 @@ def export_model(
     of `inputs`, `floats` takes preprocessed images, `uint8` (`model_uint8.…`) RGB pixels of any size. Default: both,
     where a graph can do the model's preprocessing. With `calibrated` the logits are divided by the temperature in the
     model's folder (`model_calibrated.…`), else they are the model's own. The files are compared with the eager model
-    first; nothing is left behind unless they agree. `step` is told what is going on. Raises InputError for wrong input,
-    TransferkitError when the model cannot be exported, ParityError.
+    first; nothing is left behind unless they agree. With another `precision` than fp32 (`model_int8.…`) they nearly
+    do: what that costs on labelled `pictures` is measured, and more than `allow_loss` points of accuracy, or percent of
+    other flags, is refused. `step` is told what is going on. Raises InputError for wrong input, TransferkitError when
+    the model cannot be exported, ParityError.
     """
     folder = Path(model_dir)
     target = folder / FOLDER if out is None else Path(out)
     _check(form, target, max_batch, opset, inputs)
+    lossy.check_precision(form, precision, pictures)
     step("opening the model")
     loaded = load(folder, calibrated=calibrated)
     notes: list[str] = []
     chosen = [*dict.fromkeys(inputs)] if inputs else _possible(loaded, notes)
-    variants = [Variant(form, given, calibrated) for given in chosen]
+    variants = [Variant(form, given, calibrated, precision) for given in chosen]
     if "uint8" in chosen:
         check_preprocessing(loaded.model.preprocessing)
     graph = Graph(loaded, loaded.temperature).eval()
     record = _record(folder, loaded, graph)
     with workplace(target) as work:
         entries = {
-            one.key: _write(loaded, graph, record, one, work, max_batch=max_batch, opset=opset, step=step)
+            one.key: _Writing(loaded, graph, record, one, work, max_batch, opset, pictures, allow_loss, step).write()
             for one in variants
         }
         full, removed = publish(work, target, record, entries)
@@ -140,7 +149,7 @@ def verify_export(
         path = check_file(folder, entry)
         step(f"checking {entry.file}")
         run = open_checked(variant, path, record, entry)
-        if loaded is not None and model_dir is not None:
+        if loaded is not None and model_dir is not None and variant.exact:
             sizes = [one["batch"] for one in entry.parity.batches]
             check_temperature(entry, Path(model_dir))
             graph, preprocessing = Graph(loaded, entry.temperature).eval(), loaded.model.preprocessing
@@ -158,7 +167,10 @@ def open_checked(variant: Variant, path: Path, record: ExportRecord, entry: Expo
         given, expected = parity.recorded(preprocessing, entry.reference, entry.batch.max, pixels=variant.pixels)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path.parent / FILE}: cannot be used: {error!r}; export the model again") from error
-    parity.compare(expected, run(given), str(path))
+    if variant.exact:
+        parity.compare(expected, run(given), str(path))
+    else:
+        lossy.check_again(expected, run(given), str(path))
     return run
 
 
@@ -201,68 +213,128 @@ def _record(folder: Path, loaded: LoadedModel, graph: Graph) -> ExportRecord:
     )
 
 
-def _own_facts(loaded: LoadedModel) -> dict[str, Any]:
-    """What is inside one file and not in the record of all."""
-    return {} if loaded.temperature is None else {"temperature": loaded.temperature}
+@dataclass(frozen=True)
+class _Writing:
+    """One file in the working folder, compared with the model."""
+
+    loaded: LoadedModel
+    graph: Graph
+    record: ExportRecord
+    variant: Variant
+    work: Path
+    max_batch: int
+    opset: int | None
+    pictures: lossy.Pictures | None
+    allow_loss: float
+    step: Step
+
+    def write(self) -> ExportedFile:
+        """The file and its part of the record. Raises ParityError where it answers differently, TransferkitError."""
+        path, form = self.work / self.variant.file, self.variant.form
+        with captured() as log:
+            try:
+                self.step(f"tracing the graph of {path.name}")
+                extra = self._quantised(path) if self.variant.precision == "int8" else self._traced(path)
+                self.step(f"loading {path.name} again")
+                run = portable.open_file(form, path, self.graph.outputs, self.max_batch)
+                extra |= self._compared(run) if self.variant.exact else self._measured(run)
+            except (InputError, parity.ParityError):
+                raise
+            except Exception as error:
+                name = self.loaded.model.architecture
+                failed = TransferkitError(f"{name} cannot be exported to {form}: {reason(error)}")
+                if said := tail(log):
+                    failed.add_note(f"What the exporter said:\n{said}")
+                raise failed from error
+        return ExportedFile(
+            file=path.name,
+            inputs=self._given if self.variant.pixels else None,
+            temperature=self.loaded.temperature,
+            precision=self.variant.precision,
+            sha256=sha256(path),
+            bytes=path.stat().st_size,
+            batch=Batch(min=1, max=self.max_batch, enforced=form == "pt2"),
+            versions=portable.versions(form),
+            **extra,
+        )
+
+    @property
+    def _given(self) -> list[Tensor]:
+        return [PIXEL_INPUT] if self.variant.pixels else self.record.inputs
+
+    @property
+    def _facts(self) -> str:
+        """What is written into the file itself."""
+        own: dict[str, Any] = {"inputs": self._given}
+        if self.loaded.temperature is not None:
+            own["temperature"] = self.loaded.temperature
+        if not self.variant.exact:
+            own["precision"] = self.variant.precision
+        return self.record.model_copy(update=own).facts()
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        preprocessing = self.loaded.model.preprocessing
+        return preprocessing.in_chans, *preprocessing.input_size
+
+    def _traced(self, path: Path) -> dict[str, Any]:
+        """torch's own graph, in single or half precision."""
+        whole: nn.Module = self.graph
+        if not self.variant.exact:
+            whole = lossy.Rounded(self.loaded, self.variant.precision).eval()
+        if self.variant.pixels:
+            whole = PixelGraph(whole, self.loaded.model.preprocessing).eval()
+        program = trace(whole, None if self.variant.pixels else self._shape, self.max_batch)
+        self.step(f"writing {path.name}")
+        if self.variant.form == "pt2":
+            return portable.write_pt2(program, path, self._facts)
+        return portable.write_onnx(program, path, self._facts, outputs=self.graph.outputs, opset=self.opset)
+
+    def _quantised(self, path: Path) -> dict[str, Any]:
+        from transferkit.deploy.quantised import quantise
+
+        assert self.pictures is not None
+        floats, preprocessing, intake = self.work / "floats.onnx", self.loaded.model.preprocessing, None
+        program = trace(self.graph, self._shape, self.max_batch)
+        portable.write_onnx(program, floats, "{}", outputs=self.graph.outputs, opset=self.opset)
+        if self.variant.pixels:
+            intake = self.work / "intake.onnx"
+            program = trace(PixelIntake(preprocessing), None, self.max_batch)
+            portable.write_onnx(program, intake, "{}", outputs=[portable.INPUT], opset=self.opset)
+        self.step(f"quantising {path.name}")
+        facts = {portable.OWN: self._facts}
+        found = quantise(floats, path, preprocessing, self.pictures.calibration, intake, facts)
+        floats.unlink()
+        return found
+
+    def _compared(self, run: portable.Runner) -> dict[str, Any]:
+        preprocessing, pixels = self.loaded.model.preprocessing, self.variant.pixels
+        sizes = parity.batches(self.max_batch, pixels=pixels)
+        found = parity.compare_all(self.graph, run, preprocessing, sizes, self.step, pixels=pixels)
+        return {
+            "parity": _parity([asdict(one) for one in found]),
+            "reference": parity.reference(self.graph, preprocessing, pixels=pixels),
+        }
+
+    def _measured(self, run: portable.Runner) -> dict[str, Any]:
+        preprocessing, pixels = self.loaded.model.preprocessing, self.variant.pixels
+        assert self.pictures is not None
+        loss = lossy.measured(self.graph, run, self.variant, self.loaded, self.pictures, self.allow_loss, self.step)
+        sizes = parity.batches(self.max_batch, pixels=pixels)
+        return {
+            "parity": _parity(lossy.differences(self.graph, run, preprocessing, sizes, pixels=pixels)),
+            "reference": lossy.reference(run, preprocessing, self.max_batch, pixels=pixels),
+            "loss": lossy.recorded(loss),
+        }
 
 
-def _write(
-    loaded: LoadedModel,
-    graph: Graph,
-    record: ExportRecord,
-    variant: Variant,
-    work: Path,
-    *,
-    max_batch: int,
-    opset: int | None,
-    step: Step,
-) -> ExportedFile:
-    """The file in the working folder, compared with the model."""
-    path = work / variant.file
-    preprocessing = loaded.model.preprocessing
-    pixels = variant.pixels
-    name = f"{loaded.model.architecture} cannot be exported to {variant.form}"
-    given = [PIXEL_INPUT] if pixels else record.inputs
-    with captured() as log:
-        try:
-            step(f"tracing the graph of {path.name}")
-            whole = PixelGraph(graph, preprocessing).eval() if pixels else graph
-            shape = None if pixels else (preprocessing.in_chans, *preprocessing.input_size)
-            program = trace(whole, shape, max_batch)
-            step(f"writing {path.name}")
-            facts = record.model_copy(update={"inputs": given, **_own_facts(loaded)}).facts()
-            if variant.form == "onnx":
-                extra = portable.write_onnx(program, path, facts, outputs=graph.outputs, opset=opset)
-            else:
-                extra = portable.write_pt2(program, path, facts)
-            step("loading it again")
-            run = portable.open_file(variant.form, path, graph.outputs, max_batch)
-            sizes = parity.batches(max_batch, pixels=pixels)
-            found = parity.compare_all(graph, run, preprocessing, sizes, step, pixels=pixels)
-        except (InputError, parity.ParityError):
-            raise
-        except Exception as error:
-            failed = TransferkitError(f"{name}: {reason(error)}")
-            if said := tail(log):
-                failed.add_note(f"What the exporter said:\n{said}")
-            raise failed from error
-    scores = [one.score for one in found if one.score is not None]
-    return ExportedFile(
-        file=path.name,
-        inputs=given if pixels else None,
-        temperature=loaded.temperature,
-        sha256=sha256(path),
-        bytes=path.stat().st_size,
-        batch=Batch(min=1, max=max_batch, enforced=variant.form == "pt2"),
-        versions=portable.versions(variant.form),
-        parity=Parity(
-            rows=sum(one.batch for one in found),
-            logits=max(one.logits for one in found),
-            score=max(scores, default=None),
-            batches=[asdict(one) for one in found],
-        ),
-        reference=parity.reference(graph, preprocessing, pixels=pixels),
-        **extra,
+def _parity(found: list[dict[str, Any]]) -> Parity:
+    scores = [one["score"] for one in found if one["score"] is not None]
+    return Parity(
+        rows=sum(one["batch"] for one in found),
+        logits=max(one["logits"] for one in found),
+        score=max(scores, default=None),
+        batches=found,
     )
 
 

@@ -77,12 +77,16 @@ class Parity(_Part):
 class ExportedFile(_Part):
     """One exported file. `inputs`: its own, where they are not those of the record.
 
-    `temperature`: what its logits are divided by, inside the graph; None where they are the model's own.
+    `temperature`: what its logits are divided by, inside the graph; None where they are the model's own. `precision`:
+    `fp32`, or how it computes with fewer bits; `loss` is then what that costs (`lossy.Loss`), and `reference` holds the
+    file's own answers.
     """
 
     file: str
     inputs: list[Tensor] | None = None
     temperature: float | None = None
+    precision: str = "fp32"
+    loss: dict[str, Any] | None = None
     sha256: str
     bytes: int
     batch: Batch

@@ -247,12 +247,18 @@ def reference(graph: Graph, preprocessing: Preprocessing, *, pixels: bool = Fals
     """The eager answers to the first keyed images, to be checked wherever the file is loaded."""
     drawn = draw(preprocessing, pixels, REFERENCE)
     expected = expect(graph, drawn.images)
+    ties = {"class_tie": expected.class_tie.tolist(), "source_class_tie": expected.source_class_tie.tolist()}
+    return stored(drawn.given, expected.outputs) | ties
+
+
+def stored(given: NDArray[Any], outputs: Arrays) -> dict[str, Any]:
+    """Answers to drawn images as they are kept in a record; none of them is a tie."""
     return {
-        "images": REFERENCE,
-        "images_sha256": digest(drawn.given),
-        "outputs": {name: _exact(value) for name, value in expected.outputs.items()},
-        "class_tie": expected.class_tie.tolist(),
-        "source_class_tie": expected.source_class_tie.tolist(),
+        "images": len(given),
+        "images_sha256": digest(given),
+        "outputs": {name: _exact(value) for name, value in outputs.items()},
+        "class_tie": [False] * len(given),
+        "source_class_tie": [False] * len(given),
     }
 
 

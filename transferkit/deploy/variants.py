@@ -1,4 +1,4 @@
-"""Which graph of a model an exported file holds: its format, what it is given, and what its logits are."""
+"""Which graph of a model an exported file holds: its format, what it is given, how it computes, what its logits are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from transferkit.errors import InputError
 
 FORMATS = ("onnx", "pt2")
 INPUTS = ("floats", "uint8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 CALIBRATED = "calibrated"
 
 
@@ -16,12 +17,14 @@ CALIBRATED = "calibrated"
 class Variant:
     """`input` is preprocessed images (`floats`) or RGB pixels of any size (`uint8`).
 
-    Of a `calibrated` one the logits are divided by the model's temperature.
+    Of a `calibrated` one the logits are divided by the model's temperature. A `precision` other than fp32 answers
+    nearly as the model does.
     """
 
     form: str
     input: str = INPUTS[0]
     calibrated: bool = False
+    precision: str = PRECISIONS[0]
 
     @property
     def pixels(self) -> bool:
@@ -29,8 +32,13 @@ class Variant:
         return self.input != INPUTS[0]
 
     @property
+    def exact(self) -> bool:
+        """Whether its answers are the model's own but for rounding."""
+        return self.precision == PRECISIONS[0]
+
+    @property
     def key(self) -> str:
-        """Its name in export.json: `onnx`, `onnx_uint8`, `onnx_uint8_calibrated`, …"""
+        """Its name in export.json: `onnx`, `onnx_uint8`, `onnx_uint8_int8_calibrated`, …"""
         return self.form + self._suffix
 
     @property
@@ -40,13 +48,13 @@ class Variant:
 
     @property
     def _suffix(self) -> str:
-        parts = [self.input] * self.pixels + [CALIBRATED] * self.calibrated
+        parts = [self.input] * self.pixels + [self.precision] * (not self.exact) + [CALIBRATED] * self.calibrated
         return "".join(f"_{part}" for part in parts)
 
     @classmethod
     def of(cls, key: str) -> Variant:
         """The inverse of `key`. Raises InputError for a name that none has."""
-        for options in product(FORMATS, INPUTS, (False, True)):
+        for options in product(FORMATS, INPUTS, (False, True), PRECISIONS):
             if (variant := cls(*options)).key == key:
                 return variant
         raise InputError(f'export.json names a file of an unknown kind, "{key}"; export the model again')

@@ -12,6 +12,13 @@ from transferkit.serving.refusals import STATUS, Refused
 from transferkit.serving.service import Service
 
 ROUTES = ("/predict", "/explain", "/models", "/health/live", "/health/ready", "/metrics")
+NAMED = {"model": "$response.body#/models/0/name"}
+LINKS = {
+    name: {"operationId": f"{name}_v2_models__model__{rest}", "parameters": NAMED}
+    for name, rest in {"metadata": "get", "model_ready": "ready_get", "infer": "infer_post"}.items()
+}
+"""Of openapi.json: what can be asked of a model by the name that /models says."""
+
 Name = Annotated[str | None, Query(description="Which model; default: the first one of /models.")]
 Top = Annotated[int, Query(ge=1, description="At most so many classes.")]
 
@@ -60,7 +67,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
         models = [served.health() for served in service.models.values()]
         return schema.Health(status=status, model=models[0].model, engine=models[0].engine, models=models)
 
-    @app.get("/models", responses={401: {"model": schema.Problem}})
+    @app.get("/models", responses={200: {"links": LINKS}, 401: {"model": schema.Problem}})
     async def models() -> schema.Cards:
         """What is served here, and what can be asked of it."""
         cards = [served.card() for served in service.models.values()]

@@ -184,15 +184,25 @@ class MetricsLog:
     def rewind(self, stage: str, step: int, known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Forget records of this stage after `step`, which will be made again, and a line that a crash cut short.
 
-        `known` is what a checkpoint says was `written`: so many bytes stay as they are, and a line after them that
-        cannot be read is forgotten. Without one nobody knows whose such a line is: raises InputError.
+        `known` is what a checkpoint says was `written`: so much stays as it is, and a line after it that cannot be read
+        is forgotten. Where something else is there by now, somebody accepted that, and such a line stays. Without
+        `known` nobody knows whose it is: raises InputError.
         """
+        now = self.written(known)
         for path in (self.path, self.early_path):
             if self.accelerator.is_main_process and path.is_file():
                 content = path.read_bytes()
-                sure = (known or {}).get(path.name, {}).get("bytes", 0)
+                vouched = known is not None and known.get(path.name) == now[path.name]
+                sure = now[path.name]["bytes"] if vouched else 0
                 *lines, torn = content[sure:].split(b"\n")
-                kept = [line for line in lines if not _later(line, stage, step, f"{path}", known is None)]
+                kept = []
+                for line in lines:
+                    later = _later(line, stage, step)
+                    if later is None and known is None:
+                        shown = line[:60].decode("utf-8", "replace")
+                        raise InputError(f"{path} has a damaged line ({shown}…): put it back as it was, or remove it")
+                    if later is False or (later is None and not vouched):
+                        kept.append(line)
                 if torn or len(kept) < len(lines):
                     write_bytes(path, content[:sure] + b"".join(line + b"\n" for line in kept))
 
@@ -233,13 +243,10 @@ class MetricsLog:
         send(self.accelerator.trackers, values, step, self.warn)
 
 
-def _later(line: bytes, stage: str, step: int, place: str, strict: bool) -> bool:
-    """Whether it is a record of the stage after the step, or one that cannot be read; InputError for that if strict."""
+def _later(line: bytes, stage: str, step: int) -> bool | None:
+    """Whether it is a record of the stage after the step; None for a line that is no record of ours."""
     try:
         record = json.loads(line)
         return bool(record["stage"] == stage and record["step"] > step)
     except (ValueError, KeyError, TypeError):
-        if strict:
-            shown = line[:60].decode("utf-8", "replace")
-            raise InputError(f"{place} has a damaged line ({shown}…): put it back as it was, or remove it") from None
-        return True
+        return None

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-PLAIN = ("model_uint8.onnx", "model_uint8.pt2", "model.onnx", "model.pt2")
-GRAPHS = (*PLAIN, *(name.replace(".", "_calibrated.") for name in PLAIN))
+GRAPHS = ("model_uint8.onnx", "model_uint8.pt2", "model.onnx", "model.pt2")
 
 
 def picture(path: str) -> Image.Image:
@@ -65,11 +64,14 @@ def opened(graph: Path) -> Callable[[Any], list[Any]]:
 
 if __name__ == "__main__":
     here, photos = Path(__file__).parent, sys.argv[1:]
-    named = [photos.pop(0)] if photos and photos[0].endswith((".onnx", ".pt2")) else GRAPHS
+    record = here / "export.json"
+    facts = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"exports": {}}
+    others = (one["file"] for one in facts["exports"].values())
+    named = [photos.pop(0)] if photos and photos[0].endswith((".onnx", ".pt2")) else [*GRAPHS, *others]
     graph = next((here / name for name in named if (here / name).exists()), None)
     if graph is None:
         sys.exit(f"there is no graph called {' or '.join(named)} beside predict.py")
-    facts, run = json.loads((here / "export.json").read_text(encoding="utf-8")), opened(graph)
+    run = opened(graph)
     for photo in photos:
         image = picture(photo)
         given = np.asarray(image)[None] if "uint8" in graph.stem else preprocessed(image, facts["preprocessing"])
