@@ -44,7 +44,8 @@ class Pool:
 
     def called(self, place: int) -> str:
         """train/ants/7.jpg."""
-        return f"{self.splits[place]}/{self.ids[place]}"
+        split, name = self.splits[place], self.ids[place]
+        return name if name.startswith(f"{split}/") else f"{split}/{name}"
 
     def picture(self, place: int) -> Image.Image:
         """What training is given before augmentation. Raises BadImage."""

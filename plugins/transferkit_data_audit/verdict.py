@@ -26,7 +26,7 @@ def _labels(found: Findings) -> str:
     if not wrong + doubts:
         return "No label stands out as wrong."
     text = f"{count(wrong, 'label')} of {len(found.pool)} images {'is' if wrong == 1 else 'are'} likely wrong"
-    text += f" ({found.shares['wrong label'].told(SHORT)})"
+    text += f" ({found.shares['wrong label'].told(SHORT, brackets=True)})"
     return text + (f", and {doubts} more may be." if doubts else ".")
 
 
@@ -38,7 +38,7 @@ def _copies(found: Findings) -> str:
         text = (
             f"{len(leaks)} of {count(held, 'image')} that the model is tested on {'is' if len(leaks) == 1 else 'are'}"
         )
-        text += f" also in train ({found.shares['leak'].told(SHORT)}), so its accuracy is flattered."
+        text += f" also in train ({found.shares['leak'].told(SHORT, brackets=True)}), so its accuracy is flattered."
     if copies:
         are = "is in its split" if copies == 1 else "are in their split"
         text += f" {count(copies, 'image')} {are} already."

@@ -287,9 +287,7 @@ def test_auc_is_scikit_learns():
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     scores, labels = rng.normal(size=(50, 3)).round(1), rng.integers(0, 3, 50)
-    assert aucs(scores, labels) == pytest.approx(
-        [metrics.roc_auc_score(labels == k, scores[:, k]) for k in range(3)]
-    )
+    assert aucs(scores, labels) == pytest.approx([metrics.roc_auc_score(labels == k, scores[:, k]) for k in range(3)])
 
 
 def test_images_are_drawn_evenly_from_the_classes():

@@ -17,6 +17,8 @@ from transferkit_data_audit.options import Options
 
 from transferkit.analysis.fail_on import parse
 from transferkit.analysis.run_analyzers import Analysis, run_analyzer
+from transferkit.data import world
+from transferkit.errors import InputError
 from transferkit.hookspecs import Declared
 from transferkit.plugins.hooks import check_signatures
 from transferkit.plugins.registry import installed
@@ -24,9 +26,9 @@ from transferkit.recipe.plugin_use import make
 from transferkit.recipe.uses import AnalyzerUse
 from transferkit.testing import MadeUpImages, made_up_session, tiny_analysis
 
-from .data_audit_world import SIDE, backbone, drawn, flipped, marked, near_copies_of
+from .data_audit_world import backbone, drawn, flipped, marked, near_copies_of
 
-CLASSES = ["wheel", "sign"]
+CLASSES = list(world.CLASSES["target"])
 
 
 def planted():
@@ -67,17 +69,22 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+def number(row):
+    """The image's place in its split."""
+    return int(row["id"].rpartition("/")[2])
+
+
 def test_every_planted_defect_is_a_row(found):
     folder, wrong = found
     every = rows(folder)
     assert list(every[0]) == ["issue", "split", "id", "class", "score", "suggestion"]
-    named = {int(one["id"]) for one in every if one["issue"].endswith("label") and one["split"] == "train"}
+    named = {number(one) for one in every if one["issue"].endswith("label") and one["split"] == "train"}
     assert len(named & set(np.flatnonzero(wrong))) >= 0.95 * wrong.sum() - 1
     assert len(named - set(np.flatnonzero(wrong))) <= 0.05 * (~wrong).sum()
     leaks = [one for one in every if one["issue"] == "leak"]
-    assert {int(one["id"]) for one in leaks} >= set(range(40, 46)) and all(one["split"] == "val" for one in leaks)
+    assert {number(one) for one in leaks} >= set(range(40, 46)) and all(one["split"] == "val" for one in leaks)
     assert all("the same picture as train/" in one["suggestion"] for one in leaks)
-    assert ["7"] == [one["id"] for one in every if one["issue"] == "dark"]
+    assert [one["id"] for one in every if one["issue"] == "dark"] == ["train/7"]
     assert {("corners", "sign"), ("corners", "wheel")} == {
         (one["id"], one["class"]) for one in every if one["issue"] == "shortcut" and one["id"] == "corners"
     }
@@ -118,3 +125,124 @@ def test_pictures_of_the_worst_are_there_and_can_be_read(found):
     for name in report["figures"]:
         assert (found[0] / name).stat().st_size > 1000
     assert "also in train" in report["verdict"] and "corners" in report["verdict"]
+
+
+# -- what there is not --------------------------------------------------------------------------------------------
+
+
+def test_classes_of_few_images_are_left_out_with_a_reason(tmp_path):
+    pictures, labels = drawn("target", 60)
+    chosen = np.r_[0:12, 60:63]
+    session = made_up_session(
+        tmp_path / "out",
+        images={"target": MadeUpImages(CLASSES, labels[chosen], pictures[chosen])},
+        models={"target": backbone()},
+        source_data=None,
+    )
+    report = installed().get("analyzer", "data").create({"permutations": 19}).analyze(session)
+    assert any(one.startswith("Labels of 1 class were not looked at") for one in report.gaps)
+    assert any("only one of the two" in one for one in report.gaps)
+    assert np.isnan(report.metrics["wrong_labels"]) and np.isnan(report.metrics["leaked"])
+    assert any("no source model here" in one for one in report.notes)
+
+
+def test_files_that_are_in_train_and_val_are_named_as_such(tmp_path):
+    pictures, labels = drawn("target", 60)
+    for split, chosen in (("train", range(0, 120, 4)), ("val", range(1, 120, 6))):
+        for i in chosen:
+            place = tmp_path / "set" / split / CLASSES[labels[i]]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pictures[i]).save(place / f"{i}.png")
+    copied = tmp_path / "set" / "val" / CLASSES[1] / "again.png"
+    copied.write_bytes((tmp_path / "set" / "train" / CLASSES[0] / "8.png").read_bytes())
+    session = made_up_session(
+        tmp_path / "out",
+        images={"target": {"folder": str(tmp_path / "set")}},
+        models={"source": backbone(), "target": backbone()},
+        source_data=None,
+    )
+    report = installed().get("analyzer", "data").create({"permutations": 19, "pictures": 1}).analyze(session)
+    assert report.metrics["leaked_exactly"] == pytest.approx(1 / 21)
+    (row,) = [row for row in report.tables["issues"].rows if row[0] == "leak" and "again" in row[2]]
+    assert row[4] == 1
+    assert f'the same file as train/{CLASSES[0]}/8.png, there labelled "{CLASSES[0]}"' in row[5]
+    assert report.metrics["told_by_file"] > 0  # files have sizes
+
+
+def test_two_images_of_a_class_are_looked_at_without_an_error(tmp_path):
+    report = installed().get("analyzer", "data").create({}).analyze(tiny_analysis(tmp_path))
+    assert report.metrics["images"] == 8 and len(report.gaps) == 3
+
+
+def test_there_must_be_a_source_model_where_its_features_are_wanted(tmp_path):
+    session = made_up_session(
+        tmp_path / "out",
+        images={"target": MadeUpImages(CLASSES, [0, 1])},
+        models={"target": backbone()},
+        source_data=None,
+    )
+    with pytest.raises(InputError, match="no source model"):
+        installed().get("analyzer", "data").create({"features": "source"}).analyze(session)
+
+
+def test_no_further_pass_goes_through_a_network(tmp_path):
+    labels, pictures, _ = planted()
+    session = made_up_session(
+        tmp_path / "out",
+        images={"target": MadeUpImages(CLASSES, labels, pictures)},
+        models={"source": backbone(), "target": backbone()},
+        source_data=None,
+    )
+    for split in ("train", "val"):
+        session.predictions("source", "target", split)
+    network = session.model("source").net
+    asked = []
+    handle = network.register_forward_pre_hook(lambda *_: asked.append(1))
+    forward = network.forward_features
+    network.forward_features = lambda images: asked.append(1) or forward(images)
+    try:
+        run(session, permutations=19, pictures=0)
+    finally:
+        handle.remove()
+        del network.forward_features
+    assert not asked
+
+
+# -- the package --------------------------------------------------------------------------------------------------
+
+
+def test_registered_with_options_and_metrics_on_the_card():
+    component = installed().get("analyzer", "data")
+    check_signatures(component.cls)
+    card = Path(import_module("transferkit_data_audit").__file__).with_name("README.md").read_text(encoding="utf-8")
+    for option, info in component.options.model_fields.items():
+        assert info.description and f"`{option}`" in card, option
+    for metric in component.cls.metrics:
+        assert f"`{metric.key}`" in card, metric.key
+    for heading in ("Claim", "Equation", "Cost", "Limits", "Functions", "Source"):
+        assert f"**{heading}" in card
+    assert set(Options.__dataclass_fields__) == set(component.options.model_fields)
+
+
+def test_importing_it_imports_no_torch():
+    code = (
+        "import sys, transferkit_data_audit\n"
+        "from transferkit.plugins.registry import installed\n"
+        "installed().get('analyzer', 'data').options.model_json_schema()\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules and 'sklearn' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_scikit_learn_labels_are_a_gap_and_the_rest_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    pictures, labels = drawn("target", 60)
+    session = made_up_session(
+        tmp_path / "out",
+        images={"target": MadeUpImages(CLASSES, labels[::4], pictures[::4])},
+        models={"target": backbone()},
+        source_data=None,
+    )
+    report = installed().get("analyzer", "data").create({"permutations": 19, "pictures": 0}).analyze(session)
+    assert any("scikit-learn" in one for one in report.gaps)
+    assert not np.isnan(report.metrics["copies"])
