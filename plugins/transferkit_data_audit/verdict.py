@@ -25,6 +25,8 @@ def _labels(found: Findings) -> str:
     wrong, doubts = len(found.of("wrong label")), len(found.of("doubtful label"))
     if not wrong + doubts:
         return "No label stands out as wrong."
+    if not wrong:
+        return f"No label is surely wrong; {doubts} of {count(len(found.pool), 'image')} may have another class."
     text = f"{count(wrong, 'label')} of {len(found.pool)} images {'is' if wrong == 1 else 'are'} likely wrong"
     text += f" ({found.shares['wrong label'].told(SHORT, brackets=True)})"
     return text + (f", and {doubts} more may be." if doubts else ".")
