@@ -67,8 +67,16 @@ def look(session: AnalysisSession, split: str) -> Looks:
 
     found = session.cached(facts, read, shared=True)
     numbers = found["numbers"].numpy()
-    whole = numbers[:, 3:].astype(np.int64).T
-    return Looks(found["small"].numpy(), *numbers[:, :3].T, *whole, np.array(_bytes(samples), np.int64))
+    brightness, sharpness, information, widths, heights = numbers.T
+    return Looks(
+        found["small"].numpy(),
+        brightness,
+        sharpness,
+        information,
+        widths.astype(np.int64),
+        heights.astype(np.int64),
+        np.array(_bytes(samples), np.int64),
+    )
 
 
 def _bytes(samples: Samples) -> list[int]:

@@ -130,11 +130,11 @@ def _smoother(values: Floats, fold: NDArray[np.int64]) -> Floats:
     from scipy.linalg import cho_factor, cho_solve
 
     x = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-8)
-    squares = np.square(x).sum(axis=1)
+    squares: Floats = np.square(x).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0)
     width = np.median(distances[np.triu_indices(len(x), 1)]) if len(x) > 1 else 1.0
     kernel = np.exp(-distances / max(float(width), 1e-8))
-    found = np.zeros_like(kernel)
+    found: Floats = np.zeros(kernel.shape)
     for one in np.unique(fold):
         away, rest = np.flatnonzero(fold == one), np.flatnonzero(fold != one)
         factor = cho_factor(kernel[np.ix_(rest, rest)] + RIDGE * np.eye(len(rest)))
