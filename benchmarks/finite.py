@@ -18,8 +18,8 @@ from interleaved import interleaved, milliseconds, options, verdict
 from step import Step
 
 from transferkit.recipe.schema import Clip
+from transferkit.training.buffers import Buffers
 from transferkit.training.optimization import clip_gradients
-from transferkit.training.session import Buffers
 
 TARGET = 1.01
 

@@ -51,7 +51,8 @@ class Number(Strict):
     """As in the stored results: `ANALYSIS/METRIC` or `stages/NAME/SPLIT/top1`."""
     minus: str | None = None
     """Another key: the difference of the two, paired by seed."""
-    unit: Literal["share", "number", "correlation"] = "number"
+    unit: Literal["share", "points", "number", "correlation"] = "number"
+    """points: of a key that is a difference of shares itself."""
     above: float | None = None
     below: float | None = None
     paper: str = "—"

@@ -98,8 +98,8 @@ def _row(row: Row, experiment: Experiment, result: Mapping[str, Any] | None) -> 
 
 def shown(number: Number, found: Estimate) -> str:
     """A number with its interval, as the page has it: an interval that is narrow has more digits."""
-    scale, digits, sign = (100, 1, " %") if number.unit == "share" else (1, 3, "")
-    if number.minus is not None and number.unit == "share":
+    scale, digits, sign = (100, 1, " %") if number.unit in ("share", "points") else (1, 3, "")
+    if number.unit == "points" or (number.minus is not None and number.unit == "share"):
         sign = " points"
     width = scale * (found.high - found.low)
     if width > 0:  # two digits of the width, so that no end is lost in a zero

@@ -76,7 +76,7 @@ def estimate(stored_numbers: Mapping[str, Values], key: str, minus: str | None =
     """The mean over seeds of one key, or of the difference of two by seed, with Student's 95 % interval.
 
     A single seed has the interval that its analysis gave (`KEY_low`, `KEY_high`), where it gave one. Correlations are
-    averaged after Fisher's transformation, so that no end lies beyond 1.
+    averaged after Fisher's transformation, so that no end lies beyond 1; intervals of shares end at 0 and 1.
     """
     values = stored_numbers[key]
     if minus is not None:
@@ -90,4 +90,5 @@ def estimate(stored_numbers: Mapping[str, Values], key: str, minus: str | None =
     if unit == "correlation":
         found = mean_over_seeds([math.atanh(value) for value in measured])
         return Estimate(math.tanh(found.value), math.tanh(found.low), math.tanh(found.high), found.n)
-    return mean_over_seeds(measured)
+    found = mean_over_seeds(measured)
+    return found.within(0, 1) if unit == "share" else found

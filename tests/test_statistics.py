@@ -66,6 +66,14 @@ def test_the_part_of_an_interval_that_can_be():
     assert Estimate(0.1, n=5).within(0, 1).n == 5 and not Estimate(0.1).within(0, 1).known
 
 
+def test_what_is_left_is_at_most_all_of_it():
+    assert Estimate(0.9, 0.7, 1.1, 4).part() == Estimate(0.9, 0.7, 1.0, 4)
+    assert Estimate(1.2, 1.1, 1.3, 4).part() == Estimate(1.0, 1.0, 1.0, 4)
+    assert Estimate(0.0, -0.2, 0.2, 4).part() == Estimate(0.0, 0.0, 0.2, 4)
+    unknown = Estimate(math.nan).part()
+    assert math.isnan(unknown.value) and not unknown.known and not Estimate(0.4).part().known
+
+
 def test_an_interval_in_a_sentence():
     one = Estimate(0.15, 0.1, 0.2)
     assert one.between("{:.2f}".format) == " (95 % interval 0.10 to 0.20)"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError
+from transferkit.errors import InputError, Interrupted, NonFiniteError, Problem, StorageError, TransferkitError
 from transferkit.plugins.registry import installed
 from transferkit.recipe import Loaded, load_recipe
-from transferkit.recipe.plugin_files import COPIES
 from transferkit.recipe.schema import Recipe
-from transferkit.runs.folder import RunFolder, environment_text, remove_empty, result_text
+from transferkit.runs.beginning import new_run
+from transferkit.runs.folder import RunFolder, remove_empty
+from transferkit.runs.model_place import model_place
 from transferkit.runs.results import AuditResult as AuditResult
 from transferkit.runs.results import RunResult as RunResult
 from transferkit.system.run_lock import owned
@@ -158,8 +159,10 @@ def execute(
         from accelerate.utils import broadcast_object_list
 
         from transferkit.analysis.run_analyses import RunAnalyses
+        from transferkit.deploy.model_card import refresh
         from transferkit.reporting.html import make_report
-        from transferkit.runs.runner import Repeats, Runner, wanted_stages
+        from transferkit.runs.repeats import Repeats
+        from transferkit.runs.runner import Runner, wanted_stages
         from transferkit.training.boards import failing_quietly
         from transferkit.training.peers import PATIENCE, LostProcess, watched
         from transferkit.training.progress import Display
@@ -169,7 +172,7 @@ def execute(
     main, new = processes.is_main_process, folder is None
     if folder is None:
         facts = {"processes": processes.num_processes, "device": str(processes.device)}
-        paths = [str(_new_folder(loaded, out, wanted, facts).path) if main else None]
+        paths = [str(new_run(loaded, out, wanted, facts).path) if main else None]
         broadcast_object_list(paths)
         folder = RunFolder(Path(str(paths[0])))
     display = Display(folder.path / "run.log", quiet=quiet, main=main)
@@ -184,13 +187,20 @@ def execute(
             watched(processes.num_processes, processes.process_index, stop, advice, display.warn),
         ):
 
+            def card(folder: RunFolder, stage: str) -> None:
+                try:
+                    if main:
+                        refresh(folder.model(stage), folder.path, stage)
+                except TransferkitError as error:  # a run is no worse without it
+                    display.warn(f"stage {stage}: the card of its model is not as it should be: {error}")
+
             def one(loaded: Loaded, folder: RunFolder) -> Runner:
                 return Runner(
                     loaded, folder, display=display, stop=stop, main=main, accept=accept, extended=extended,
-                    analyses=RunAnalyses, report=make_report,
+                    analyses=RunAnalyses, report=make_report, card=card,
                 )  # fmt: skip
 
-            if loaded.recipe.repeat > 1:
+            if loaded.recipe.times > 1:
                 whole = Repeats(loaded, folder, one, display=display, stop=stop, main=main, report=make_report)
                 content = whole.run(wanted)
             else:
@@ -206,16 +216,6 @@ def execute(
         error.add_note(f"make room on the disk, then {advice}" if isinstance(error, StorageError) else advice)
         raise
     return RunResult.of(content)
-
-
-def _new_folder(loaded: Loaded, out: Path, wanted: Sequence[str], facts: Mapping[str, Any]) -> RunFolder:
-    """A run folder from which the run can be resumed from its first moment on."""
-    files: dict[str, str | bytes] = {f"{COPIES}/{file.path.name}": file.content for file in loaded.files} | {
-        "recipe.yaml": loaded.dump(),
-        "env.json": environment_text(seed=loaded.recipe.seed, **facts),
-        "result.json": result_text({"status": "running", "stages": {}, "analyses": {}, "wanted": list(wanted)}),
-    }
-    return RunFolder.create(out, loaded.recipe.name, files)
 
 
 @coming_from("Python")
@@ -246,13 +246,15 @@ def audit(
     and Interrupted after a signal (finished analyses stay, and `resume` goes on).
     """
     from transferkit.analysis.audit_request import Arguments
+    from transferkit.deploy.place import local
 
+    source, baseline = (one and local(str(one)) for one in (source, baseline))
     given = {
         "source": source, "baseline": baseline, "target_data": target_data, "source_data": source_data,
         "source_labels": source_labels,
     }  # fmt: skip
     arguments = Arguments(
-        str(target),
+        local(str(target)),
         **{name: None if value is None else str(value) for name, value in given.items()},
         analyses=None if analyses is None else list(analyses),
         options={name: dict(values) for name, values in (options or {}).items()},
@@ -288,6 +290,7 @@ def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool
             auditing = Auditing(folder, arguments, settings, conditions, report=make_report, stop=stop, quiet=quiet)
             with owned(folder.path):
                 auditing.run(left_out)
+                _tell_card(auditing.arguments.here().target, folder.path, auditing.display.warn)
         except InputError:
             if known is None:
                 remove_empty(folder, out)
@@ -302,6 +305,24 @@ def _audit(arguments: Arguments, out: Path, known: RunFolder | None, quiet: bool
         verdicts={name: report.verdict for name, report in auditing.reports.items() if report.verdict},
         content=auditing.result,
     )
+
+
+def _tell_card(target: str, audit: Path, warn: Callable[[str], None]) -> None:
+    """Put what an audit found into the card of its target, where that is a model folder of ours."""
+    from transferkit.deploy.hub import is_fetched
+    from transferkit.deploy.model_card import refresh
+    from transferkit.model.folder_config import read_config
+
+    try:
+        place = model_place(target)
+        ours = bool(read_config(place.folder).info)
+    except InputError:  # a name of timm's, a file of weights
+        return
+    try:
+        if ours and not is_fetched(place.folder):
+            refresh(place.folder, place.run, place.stage, audit=audit)
+    except TransferkitError as error:
+        warn(f"{place.folder}: its card does not say what was found: {error}")
 
 
 @coming_from("Python")

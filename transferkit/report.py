@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 from transferkit.errors import InputError
 from transferkit.statistics import Estimate
 from transferkit.system.atomic import make_folder, write_bytes, write_text
-from transferkit.words.formats import count, first_name, hundredths, listing, number, percent, points
+from transferkit.words.formats import BOUNDS, count, first_name, hundredths, listing, number, percent, points
 from transferkit.words.text import encodable, printable, printable_json
 
 __all__ = [
@@ -80,6 +80,11 @@ class Metric:
     def keys(self) -> tuple[str, ...]:
         """Its names in report.json."""
         return (self.key, f"{self.key}_low", f"{self.key}_high") if self.interval else (self.key,)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the most that it can be, by its unit: a share lies within 0..1."""
+        return BOUNDS.get(self.unit, (-math.inf, math.inf))
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,23 @@ class Estimate:
         return self.high < (other.low if isinstance(other, Estimate) else other)
 
     def within(self, least: float = -math.inf, most: float = math.inf) -> Estimate:
-        """The part of its interval that a number of its kind can be in."""
+        """The part of its interval that a number of its kind can be in: what is cut off could not have been it.
+
+        Student's and the jackknife's intervals know nothing of such bounds, and reach beyond them near an end. Without
+        that part they hold the true number as often as with it.
+        """
         if not self.known:
             return self
         return replace(self, low=max(self.low, float(least)), high=min(self.high, float(most)))
+
+    def part(self) -> Estimate:
+        """Itself as what is left of a whole, between none and all of it: value and ends within 0..1.
+
+        For a ratio of what is found after to what was found before. It may come out above 1, by chance or because
+        more was gained than lost; all of it is left then.
+        """
+        value, low, high = (min(max(one, 0.0), 1.0) for one in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
 
     def between(self, write: Callable[[float], str], words: str = "95 % interval ", brackets: bool = False) -> str:
         """Its interval in a sentence, " (95 % interval 0.1 to 0.3)", ends as `write` has them; nothing without one.
@@ -516,6 +529,30 @@ def false_discovery(p_values: ArrayLike, rate: float) -> NDArray[np.bool_]:
     if tested.any():
         found[tested] = false_discovery_control(p[tested]) <= rate
     return found
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """(m,) p-values -> (m,) adjusted by Holm: those at most α are false with a probability of at most α, all together.
+
+    The k-th smallest times m − k + 1, never below a smaller one's, at most 1. NaN was not tested, and does not count.
+    """
+    import numpy as np
+
+    p = np.asarray(p_values, dtype=np.float64)
+    found = np.full(p.shape, np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    found[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return found
+
+
+def paired_p(a: Sequence[float | None], b: Sequence[float | None]) -> float:
+    """Student's two-sided p-value of mean(a) = mean(b) over pairs; NaN below two whole pairs, and where none varies."""
+    from scipy.stats import ttest_1samp
+
+    pairs = zip(a, b, strict=True)
+    gaps = [x - y for x, y in pairs if x is not None and y is not None and math.isfinite(x - y)]
+    return float(ttest_1samp(gaps, 0).pvalue) if len(gaps) > 1 and len(set(gaps)) > 1 else NAN
 
 
 class Bootstrap:

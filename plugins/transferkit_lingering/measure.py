@@ -18,7 +18,7 @@ class Findings:
 
     memories: Memories
     relative: list[Estimate]
-    """(K,) the mean of p_c(M^st) over the same of M^s, on the images of class c."""
+    """(K,) the mean of p_c(M^st) over the same of M^s, on the images of class c; at most 1: all of it is left."""
     left: Estimate
     """Σ mean p_c(M^st) / Σ mean p_c(M^s) over the source-only classes with enough images, which none of the two chose;
     with an interval over classes."""
@@ -51,7 +51,7 @@ def measure(session: AnalysisSession, options: Options) -> Findings:
     after, before = evidence.probability.numpy(), evidence.source_probability.numpy()
     low, high = means_by_group(after, evidence.labels.numpy(), len(evidence.names), before)
     relative = [
-        Estimate(*one)
+        Estimate(*one).part()
         for one in zip(
             known.relative_retention.tolist(), low.tolist(), high.tolist(), known.images.tolist(), strict=True
         )
@@ -67,7 +67,7 @@ def measure(session: AnalysisSession, options: Options) -> Findings:
     return Findings(
         memories=known,
         relative=relative,
-        left=ratio(known.mean_probability[measured], known.source_probability[measured], measured, least=0.0),
+        left=ratio(known.mean_probability[measured], known.source_probability[measured], measured).part(),
         measured=measured,
         best=certain[np.argsort(-np.nan_to_num(low[certain], nan=-1), kind="stable")],
         others=others[np.lexsort((others, -known.images[others]))],

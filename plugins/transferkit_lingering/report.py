@@ -101,11 +101,15 @@ def verdict(found: Findings) -> str:
         text += f" Of {len(found.measured)} source-only classes with at least {known.min_images} images"
         text += f" {WHOLE(found.left.value)} of the source model's probability is left{found.left.between(WHOLE)}."
     best = [
-        f"{first_name(known.names[c])} ({WHOLE(found.relative[c].low)} or more, {count(found.relative[c].n, 'image')})"
+        f"{first_name(known.names[c])} ({_at_least(found.relative[c].low)}, {count(found.relative[c].n, 'image')})"
         for c in found.best[:3].tolist()
         if known.state[c] == "lingering"
     ]
     return f"{text} The highest lower bounds relative to the source model: {listing(best)}." if best else text
+
+
+def _at_least(low: float) -> str:
+    return "all of it" if round(low, 2) >= 1 else f"{WHOLE(low)} or more"
 
 
 def notes(session: AnalysisSession, options: Options, found: Findings) -> list[str]:

@@ -202,7 +202,7 @@ def _over_batches(looked: Looked, values: Tensor, places: Sequence[tuple[int, in
     def mean(s: NDArray[np.float64]) -> Any:
         return np.mean([s[k] / np.sqrt(s[k + 1] * s[k + 2]) for k in range(0, len(s), 3)], axis=0)
 
-    return replace(jackknife(mean, np.stack(sums)), value=value)
+    return replace(jackknife(mean, np.stack(sums)), value=value).within(-1, 1)
 
 
 def participation_ratios(looked: Looked, layers: Mapping[str, list[str]]) -> dict[str, Estimate]:

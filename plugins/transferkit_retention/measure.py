@@ -46,7 +46,8 @@ class Findings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images: shares of right answers of M^s and M^st, and swap / source; NaN where unknown.
+    """Two models on the same images: shares of right answers of M^s and M^st, and swap / source, which is at most 1:
+    what M^st gets right beyond as many is new, not left. NaN where unknown.
 
     Intervals are over source classes: images of one class are right or wrong together.
     """
@@ -108,7 +109,7 @@ def compare(source: NDArray[np.bool_] | None, swap: NDArray[np.bool_], labels: N
     """
     before, left = (Estimate(math.nan) if source is None else share(source, labels)), Estimate(math.nan)
     if source is not None and before.value > 0:
-        left = ratio(swap, source, labels, least=0.0)
+        left = ratio(swap, source, labels).part()
     return Comparison(len(np.unique(labels)), len(labels), before, share(swap, labels), left)
 
 

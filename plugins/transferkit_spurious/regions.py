@@ -34,7 +34,7 @@ def measure_images(session: AnalysisSession, options: Options, models: list[Subj
     with session.progress(work, "spurious: changed images") as bar, torch.no_grad():
         for subject in models:
             before = _answers(session, subject, images, labels)
-            found.loss[subject.name] = average(before[0], classes)
+            found.loss[subject.name] = average(before[0], classes).within(0)
             bar.advance(1)
             gaps = []
             for box in boxes:
@@ -46,8 +46,9 @@ def measure_images(session: AnalysisSession, options: Options, models: list[Subj
                 changed = intervene_region(images, region, how, session.rng("spurious", how))
                 after = _answers(session, subject, changed, labels)
                 moved[subject.name, how] = np.abs(after[1] - before[1])
-                effect = Effect(average(after[0] - before[0], classes), average(moved[subject.name, how], classes))
-                found.effects[subject.name, REGION, how] = effect
+                found.effects[subject.name, REGION, how] = _effect(
+                    after[0] - before[0], moved[subject.name, how], classes
+                )
                 bar.advance(1)
     found.excess = against_baseline(models, moved, classes)
     return found
@@ -60,8 +61,14 @@ def _patches(gaps: Numbers, classes: NDArray[np.int64], rows: int) -> Patches:
     """
     change, moved = gaps.mean(axis=2).T.reshape(2, rows, -1)
     most = int(gaps[:, 1, ::2].mean(axis=1).argmax())
-    effect = Effect(*(average(values, classes[1::2]) for values in gaps[most, :, 1::2]))
-    return Patches(change, moved, divmod(most, change.shape[1]), effect)
+    return Patches(
+        change, moved, divmod(most, change.shape[1]), _effect(gaps[most, 0, 1::2], gaps[most, 1, 1::2], classes[1::2])
+    )
+
+
+def _effect(change: Numbers, moved: Numbers, classes: NDArray[np.int64]) -> Effect:
+    """(n,) changes of the loss, and how far the probability moved, which lies within 0..1."""
+    return Effect(average(change, classes), average(moved, classes).within(0, 1))
 
 
 def _answers(session: AnalysisSession, subject: Subject, images: Tensor, labels: Tensor) -> tuple[Numbers, Numbers]:

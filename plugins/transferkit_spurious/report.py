@@ -41,7 +41,7 @@ def metrics(options: Options, found: Findings) -> dict[str, Estimate]:
         key, impact = ("target", options.suspect), found.lime.impact["target"]
         suspect, floor = found.lime.by_block[key], found.lime.floor[key]
         above = impact[:, slice(*options.blocks[options.suspect])].sum(axis=1)
-        share = ratio(above, impact.sum(axis=1), np.arange(len(impact)))
+        share = ratio(above, impact.sum(axis=1), np.arange(len(impact))).within(0, 1)
         excess = found.lime.excess.get(key, UNKNOWN)
     if found.patches:
         patch_change, patch_moved = found.patches["target"].effect.change, found.patches["target"].effect.moved

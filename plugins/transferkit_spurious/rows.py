@@ -100,7 +100,7 @@ def _interventions(
     x, y, found.own_rows[subject.name] = _rows_for(given, subject)
     answers, moved = predict(x), {}
     errors = None if y is None else (answers - y) ** 2
-    found.loss[subject.name] = UNKNOWN if errors is None else average(errors)
+    found.loss[subject.name] = UNKNOWN if errors is None else average(errors).within(0)
     output = answers if y is None else y
     for block, (first, end) in given.options.blocks.items():
         for how in INTERVENTIONS:
@@ -109,7 +109,7 @@ def _interventions(
             after = predict(changed)
             shift = np.abs(after - answers)
             change = UNKNOWN if y is None or errors is None else average((after - y) ** 2 - errors)
-            found.effects[subject.name, block, how] = Effect(change, average(shift))
+            found.effects[subject.name, block, how] = Effect(change, average(shift).within(0))
             if block == given.options.suspect:
                 moved[subject.name, how] = shift
             bar.advance(1)
@@ -141,7 +141,7 @@ def _restored(given: Material, restored: str, predict: Predict) -> tuple[Estimat
             f'spurious: restored "{restored}" must hold the rows of "{samples.name}" with the same outputs'
         )
     before, after = ((predict(rows) - given.outputs) ** 2 for rows in (given.rows, other.rows[given.used]))
-    return average(after), average(after - before)
+    return average(after).within(0), average(after - before)
 
 
 def _impact(given: Material, predict: Predict, bar: Bar) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -174,8 +174,8 @@ def _lime(
     noise = {(name, block): floor[name][:, slice(*options.blocks[block])] for name, block in blocks}
     return Lime(
         impact=impact,
-        by_block={key: average(values.mean(axis=1)) for key, values in blocks.items()},
-        floor={key: average(values.mean(axis=1)) for key, values in noise.items()},
+        by_block={key: average(values.mean(axis=1)).within(0) for key, values in blocks.items()},
+        floor={key: average(values.mean(axis=1)).within(0) for key, values in noise.items()},
         beyond={key: average((values - noise[key]).mean(axis=1)) for key, values in blocks.items()},
         excess=against_baseline(models, {key: values for key, values in blocks.items() if key[1] == options.suspect}),
     )

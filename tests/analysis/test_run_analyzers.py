@@ -97,6 +97,29 @@ def test_what_a_report_leaves_out_beside_a_gap_was_not_measured(tmp_path):
     assert read(tmp_path / "one")["metrics"] == {"a": None, "b": 1.0}
 
 
+@dataclasses.dataclass
+class Wide:
+    """Student's intervals of a share and of a difference, as a plugin may compute them."""
+
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("kept", "kept", "share", interval=True),
+        Metric("lost", "lost", "points", interval=True),
+        Metric("loss", "loss", interval=True),
+    )
+
+    def analyze(self, session):
+        wide = Estimate(0.9, -1.5, 2.4)
+        return transferkit.Report({"kept": wide, "lost": wide, "loss": wide})
+
+
+def test_intervals_end_where_their_kind_of_number_does(tmp_path):
+    run_analyzer(Analysis(bench(tmp_path), plugin(Wide), tmp_path / "one", parameters={}, peers={}))
+    found = read(tmp_path / "one")["metrics"]
+    assert {key: (found[f"{key}_low"], found[f"{key}_high"]) for key in ("kept", "lost", "loss")} == {
+        "kept": (0.0, 1.0), "lost": (-1.5, 2.4), "loss": (-1.5, 2.4),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("cls", [Cannot, Counts])
 def test_a_report_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, cls):
     def half(self, folder, **facts):

@@ -10,8 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from PIL import Image
 
 import transferkit
+from transferkit.api import _tell_card
+from transferkit.deploy.hub import is_fetched
+from transferkit.deploy.place import local
 from transferkit.errors import InputError, TransferkitError
 from transferkit.testing import tiny_guarded
 
@@ -124,3 +128,57 @@ def test_comes_back_by_the_same_rules(cached):
 def test_what_is_not_there_is_a_sentence(cached):
     with pytest.raises(InputError, match="hf-hub:me/others: cannot be fetched"):
         transferkit.load("hf-hub:me/others")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "photos" / "photo.png")
+    return tmp_path / "photos" / "photo.png"
+
+
+def test_every_verb_takes_it(cli, cached, guarded, photo, tmp_path):
+    name, data = "hf-hub:me/flowers", tmp_path / "data"
+    for kind in ("ants", "bees"):
+        (data / "val" / kind).mkdir(parents=True)
+        shutil.copy(photo, data / "val" / kind)
+    pairs = [
+        ("predict", photo, "--json"),
+        ("detect", photo, "--json"),
+        ("evaluate", "--data", data, "--json"),
+        ("explain", photo, "--json", "--out", tmp_path / "maps"),
+        ("export", "--format", "pt2", "--input", "floats", "--max-batch", 2, "--out", tmp_path / "exports", "--json"),
+    ]
+    for verb, *rest in pairs:
+        here, there = (cli(verb, model, *rest) for model in (guarded, name))
+        assert there.exit_code == 0, (verb, there.stderr)
+        shown = there.stdout.replace(str(cached), str(guarded))
+        assert json.loads(shown)
+        if verb != "export":
+            assert shown == here.stdout, verb
+    assert {path.name for path in cached.iterdir()} == {path.name for path in guarded.iterdir()}
+
+
+def test_serve_takes_it(cached):
+    from transferkit.cli.serve import named
+
+    assert named(["hf-hub:me/flowers"], None) == {"flowers": cached}
+    assert named(["mine=hf-hub:me/flowers"], None) == {"mine": cached}
+
+
+def test_nothing_is_written_into_the_cache(cli, cached):
+    with pytest.raises(InputError, match=r"lies in the Hub's cache.*--out"):
+        cli("export", "hf-hub:me/flowers", "--input", "floats")
+    with pytest.raises(InputError, match="no stage to choose"):
+        cli("export", "hf-hub:me/flowers", "--stage", "target")
+
+
+def test_an_audit_sees_the_whole_folder_and_leaves_it_alone(cached, tmp_path):
+    assert local("hf-hub:me/flowers") == str(cached) and is_fetched(cached)
+    assert local("hf-hub:me/others") == "hf-hub:me/others" and local("resnet18") == "resnet18"
+    _tell_card(str(cached), tmp_path, warn=pytest.fail)
+    assert not (cached / "README.md").exists()
+    config = json.loads((cached / "config.json").read_text())
+    del config["transferkit"]  # of another maker
+    (cached / "config.json").write_text(json.dumps(config))
+    assert local("hf-hub:me/flowers") == "hf-hub:me/flowers"

@@ -65,6 +65,7 @@ def test_says_what_the_model_says(exported, photos, graph):
         assert answer["path"] == str(path)
         assert (answer["label"], answer["flag"]) == (expected.label, expected.flagged)
         assert answer["source_class"] == expected.source_class
+        assert answer["probability"] == pytest.approx(expected.probability, abs=1e-5)
         assert answer["score"] == pytest.approx(expected.score, abs=1e-5)
 
 
@@ -72,7 +73,7 @@ def test_without_a_detector_and_with_the_graph_that_is_there(photos, tmp_path):
     folder = save_model(tmp_path / "model", tiny_model(), None, {})
     exports = export_model(folder, "onnx", inputs=["floats"], max_batch=2).folder
     (answer,) = map(json.loads, said(exports / "predict.py", photos[0]).stdout.splitlines())
-    assert set(answer) == {"path", "label", "logits"}
+    assert set(answer) == {"path", "label", "logits", "probability"}
     assert answer["label"] == load(folder).predict(photos[0]).label
     shutil.copy(PREDICT, tmp_path / "predict.py")
     done = said(tmp_path / "predict.py", photos[0])

@@ -20,7 +20,9 @@ def test_names_never_change():
     ]  # fmt: skip
     for form in FORMATS:
         for given in INPUTS:
-            assert Variant.of(Variant(form, given).key) == Variant(form, given)
+            for calibrated in (False, True):
+                variant = Variant(form, given, calibrated)
+                assert Variant.of(variant.key) == variant
     with pytest.raises(InputError, match='unknown kind, "onnx_int4"; export the model again'):
         Variant.of("onnx_int4")
 

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from transferkit.errors import InputError
-from transferkit.model.weights import fill_from_file, load_weights, mismatches, read_weights, strip_prefixes
+from transferkit.model.tensor_names import strip_prefixes
+from transferkit.model.weights import fill_from_file, load_weights, mismatches, read_weights
 from transferkit.system.atomic import sha256
 
 

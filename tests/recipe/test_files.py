@@ -8,9 +8,12 @@ import shutil
 import struct
 import tarfile
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from .small_recipes import PLAIN, draw
+from .tensors_of_timm import shapes
 
 ONE = "\n1 problem; nothing was started."
 FOLDER = "recipe.yaml:3:27  datasets.pets.folder: "
@@ -211,6 +214,25 @@ def test_weights_of_another_architecture(load, refused, place):
     for beside in ('{"architecture": "resnet18"}', "{", "[]", '{"architecture": 3}'):  # it fits, or it says nothing
         (folder / "config.json").write_text(beside)
         load("model.weights=other/model.safetensors", text=PLAIN)
+
+
+def test_a_lone_file_with_the_tensors_of_another_model(load, refused, place):
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes("test_vit").items()}
+    save_file(tensors, place / "w.safetensors")
+    assert refused("model={name: test_resnet, weights: w.safetensors}") == (
+        "command line: model={name: test_resnet, weights: w.safetensors}  model.weights: the tensors are those of "
+        "test_vit, by their names and sizes, not those of test_resnet\n"
+        f"    write model.name: test_vit, or give weights of test_resnet{ONE}"
+    )
+    fine = [
+        "name: test_vit.r160_in1k",
+        "name: test_resnet, options: {output_stride: 8}",
+        "name: hf-hub:timm/test_resnet",
+    ]
+    for model in fine:  # options may change layers, and of the Hub's models the list knows nothing
+        load(f"model={{{model}, weights: w.safetensors}}", text=PLAIN)
+    save_file(tensors | {"extra": np.zeros(1)}, place / "w.safetensors")  # nobody's: only `run` can tell
+    load("model={name: test_resnet, weights: w.safetensors}", text=PLAIN)
 
 
 def test_missing_weights(refused, place):

@@ -201,8 +201,17 @@ def test_the_interval_decides_what_a_number_means():
 def test_over_seeds_the_mean_speaks():
     declared = Declared.of(Calibration)
     one = {"mean": 0.02, "low": 0.01, "high": 0.03}
-    answer = answer_of(declared, measured_over_seeds({"ece": one, "bins": {"mean": 15.0}}), {})
+    answer = answer_of(declared, measured_over_seeds({"ece": one, "bins": {"mean": 15.0}}, declared), {})
     assert (answer.value, answer.range, answer.meaning) == ("2.0 %", "1.0 to 3.0 %", "It is as sure as it is right.")
+
+
+def test_a_tile_of_a_share_has_no_end_beyond_0_and_100_per_cent():
+    """Neither of an old run's numbers, which were written before anybody looked."""
+    assert read(0.2, -0.3, 1.1).range == "0.0 to 100.0 %"
+    seeds = {"ece": {"mean": 0.98, "low": 0.6, "high": 1.36}, "bins": {"mean": 15.0}}
+    declared = Declared.of(Calibration)
+    answer = answer_of(declared, measured_over_seeds(seeds, declared), {})
+    assert answer is not None and answer.range == "60.0 to 100.0 %"
 
 
 @pytest.mark.parametrize("name", sorted(installed().names("analyzer")))

@@ -123,6 +123,18 @@ def test_nothing_yet_and_one_seed(tmp_path):
 def test_a_warning_that_differs_in_its_numbers_is_one_warning() -> None:
     from transferkit.runs.over_seeds import _warnings
 
-    found = _warnings([["rate 0.1 above 0.06", "constant"], ["rate 0.1 above 0.055"], ["rate 0.1 above 0.05"]])
+    found = _warnings([["rate 0.1 above 0.06", "constant"], ["rate 0.1 above 0.055"], ["rate 0.1 above 0.05"]], "seeds")
     assert found == ["constant (in 1 of 3 seeds)", "rate 0.1 above 0.06 (in 3 of 3 seeds)"]
-    assert _warnings([[], []]) == []
+    assert _warnings([[], []], "seeds") == []
+
+
+def test_an_interval_of_shares_ends_where_shares_do(tmp_path: Path) -> None:
+    """0.98 and 1.00 have the mean 0.99 and t(0.975, 1) · 0.01 = 0.127: Student's interval would reach 112 %."""
+    assert over_seeds([0.98, 1.0]).high == pytest.approx(0.99 + 0.127062, abs=1e-5)
+    assert over_seeds([0.98, 1.0], "share").high == 1 and over_seeds([0.0, 0.02], "share").low == 0
+    assert over_seeds([-0.9, 0.9], "points").low < -1  # such as a difference of differences
+    reports = [{"retention": {"top1_source": top1, "relative_retention_gap": top1 - 0.99}} for top1 in (0.98, 1.0)]
+    repeats = [repeat(tmp_path, seed, 0.9, report) for seed, report in enumerate(reports)]
+    found = summarise(tmp_path, repeats)["metrics"]["retention"]
+    assert found["top1_source"]["high"] == 1 and found["top1_source"]["low"] == pytest.approx(0.862938, abs=1e-5)
+    assert found["relative_retention_gap"]["high"] == pytest.approx(0.127062, abs=1e-5)

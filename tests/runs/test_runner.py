@@ -55,9 +55,10 @@ def test_opening_what_is_no_run_is_refused(tmp_path) -> None:
 
 
 def test_weights_of_a_later_stage_that_do_not_fit_are_refused_before_the_first_one_trains(tmp_path) -> None:
-    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "resnet.safetensors")
+    state = {f"layer.{name}": values for name, values in timm.create_model("test_resnet").state_dict().items()}
+    save_file(state, tmp_path / "unknown.safetensors")  # of a model that only torch can compare
     stage = {"dataset": "drawn", "epochs": 1, "validation": 0}
-    other = {"name": "test_vit", "weights": str(tmp_path / "resnet.safetensors")}
+    other = {"name": "test_vit", "weights": str(tmp_path / "unknown.safetensors")}
     recipe = {
         "name": "two",
         "device": "cpu",

@@ -72,20 +72,26 @@ def test_one_class_that_takes_all_predictions_is_named(run) -> None:
 
 def test_what_a_later_epoch_refutes_is_taken_back() -> None:
     """A model that is constant after one epoch and not after the next needs nobody's attention; one that stays does."""
-    state = State(warnings=["another thing"])
-    session = SimpleNamespace(state=state, classes=["a", "b"])
-    session.warn = partial(Workspace.warn, session)
-    session.withdraw = partial(Workspace.withdraw, session)
-    session.display = SimpleNamespace(warn=lambda text: None)
+    state, said = State(warnings=["another thing"]), []
+    session = SimpleNamespace(state=state, classes=["a", "b"], total_steps=8, spoken=set())
+    session.standing = partial(Workspace.standing, session)
+    session.display = SimpleNamespace(warn=said.append)
     true, constant = torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.int64)
     flat, varied = torch.ones(8, 4), torch.eye(8)
-    for predicted, features, left in (
-        (constant, flat, ["another thing", "nearly constant", "features collapse"]),
-        (constant, flat, ["another thing", "nearly constant", "features collapse"]),  # once, not for every epoch
-        (true, varied, ["another thing"]),
+    both = ["another thing", "nearly constant", "features collapse"]
+    for predicted, features, left, spoken in (
+        (constant, flat, both, 0),  # early: it may still come to something
+        (true, varied, ["another thing"], 0),
+        (constant, flat, both, 0),
+        (constant, flat, both, 2),  # half of the training is over
+        (constant, flat, both, 2),  # once, not for every epoch
+        (true, varied, ["another thing"], 2),
+        (constant, flat, both, 4),  # it came back
+        (constant, flat, both, 4),
     ):
+        state.step += 1
         diagnostics.watch(session, Evaluation(true, predicted, 2, 0.0, 1.0), features)
-        assert len(state.warnings) == len(left)
+        assert len(state.warnings) == len(left) and len(said) == spoken
         assert all(words in text for words, text in zip(left, state.warnings, strict=True))
         state.epoch += 1
 

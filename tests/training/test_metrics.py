@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from transferkit.errors import InputError
 from transferkit.training.metrics import MetricsLog, Totals
 from transferkit.training.objective import Losses
 
@@ -82,3 +83,21 @@ def test_what_will_be_made_again_is_forgotten(tmp_path) -> None:
     path.write_text(kept + '{"stage": "b", "step": 4}\n{"stage": "b", "st')
     MetricsLog(path, ALONE).rewind("b", 2)
     assert path.read_text() == kept
+
+
+def test_what_a_checkpoint_knows_stays_and_what_is_damaged_after_it_is_made_again(tmp_path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    known = '{"stage": "b", "step": 4}\n'  # of an epoch before the stage was extended, say
+    other = '{"stage": "c", "step": 9}\n'
+    path.write_text(known + '{"stage":\0"b", "step": 6}\n' + other + "{}\n")
+    MetricsLog(path, ALONE).rewind("b", 2, {"metrics.jsonl": {"bytes": len(known)}})
+    assert path.read_text() == known + other
+
+
+def test_a_damaged_line_that_nobody_vouches_for_is_refused(tmp_path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    text = '{"stage": "a", "step": 4}\n{"stage":\0"a", "step": 6}\n'
+    path.write_text(text)
+    with pytest.raises(InputError, match="has a damaged line"):
+        MetricsLog(path, ALONE).rewind("b", -1)
+    assert path.read_text() == text

@@ -13,7 +13,7 @@ from transferkit.errors import InputError
 from transferkit.model.creation import Start, build
 from transferkit.model.folder import WEIGHTS, open_model
 from transferkit.model.options import refusals
-from transferkit.model.origin import HUB, LOCAL, locate
+from transferkit.model.origin import HUB, LOCAL, locate, weights_in
 from transferkit.model.preprocessing import Preprocessing
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.recipe import schema
@@ -23,6 +23,7 @@ from transferkit.recipe.sections import validate
 from transferkit.recipe.tree import Node, Problems, shown
 from transferkit.runs.model_place import model_place
 from transferkit.system.safetensors_header import conversion, read_header
+from transferkit.system.shards import INDEX
 
 Opened = tuple[TransferModel, SourceHead | None]
 PICKLES = re.compile(r"\.(pth|pt|bin|ckpt|pkl|pickle|pth\.tar|tar)$", re.IGNORECASE)
@@ -53,7 +54,7 @@ def is_weights_file(text: str) -> bool:
     if text.startswith((*HUB, LOCAL)) or os.path.isdir(os.path.expanduser(text)):
         return False
     name, at, _ = text.partition("@")
-    return text.lower().endswith(".safetensors") or bool(at and name and not looks_like_path(name))
+    return text.lower().endswith((".safetensors", INDEX)) or bool(at and name and not looks_like_path(name))
 
 
 def is_bare_file(text: str) -> bool:
@@ -91,13 +92,14 @@ def _pickle(place: str | Path) -> InputError:
 
 def _from_folder(text: str) -> Given:
     folder = model_place(text).folder
-    if not os.path.lexists(folder / WEIGHTS):
-        if os.path.isfile(folder / "pytorch_model.bin"):
-            raise InputError(
-                f"{folder} holds its weights as a pickle (pytorch_model.bin), which is never opened, because it can "
-                f"run code; {conversion(folder / 'pytorch_model.bin')}"
-            )
+    weights = weights_in(folder)
+    if not os.path.lexists(weights):
         raise InputError(f"{folder} has no {WEIGHTS}, so there are no weights in it")
+    if PICKLES.search(weights.name):
+        raise InputError(
+            f"{folder} holds its weights as a pickle ({weights.name}), which is never opened, because it can run code; "
+            f"{conversion(weights)}"
+        )
     return Given(shown(folder), lambda: open_model(folder), folder=folder)
 
 

@@ -21,6 +21,7 @@ from transferkit.model.folder import open_model
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.plugins.hooks import Plugin
 from transferkit.recipe import Loaded, schema
+from transferkit.recipe.folding import fold_of
 from transferkit.recipe.places import places_in
 from transferkit.recipe.uses import AnalyzerUse
 from transferkit.report import Report
@@ -137,7 +138,8 @@ class RunModels:
             return images.with_models(self._models(stage, use, live), None)
         key = (stage.name, use.source, use.dataset, use.baseline)
         if key not in self._benches:
-            self._benches[key] = images.with_models(self._models(stage, use, None), self.board)
+            board = self.board if "tensorboard" in self.loaded.recipe.trackers else None
+            self._benches[key] = images.with_models(self._models(stage, use, None), board)
         return self._benches[key]
 
     def view(self, use: AnalyzerUse) -> RunView:
@@ -204,6 +206,7 @@ class RunModels:
                     skip_bad,
                     trained_on=entry.get("fingerprints", {}),
                     warn=self.display.warn,
+                    fold=fold_of(self.loaded.recipe, owner),
                 )
             return seen[owner.name]
 

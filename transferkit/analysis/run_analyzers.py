@@ -89,7 +89,8 @@ def run_analyzer(analysis: Analysis) -> Report:
                 seeded(workbench.seed, "analysis", plugin.name),
                 enough_memory(lambda: _short_of_memory(plugin, workbench)),
             ):
-                report = _whole(RunPlugins([plugin]).calls("analyze")[0](AnalyzeOffer(session)), plugin)
+                report = RunPlugins([plugin]).calls("analyze")[0](AnalyzeOffer(session))
+                report = _possible(_whole(report, plugin), plugin)
         except InputError as error:
             report = gap(plugin, str(error))
             workbench.display.warn(f"{plugin.name}: {error}")
@@ -175,6 +176,17 @@ def _whole(report: Report, plugin: Plugin) -> Report:
     if not missing or not report.gaps:
         return report
     return replace(report, metrics={**report.metrics, **dict.fromkeys(missing, math.nan)})
+
+
+def _possible(report: Report, plugin: Plugin) -> Report:
+    """Intervals end where their kind of number does, whatever the analyzer computed: those of shares at 0 and 1."""
+    found = dict(report.metrics)
+    for metric in plugin.component.declared.metrics:
+        least, most = metric.bounds
+        for key in metric.keys[1:]:
+            if key in found:
+                found[key] = min(max(float(report.numbers[key]), least), most)
+    return replace(report, metrics=found)
 
 
 def _to_board(workbench: Workbench, plugin: Plugin, report: Report, step: int) -> None:

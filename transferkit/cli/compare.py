@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from transferkit.errors import InputError
 from transferkit.runs.comparison import STAGE_METRICS, Comparison, Difference, Group, compare_runs, short_names
 from transferkit.system.terminal import note, print_json, print_table, say
 from transferkit.words.formats import duration, epoch_of, in_unit, number, percent
@@ -17,16 +18,30 @@ GAPS = ("difference", "its sd", "pairs", "95 % interval")
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders that hold runs.", show_default=False)],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders, or folders that hold runs.", show_default=False)
+    ] = None,
     stage: Annotated[str | None, typer.Option(help="The stage; default: the last that all runs have.")] = None,
     metric: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(help="top1, loss or analyses.NAME.METRIC; default: top1, or loss where no run has one."),
+    ] = None,
+    sweep: Annotated[
+        Path | None, typer.Option(help="The folder of a sweep: its methods by metrics; --metric may be given often.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Compare runs: what differs between their recipes, and what each reached."""
-    found = compare_runs(runs, stage=stage, metric=metric)
+    if (sweep is None) == (not runs):
+        raise InputError("give run folders, or --sweep with the folder of a sweep")
+    if sweep is not None:
+        from transferkit.cli.sweep_table import present_sweep
+
+        present_sweep(sweep, metric or (), stage, json)
+        return
+    if len(metric or ()) > 1:
+        raise InputError("runs are compared by one --metric; several are for --sweep")
+    found = compare_runs(runs or (), stage=stage, metric=metric[0] if metric else None)
     for row in found.rows:
         for problem in row.run.problems:
             note(f"{row.label}: {problem}")

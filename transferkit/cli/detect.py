@@ -13,9 +13,9 @@ from transferkit.cli.outputs import choose_format
 from transferkit.cli.predict import Unreadable, nothing, on_device, write, written_to
 from transferkit.cli.predictions import Form, image_files
 from transferkit.deploy.interference import FILE, read_interference
+from transferkit.deploy.place import model_folder
 from transferkit.deploy.summary import Tally, add_log, is_log
 from transferkit.errors import FINDINGS, InputError
-from transferkit.runs.model_place import find_model
 from transferkit.system.memory import enough_memory, fewer_at_once
 from transferkit.system.terminal import note, print_json, print_table, progress, say
 from transferkit.words.formats import number
@@ -29,7 +29,9 @@ SHOWN = 20
 
 
 def detect(
-    model: Annotated[str, typer.Argument(help="A guarded model folder, or a run folder.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="A guarded model folder, a run folder, or hf-hub:org/name.", show_default=False)
+    ],
     paths: Annotated[
         list[Path], typer.Argument(help="Images, and folders of them; with --summary also logs.", show_default=False)
     ],
@@ -49,7 +51,7 @@ def detect(
     _check(paths, summary=summary, answering=fallback is not None or abstain or csv or out is not None)
     if fallback is not None and abstain:
         raise InputError("--fallback and --abstain contradict each other; choose one")
-    folder = find_model(model, stage)
+    folder = model_folder(model, stage)
     with enough_memory(fewer_at_once("--batch-size", batch_size)):
         if summary:
             tally, interference = _count(folder, paths, batch_size)
@@ -116,7 +118,7 @@ def _tallied(found: Iterable[list[Detection]], tally: Tally) -> Iterator[list[De
 def _stand_in(fallback: str, loaded: LoadedModel) -> Fallback:
     from transferkit.deploy.loaded import load
 
-    folder = find_model(fallback)
+    folder = model_folder(fallback)
     return Fallback(load(folder).to(loaded.device), loaded.classes, str(folder))
 
 

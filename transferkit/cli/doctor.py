@@ -200,6 +200,8 @@ def _show_step(stage: str, step: dict[str, Any], alike: list[str]) -> None:
         "peak memory": f"{step['peak_memory_mb']:.0f} MB" if step.get("peak_memory_mb") is not None else "–",
         "loss": number(step.get("loss")),
     }
+    if batch := step.get("batch"):
+        values["images at once"] = f"{batch['batch_size']}, {batch['accumulate']} times per step"
     if counts := step.get("parameters"):
         values["parameters that train"] = f"{counts['trained']:,} of {counts['all']:,}"
     print_table(["", "value"], [[key, value] for key, value in values.items()], right=["value"])

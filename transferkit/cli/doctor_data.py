@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.data.survey import Survey, content_hash, copies, left_out_line, warnings
 from transferkit.data.walk import Disk, Tree
-from transferkit.recipe.counting import class_counts, surveyed
+from transferkit.recipe.counting import class_counts, leakage, surveyed
 
 if TYPE_CHECKING:
     from transferkit.data.images import BadImage, Size
@@ -59,7 +59,7 @@ def check_dataset(name: str, datasets: Mapping[str, Dataset], advance: Advance =
         "within_train": repeated(images.get("train", []), tree),
         "left_out": [dataclasses.asdict(one) for one in found.left_out] if found is not None else [],
         "left_out_line": left_out_line(found) if found is not None else None,
-        "warnings": warnings(found, name) if found is not None else [],
+        "warnings": [*warnings(found, name), *leakage(name, datasets[name])] if found is not None else [],
     }
 
 

@@ -102,7 +102,7 @@ def forecast(recipe: Recipe, tried: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     seconds, images, assumed = 0.0, 0, []
     for stage in recipe.stages:
-        count = images_to_train(recipe, [stage.name]) * recipe.repeat
+        count = images_to_train(recipe, [stage.name]) * recipe.times
         pace = paces.get(tried["as"].get(stage.name, stage.name))
         if count and pace is None:
             assumed.append(stage.name)

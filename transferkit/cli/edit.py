@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def edit(
-    model: Annotated[str, typer.Argument(help="A model folder, or a run folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or hf-hub:org/name.", show_default=False)],
     use: Annotated[str, typer.Option(help="Which edit, e.g. leace.")],
     options: Annotated[
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="An option of the edit (repeatable).")
@@ -40,12 +40,13 @@ def edit(
 ) -> None:
     """Edit a finished model without training; it is evaluated before and after. Writes a run folder like `run`."""
     from transferkit.analysis.audit_request import standard
+    from transferkit.deploy.place import local
     from transferkit.plugins.registry import installed
     from transferkit.runs.edit_recipe import EditRequest, edit_recipe
 
     registry = installed()
     asked = EditRequest(
-        model, use, read_options(options or []), stage, target_data, source_data,
+        local(model), use, read_options(options or []), stage, target_data, source_data,
         None if source_labels is None else str(source_labels), seed, device, threads,
     )  # fmt: skip
     loaded = edit_recipe(asked, registry, standard(registry, note) if audit else ())

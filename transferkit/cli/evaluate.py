@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from transferkit.cli.inputs import Tta, TtaOption
+from transferkit.cli.predictions import passes
+from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError, Problem
-from transferkit.runs.model_place import find_model
 from transferkit.system.memory import enough_memory, fewer_at_once
 from transferkit.system.terminal import note, print_json, print_table, progress, say
 from transferkit.words.formats import number, percent
@@ -19,31 +21,36 @@ from transferkit.words.text import comparable
 NAMED = 8
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from transferkit.data.contents import Source
     from transferkit.model.wrapper import TransferModel
     from transferkit.training.evaluation import Evaluation
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or hf-hub:org/name.", show_default=False)],
     data: Annotated[Path, typer.Option(help="A folder with one folder per class, or with splits.", show_default=False)],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
     labels: Annotated[Path | None, typer.Option(help="A CSV that maps folders to class names.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 64,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    tta: TtaOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Evaluate a model on a folder: accuracy, loss and recall per class, worst first."""
-    folder = find_model(model, stage)
+    folder = model_folder(model, stage)
 
     from transferkit.model.folder import open_model
 
     opened, _ = open_model(folder)
     source = open_data(data, split, opened.classes, labels)
     with enough_memory(fewer_at_once("--batch-size", batch_size)):
-        found = measure(opened, source, batch_size=batch_size, workers=workers)
+        found = measure(opened, source, batch_size=batch_size, workers=workers, tta=tta)
     facts = as_json(found, opened.classes) | {"model": str(folder), "data": str(data), "split": split}
+    if tta is not None:
+        facts["tta"] = {"views": tta.value, "passes": passes(tta)}
     if json:
         print_json(facts)
     else:
@@ -90,22 +97,26 @@ def refuse_unknown_classes(folder: Path, classes: list[str]) -> None:
         raise InputError(Problem("", what, f"{hint}\n    folders with other names: give a class list with --labels"))
 
 
-def measure(model: TransferModel, source: Source, *, batch_size: int = 64, workers: int = 0) -> Evaluation:
-    """Evaluate on every image of the source, on the fastest device there is."""
+def measure(
+    model: TransferModel, source: Source, *, batch_size: int = 64, workers: int = 0, tta: Tta | None = None
+) -> Evaluation:
+    """Evaluate on every image of the source, on the fastest device there is; with `tta` over views of each."""
     from accelerate import Accelerator
 
     from transferkit.data.batches import EvalLoader
     from transferkit.data.samples import Samples
     from transferkit.data.transforms import transforms
+    from transferkit.model.views import OverViews
     from transferkit.training.evaluation import evaluate as run_evaluation
 
     accelerator = Accelerator()
+    asked: nn.Module = model if tta is None else OverViews(model, tta.value)
     samples = Samples("data", "val", source, transforms(model.preprocessing, None), seed=0)
     loader = EvalLoader(samples, batch_size=batch_size, workers=workers)
     try:
         with progress(len(samples), "evaluating") as advance:
             return run_evaluation(
-                model.to(accelerator.device), loader, accelerator, len(model.classes), each_batch=advance
+                asked.to(accelerator.device), loader, accelerator, len(model.classes), each_batch=advance
             )
     finally:
         loader.close()
@@ -145,6 +156,8 @@ def as_json(found: Evaluation, classes: list[str]) -> dict[str, Any]:
 
 def show(facts: dict[str, Any]) -> None:
     """Print the evaluation for people."""
+    if "tta" in facts:
+        note(f"mean over {facts['tta']['views']}: {facts['tta']['passes']} passes for each image instead of 1")
     low, high = facts["top1_interval"]
     right = round(facts["top1"] * facts["images"])
     say(f"top-1  {percent(facts['top1'])}  ({right} of {facts['images']} images)")

@@ -171,13 +171,13 @@ def opened(
 
     from transferkit.analysis.explanations import Explainer
     from transferkit.analysis.given_models import given_model
-    from transferkit.runs.model_place import find_model
+    from transferkit.deploy.place import local, model_folder
     from transferkit.training.devices import available_device
 
     place = torch.device(available_device(device))
     if threads is not None:
         torch.set_num_threads(threads)
-    given = given_model(text if stage is None else str(find_model(text, stage)), say=note)
+    given = given_model(local(text) if stage is None else str(model_folder(text, stage)), say=note)
     heads = _heads(given, classes, role)
     try:
         return Explainer(given.opened[0], heads, place, method=method, layer=layer)

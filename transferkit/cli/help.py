@@ -45,9 +45,21 @@ VERBS = {
         "Go on with a run or an audit: what is finished is kept, stages go on from their newest valid checkpoint.",
         "resume runs/flowers/20261120-194502-9edd",
     ),
+    "sweep": Listed(
+        "Run a recipe many times: variants, a grid or a search, times seeds; done cells are never run again.",
+        "sweep methods.yaml --jobs 2",
+    ),
     "replay": Listed(
         "Compute one step of a run again, bit for bit, and show what was in it. The run's folder is only read.",
         "replay runs/flowers/20261120-194502-9edd --step 1200",
+    ),
+    "convert": Listed(
+        "Write the weights in a file of torch.save (.pth, .pt, .bin, .ckpt) as safetensors. No code in it runs.",
+        "convert resnet50.pth --to resnet50.safetensors --arch resnet50",
+    ),
+    "lr": Listed(
+        "Try growing learning rates on a copy of the model, and check what the loss suggests by three short runs.",
+        "lr flowers.yaml --out lr.svg",
     ),
     "evaluate": Listed(
         "Evaluate a model on a folder: accuracy, loss and recall per class, worst first.",

@@ -73,7 +73,7 @@ def photographs_of(loaded: Loaded, run_dir: Path, stage: str) -> list[Path]:
     if dataset.world is not None:
         worlds = [one.world for one in (dataset, *loaded.recipe.datasets.values()) if one.world is not None]
         return list(dict.fromkeys(path for world in worlds for path in _drawn(world, run_dir / "photographs")))
-    if dataset.folder is None or (found := surveyed(dataset)) is None:
+    if dataset.source not in ("folder", "table", "lists") or (found := surveyed(dataset)) is None:
         return []
     files = found.files()
     return [Path(path) for split in ("val", "test", "train") for path in files.get(split, ())][:1]

@@ -88,7 +88,7 @@ def show(loaded: Loaded, *, every: bool = False) -> None:
         say()
         for line in stage_lines(loaded, stage):
             say(line)
-    if len(loaded.recipe.stages) > 1 or loaded.recipe.repeat > 1:
+    if len(loaded.recipe.stages) > 1 or loaded.recipe.times > 1:
         say(f"\n{total_line(loaded.recipe)}")
     for line in (line for lines in data_remarks(loaded).values() for line in lines):
         say(line)
@@ -101,7 +101,7 @@ def total_line(recipe: Recipe) -> str:
     from transferkit.recipe.counting import step_plan
 
     plans = [step_plan(recipe, stage) for stage in recipe.stages if stage.trains]
-    seeds = "" if recipe.repeat == 1 else f", of each of {recipe.repeat} seeds"
+    seeds = "" if recipe.times == 1 else f", of each of {recipe.times} {'seeds' if recipe.folds is None else 'folds'}"
     if any(plan.total_steps is None for plan in plans):
         return f"in all: known once the data are opened{seeds}"
     steps = sum(plan.total_steps or 0 for plan in plans)
@@ -162,6 +162,8 @@ def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     if trained := _trained(loaded, stage):
         yield f"  trains       {trained}; `transferkit doctor` counts parameters"
     yield f"  images       {_images(numbers)}"
+    if numbers.aside is not None:
+        yield f"  aside        val {_counted(numbers.aside)}: folds validate on parts of train"
     if not stage.trains:
         also = f", also on {', '.join(stage.evaluate)}" if stage.evaluate else ""
         yield f"  no training  evaluated before and after each edit{also}"
@@ -170,7 +172,8 @@ def stage_lines(loaded: Loaded, stage: Stage) -> Iterator[str]:
     if stage.curriculum is not None:
         yield f"  curriculum   {_curriculum(loaded, stage, stage.curriculum)}"
     summed = "" if stage.accumulate == 1 else f" x {stage.accumulate} = {numbers.effective_batch}"
-    yield f"  batch        {stage.batch_size} images{summed} per step"
+    fitting = "; fewer at once where memory is short, for steps of as many" if stage.auto_batch else ""
+    yield f"  batch        {stage.batch_size} images{summed} per step{fitting}"
     yield f"  steps        {_steps(stage, numbers)}"
     often, also = _every(stage.evaluate_every, numbers.evaluations), ", ".join(stage.evaluate)
     yield f"  evaluation   {often}{_early(stage)}{f'; also on {also}' if also else ''}"
@@ -203,12 +206,16 @@ def _images(numbers: StepPlan) -> str:
         return "known once the data set is opened"
     parts = [f"train {_counted(numbers.train)}"]
     if numbers.validation is not None:
-        parts.append(f"val {_counted(numbers.validation)}" + (", carved from train" if numbers.carved else ""))
+        parts.append(f"val {_counted(numbers.validation)}" + (_carved(numbers) if numbers.carved else ""))
     else:
         parts.append("no validation split")
     if numbers.test is not None:
         parts.append(f"test {_counted(numbers.test)}")
     return "; ".join(parts)
+
+
+def _carved(numbers: StepPlan) -> str:
+    return ", carved from train" if numbers.fold is None else f", fold {numbers.fold} of train"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -10,10 +10,11 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from transferkit.cli.inputs import TtaOption
 from transferkit.cli.outputs import choose_format
-from transferkit.cli.predictions import One, Writer, answers, image_files
+from transferkit.cli.predictions import One, Writer, answers, image_files, passes
+from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError
-from transferkit.runs.model_place import find_model
 from transferkit.system.atomic import aside, remove_leftovers
 from transferkit.system.memory import enough_memory, fewer_at_once
 from transferkit.system.signals import stoppable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A model folder or a run folder.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="A model folder, a run folder, or hf-hub:org/name.", show_default=False)],
     paths: Annotated[list[Path], typer.Argument(help="Images, and folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="How many classes per image.")] = 3,
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
@@ -32,15 +33,18 @@ def predict(
         bool, typer.Option("--calibrated", help="Probabilities by the temperature in the model's folder.")
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 16,
+    tta: TtaOption = None,
     json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file; its ending chooses the format.")] = None,
 ) -> None:
     """Predict the classes of images. Unreadable ones are named and skipped."""
     form = choose_format(json, csv, out)
-    loaded, bad = on_device(find_model(model, stage), calibrated=calibrated), Unreadable()
+    loaded, bad = on_device(model_folder(model, stage), calibrated=calibrated), Unreadable()
     top = min(top, len(loaded.classes))
-    found = answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad)
+    found = answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad, tta=tta)
+    if tta is not None:
+        note(f"mean over {tta.value}: {passes(tta)} passes for each image instead of 1")
     with enough_memory(fewer_at_once("--batch-size", batch_size)):
         done = write(found, lambda file: Writer(form, file, top, loaded.classes), out, paths, bad)
     if bad.paths or out is not None:

@@ -16,6 +16,7 @@ from transferkit.words.text import one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from transferkit.cli.inputs import Tta
     from transferkit.deploy.loaded import LoadedModel
 
 
@@ -42,12 +43,33 @@ def image_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def answers(
-    model: LoadedModel, files: Iterable[Path], *, top: int, batch_size: int, bad: Callable[[Path, str], None]
+    model: LoadedModel,
+    files: Iterable[Path],
+    *,
+    top: int,
+    batch_size: int,
+    bad: Callable[[Path, str], None],
+    tta: Tta | None = None,
 ) -> Iterator[list[Answer]]:
-    """The answers for each batch of files; unreadable ones go to `bad(path, reason)`."""
+    """The answers for each batch of files; unreadable ones go to `bad(path, reason)`. With `tta` over views of each."""
     for paths, images in read_batches(model.preprocess, files, batch_size=batch_size, bad=bad):
-        best = named(model(images).probabilities, model.classes, top)
+        best = named(_probabilities(model, images, tta), model.classes, top)
         yield [Answer(path, classes) for path, classes in zip(paths, best, strict=True)]
+
+
+def _probabilities(model: LoadedModel, images: Tensor, tta: Tta | None) -> Tensor:
+    if tta is None:
+        return model(images).probabilities
+    from transferkit.model.views import over_views
+
+    return over_views(images, tta.value, lambda view: model(view).probabilities)
+
+
+def passes(tta: Tta) -> int:
+    """How many passes an image takes."""
+    from transferkit.model.views import PASSES
+
+    return PASSES[tta.value]
 
 
 def named(probabilities: Tensor, classes: Sequence[str], top: int) -> list[list[tuple[str, float]]]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from transferkit.errors import InputError
-from transferkit.runs.model_place import find_model
+from transferkit.runs.model_place import model_place
 from transferkit.system.terminal import note, say, say_whole
 
 
@@ -21,13 +21,14 @@ def push(
     stage: Annotated[str | None, typer.Option(help="Which stage of a run; default: the last.")] = None,
 ) -> None:
     """Put a model folder on the Hugging Face Hub, with a card. The token is taken from HF_TOKEN."""
-    from transferkit.cli.model_card import model_card
     from transferkit.deploy import hub
+    from transferkit.deploy.model_card import model_card
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InputError(f"{repository}: a place on the Hub is org/name")
-    folder: Path = find_model(model, stage)
-    files, card = hub.files_of(folder), model_card(folder, repository)
+    place = model_place(model, stage)
+    folder: Path = place.folder
+    files, card = hub.files_of(folder), model_card(folder, place.run, place.stage, repository=repository)
     if dry_run:
         for name in (hub.CARD, *files):
             say_whole(name)

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError, TransferkitError
-from transferkit.runs.model_place import find_model
 from transferkit.serving.settings import MIB, Settings, read_api_key
 from transferkit.system.memory import enough_memory
 from transferkit.system.terminal import note
@@ -27,8 +27,8 @@ def serve(
         list[str],
         typer.Argument(
             metavar="[NAME=]MODEL...",
-            help="Model folders and run folders. The first answers where none is named; a name is the folder's, "
-            "unless one is given.",
+            help="Model folders, run folders, hf-hub:org/name. The first answers where none is named; a name is the "
+            "folder's, unless one is given.",
             show_default=False,
         ),
     ],
@@ -117,7 +117,7 @@ def named(given: Sequence[str], stage: str | None) -> dict[str, Path]:
             name = re.sub(r"[^A-Za-z0-9._-]+|^[^A-Za-z0-9]+", "-", Path(text).absolute().name).strip("-") or "model"
         if not NAME.fullmatch(name):
             raise InputError(f'"{name}" cannot be the name of a model; use letters, digits, ".", "_" and "-"')
-        folder = find_model(place, stage)
+        folder = model_folder(place, stage)
         if name in found:
             raise InputError(
                 f'two models would be called "{name}" ({found[name]} and {folder}); give them names: NAME={place}'

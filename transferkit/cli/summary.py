@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.cli.next_steps import model_of, next_steps
 from transferkit.errors import InputError
 from transferkit.report import Metric
+from transferkit.runs import seed_or_fold
 from transferkit.runs.record import declared_in, ends_of, of
 from transferkit.system.atomic import read_json
 from transferkit.system.standard_streams import speaks
@@ -50,6 +51,8 @@ def show_result(result: RunResult) -> None:
                 say(f"\n{name}, {edit['name']}: {text}")
     for name, verdict in _verdicts(result):
         say(f"\n{name}: {verdict}")
+    for line in out_of_fold_lines(result.content):
+        say(f"\n{line}")
     if result.content.get("repeats"):
         for line in over_seeds_lines(result.content):
             say(line if line.startswith(" ") else f"\n{line}")
@@ -94,6 +97,21 @@ def _row(name: str, entry: dict[str, Any], metric: str) -> list[str]:
     ]
 
 
+def out_of_fold_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the models of all folds say of the images that each was not trained on: a line per stage."""
+    for name, one in (result.get("out_of_fold") or {}).items():
+        over = one["over_folds"]
+        ends = (
+            ""
+            if over["low"] is None
+            else f", 95 % interval of the mean {percent(over['low'])} to {percent(over['high'])}"
+        )
+        yield (
+            f"{name}, out of fold: {percent(one['top1'])} of {one['images']:,} images right ({over['n']} folds{ends}); "
+            f"each image's answer is in {one['file']}"
+        )
+
+
 def over_seeds_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """A block per analysis of a repeated run's result.json: the first metrics that its analyzer declares.
 
@@ -106,19 +124,20 @@ def over_seeds_lines(result: Mapping[str, Any]) -> Iterator[str]:
         measured = {key for key in metrics if metrics[key]["n"]} - ends_of(known)
         keys = [key for key in known if key in metrics] or list(metrics)
         shown = [of(known, key) for key in keys if key in measured][:LINES]
-        yield f"{name} over {len(repeats)} seeds: mean ± sd (95 % interval of the mean over seeds)"
+        word = seed_or_fold.word(repeats)
+        yield f"{name} over {len(repeats)} {word}s: mean ± sd (95 % interval of the mean over {word}s)"
         if not shown:
-            yield "  nothing could be measured; the reports of the seeds say why"
+            yield f"  nothing could be measured; the reports of the {word}s say why"
             continue
         width = max(len(metric.name) for metric in shown)
         for metric in shown:
-            yield f"  {metric.name:{width}}  {_value(metric, metrics[metric.key], len(repeats))}"
+            yield f"  {metric.name:{width}}  {_value(metric, metrics[metric.key], repeats)}"
         if len(shown) < len(metrics):
             yield f"  {len(metrics) - len(shown)} more in report.html"
 
 
-def _value(metric: Metric, one: Mapping[str, Any], seeds: int) -> str:
+def _value(metric: Metric, one: Mapping[str, Any], repeats: Sequence[Mapping[str, Any]]) -> str:
     measured = plus_minus(one["mean"], one["sd"], metric.unit)
     if one["low"] is not None:
         measured += f" ({interval(one['low'], one['high'], one['sd'], metric.unit)})"
-    return measured if one["n"] == seeds else f"{measured}, {one['n']} of {seeds} seeds"
+    return measured if one["n"] == len(repeats) else f"{measured}, {one['n']} of {seed_or_fold.of(repeats)}"

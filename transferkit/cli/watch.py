@@ -10,8 +10,8 @@ import typer
 
 from transferkit.cli.outputs import require_ending
 from transferkit.deploy.interference import FILE, read_interference
+from transferkit.deploy.place import model_folder
 from transferkit.errors import FINDINGS, InputError
-from transferkit.runs.model_place import find_model
 from transferkit.system import signals
 from transferkit.system.terminal import note, print_json, say
 
@@ -97,7 +97,7 @@ def _open(
 
     interference, name = None, None
     if model is not None:
-        folder = find_model(model, stage)
+        folder = model_folder(model, stage)
         interference = read_interference(folder)
         if interference is None:
             raise InputError(f"{folder} has no detector ({FILE}), so no answer of it has a flag to watch")

@@ -177,22 +177,25 @@ def _read_file(archive: Archive, path: str) -> _Folder:
     top = _Folder()
     try:
         with open(path, "rb") as file:
-            start = file.read(6)
-            packed = next((name for magic, name in PACKED.items() if start.startswith(magic)), None)
-            if packed is not None:
-                what = "images are read from plain .tar files: unpack it first"
-                raise InputError(f"{path} is packed with {packed}; {what}")
+            refuse_packed(path, file.read(6))
             _read_members(archive, top, file, os.path.basename(path), 0, os.path.getsize(path))
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a .tar of class folders with images ({error})") from None
     return top
 
 
+def refuse_packed(path: str, start: bytes) -> None:
+    """Raise InputError for a file that begins as a packed one does."""
+    packed = next((name for magic, name in PACKED.items() if start.startswith(magic)), None)
+    if packed is not None:
+        raise InputError(f"{path} is packed with {packed}; images are read from plain .tar files: unpack it first")
+
+
 def _read_members(
     archive: Archive, top: _Folder, file: BinaryIO, id: str, start: int, end: int, depth: int = 0
 ) -> None:
     """Add every member of the tar file between two places of `file`; a tar file inside becomes a folder."""
-    for info in _members(file, start, end):
+    for info in members(file, start, end):
         name = _parts(info.name)
         here = f"{id}/{info.name.removeprefix('./')}"
         if name is None or (not name and not info.isdir()):
@@ -211,7 +214,7 @@ def _read_members(
                 above[name[-1]] = _content(top, info, file.name, here)
 
 
-def _members(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
+def members(file: BinaryIO, start: int, end: int) -> Iterator[tarfile.TarInfo]:
     """The members of a tar file; raises ReadError where it does not end with its end mark."""
     file.seek(start)
     tar = tarfile.TarFile(fileobj=file, mode="r")

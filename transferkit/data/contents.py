@@ -44,6 +44,10 @@ class Contents:
     paths: list[str] | None = None
     strict: bool = False
     """Whether a class without images is a mistake: an empty class folder."""
+    weights: NDArray[np.float64] | None = None
+    """(n,) how often each is drawn in training, in proportion; None: alike."""
+    groups: list[str] | None = None
+    """(n,) what each belongs to, such as a patient or a video, all of which is on one side of a split that is made."""
 
     def __post_init__(self) -> None:
         # from here on a name can be shown, compared and written: file systems allow bytes that are no text
@@ -68,6 +72,21 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """(n,) how often each image is drawn in training, in proportion; None: alike."""
+        return None if self.contents.weights is None else self.contents.weights[self.kept]
+
+    @property
+    def groups(self) -> list[str] | None:
+        """(n,) what each image belongs to: see `Contents`. `Samples.groups` are others, of class and planted mark."""
+        return None if self.contents.groups is None else [self.contents.groups[index] for index in self.kept]
+
+    @property
+    def own_labels(self) -> list[str]:
+        """(n,) the class of each image by the reader's own name, whatever a class list calls it."""
+        return [self.contents.classes[self.contents.labels[index]] for index in self.kept]
 
     def image(self, index: int) -> Image.Image:
         """The image, RGB and upright. Raises BadImage with its path, class and reason."""
@@ -104,6 +123,10 @@ class Source:
         for names in (self.classes, self.ids):
             digest.update("\0".join([str(len(names)), *names]).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+        if (weights := self.weights) is not None:
+            digest.update(b"weights" + weights.astype("<f8").tobytes())
+        if (groups := self.groups) is not None:
+            digest.update("\0".join(["groups", *groups]).encode())
         digest.update(self.contents.content())
         return digest.hexdigest()
 
@@ -140,6 +163,8 @@ def only(contents: Contents, kept: Sequence[str]) -> Contents:
         read=partial(_read_chosen, contents.read, chosen),
         content=partial(_content_chosen, contents.content, chosen),
         paths=None if contents.paths is None else [contents.paths[index] for index in chosen],
+        weights=None if contents.weights is None else contents.weights[chosen],
+        groups=None if contents.groups is None else [contents.groups[index] for index in chosen],
     )
 
 

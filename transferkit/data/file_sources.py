@@ -20,7 +20,7 @@ from transferkit.data.archives import Member, open_archive
 from transferkit.data.contents import Contents
 from transferkit.data.folders import HERE, SPLIT_NAMES, ClassFolders, class_folders, on_disk, split_folders
 from transferkit.data.images import BadImage, open_image, to_rgb
-from transferkit.data.walk import Tree
+from transferkit.data.walk import Disk, Tree
 from transferkit.errors import InputError
 from transferkit.words.suggest import did_you_mean
 
@@ -66,6 +66,20 @@ def folder(spec: Dataset, split: str) -> Contents | None:
 
 def _open(paths: Sequence[str], index: int) -> Image.Image:
     return open_image(paths[index])
+
+
+def of_files(
+    classes: list[str],
+    labels: NDArray[np.int64],
+    ids: list[str],
+    paths: list[str],
+    *,
+    weights: NDArray[np.float64] | None = None,
+    groups: list[str] | None = None,
+) -> Contents:
+    """Image files on disk, told apart from changed ones by their sizes."""
+    content = partial(_sizes, Disk(""), paths)
+    return Contents(classes, labels, ids, partial(_open, paths), content, paths, weights=weights, groups=groups)
 
 
 def class_part(tree: Tree, split: str, names: Mapping[str, str]) -> tuple[str, ClassFolders] | None:
@@ -230,6 +244,12 @@ def tar(spec: Dataset, split: str) -> Contents | None:
     members = [tree.member(image) for files in found.images.values() for image in files]
     sizes = np.array([member.size for member in members], dtype="<i8")
     return _of_classes(found, [member.id for member in members], partial(_open_member, members), sizes.tobytes)
+
+
+def of_members(classes: list[str], labels: NDArray[np.int64], members: list[Member]) -> Contents:
+    """Images within tar files, told apart from changed ones by their sizes."""
+    sizes = np.array([member.size for member in members], dtype="<i8")
+    return Contents(classes, labels, [one.id for one in members], partial(_open_member, members), sizes.tobytes)
 
 
 def _open_member(members: Sequence[Member], index: int) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +18,9 @@ from PIL import Image
 from transferkit.data.contents import Contents
 from transferkit.data.file_sources import recipe_names, split_name
 from transferkit.data.images import BadImage, open_image, to_rgb
-from transferkit.errors import InputError
+from transferkit.errors import InputError, Problem
 from transferkit.words.suggest import did_you_mean
+from transferkit.words.text import one_line
 
 if TYPE_CHECKING:
     from transferkit.recipe.schema import Dataset
@@ -131,9 +133,11 @@ def hf(spec: Dataset, split: str) -> Contents | None:
     image_key, label_key = _columns(spec, table)
     classes, labels = _hf_labels(table.features[label_key], list(table[label_key]), f"hf:{spec.hf}")
     undecoded = table.cast_column(image_key, ImageFeature(decode=False)).select_columns(image_key)
-    where, ids = f"{spec.hf}/{name}", [str(index) for index in range(len(labels))]
+    where = f"{Path(str(spec.hf)).name if os.path.isdir(str(spec.hf)) else spec.hf}/{name}"
+    ids = [str(index) for index in range(len(labels))]
     content = partial(bytes, f"{where} {len(table)}".encode())
-    return Contents(classes, labels, ids, partial(_row, where, undecoded, image_key), content)
+    groups = None if spec.group is None else _hf_groups(spec, table)
+    return Contents(classes, labels, ids, partial(_row, where, undecoded, image_key), content, groups=groups)
 
 
 def _row(name: str, table: Any, image_key: str, index: int) -> Image.Image:
@@ -174,6 +178,16 @@ def _columns(spec: Dataset, table: Any) -> tuple[str, str]:
             what = f'has no column "{key}"' if key else "has no column that is plainly meant"
             raise InputError(f"hf:{spec.hf} {what} for {option}; its columns are {', '.join(kinds)}")
     return str(image), str(label)
+
+
+def _hf_groups(spec: Dataset, table: Any) -> list[str]:
+    if spec.group not in table.features:
+        hint = did_you_mean(str(spec.group), list(table.features))
+        raise InputError(Problem("", f'hf:{spec.hf} has no column "{spec.group}" for group', hint))
+    values = list(table[spec.group])
+    if any(value is None or value == "" for value in values):
+        raise InputError(f'hf:{spec.hf} has images without a group, in the column "{spec.group}"')
+    return [one_line(str(value)) for value in values]
 
 
 def _hf_labels(feature: Any, values: list[Any], where: str) -> tuple[list[str], NDArray[np.int64]]:

@@ -5,6 +5,7 @@ The training opens its data through `StageImages`, and so does whatever looks at
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from transferkit.data.augmenting import Augmenting
 from transferkit.data.contents import Source
+from transferkit.data.group_shares import fold_of_groups, groups_held_out, groups_kept, members_of
 from transferkit.data.images import BadImage
 from transferkit.data.planting import Planters, planted_in
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
-from transferkit.data.shares import held_out, rounded_share
+from transferkit.data.shares import fold_sizes, held_out, rounded_share
 from transferkit.data.sources import open_split
 from transferkit.data.tables import TableSamples, TableSource, strata
 from transferkit.data.transforms import Pipeline
@@ -61,6 +63,7 @@ class StageImages:
     and val is carved from train where there is none. Other data sets are whole, as the recipe describes them. A
     corruption chooses among the images of the part alone. Without a stage there are only other data sets.
     `skip_bad` leaves unreadable images out after all choices: they do not change what is said of the others.
+    With `fold`, (which from 0, of how many), val is that fold of train whether there is a val or not.
     `trained_on` are fingerprints of the sources of its own splits when it trained; `warn` is told of others.
     """
 
@@ -71,6 +74,7 @@ class StageImages:
     skip_bad: bool = False
     trained_on: Mapping[str, str] = field(default_factory=dict)
     warn: Callable[[str], None] = lambda text: None
+    fold: tuple[int, int] | None = None
     _sources: dict[tuple[str, str], Source | None] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -84,9 +88,9 @@ class StageImages:
 
     @property
     def carved(self) -> bool:
-        """Whether the stage's own data set comes without a val split."""
+        """Whether what the stage validates on is a part of train: there is no val split, or there are folds."""
         assert self.stage is not None
-        return self._whole(self.stage.dataset, "val") is None
+        return self.fold is not None or self._whole(self.stage.dataset, "val") is None
 
     def part(
         self, name: str, split: str, classes: list[str] | None = None, aliases: Mapping[str, str] | None = None
@@ -170,15 +174,43 @@ class StageImages:
         """{split: indices} of what the stage trains on, and of what it validates on."""
         assert self.stage is not None
         stage, train = self.stage, self.train
-        given = self._whole(stage.dataset, "val")
+        given = self._whole(stage.dataset, "val") if self.fold is None else None
         indices = np.arange(len(train), dtype=np.int64)
         validation = np.arange(0 if given is None else len(given), dtype=np.int64)
-        if given is None and stage.validation > 0:
+        groups = train.groups
+        if self.fold is not None:
+            number, count = self.fold
+            held = fold_of_each(train, count, self.seed) == number
+            indices, validation = np.flatnonzero(~held), np.flatnonzero(held)
+        elif given is None and stage.validation > 0 and groups is None:
             indices, validation = carve_validation(strata(train), stage.validation, self.seed)
-        if stage.fraction < 1:
+        elif given is None and stage.validation > 0:
+            indices, validation = self._carved_by_group(train, stage.validation)
+        if stage.fraction < 1 and groups is None:
             chosen = per_class_fraction(strata(train)[indices], stage.fraction, self.seed, train.classes)
             indices = indices[chosen]
+        elif stage.fraction < 1:
+            indices = self._kept_by_group(train, indices, stage.fraction)
         return {"train": indices, "val": validation}
+
+    def _carved_by_group(self, train: Source, share: float) -> tuple[Indices, Indices]:
+        """Sorted indices (train, val), every group on one side. Raises InputError where none can be held out."""
+        groups = train.groups or []
+        chosen = groups_held_out(members_of(zip(groups, train.own_labels, strict=True)), share, self.seed)
+        if not chosen:
+            raise InputError("no group can be held out: each has all images of some class; set validation: 0")
+        held = np.array([group in chosen for group in groups])
+        return np.flatnonzero(~held), np.flatnonzero(held)
+
+    def _kept_by_group(self, train: Source, indices: Indices, fraction: float) -> Indices:
+        """Those of the indices whose groups are kept. Raises InputError where a class would be left with none."""
+        groups, labels = train.groups or [], train.own_labels
+        kept = groups_kept(members_of((groups[index], labels[index]) for index in indices), fraction, self.seed)
+        chosen = np.array([index for index in indices if groups[index] in kept], dtype=np.int64)
+        gone = {labels[index] for index in indices} - {labels[index] for index in chosen}
+        if gone:
+            raise InputError(f'fraction {fraction:g} leaves no group with images of the class "{min(gone)}"')
+        return chosen
 
 
 # -- a fraction per class, and a validation split carved from train ---------------------------------------------------
@@ -203,6 +235,19 @@ def per_class_fraction(
             )
         kept.append(numpy_rng(seed, "fraction", label).permutation(members)[:count])
     return np.sort(np.concatenate(kept)) if kept else np.empty(0, np.int64)
+
+
+def fold_of_each(train: Source, folds: int, seed: int) -> Indices:
+    """(n,) the fold of every image, from 0: each class, of whole groups where there are any, in all folds alike."""
+    labels, groups = train.own_labels, train.groups
+    if groups is not None:
+        chosen = fold_of_groups(members_of(zip(groups, labels, strict=True)), folds, seed)
+        return np.array([chosen[group] for group in groups], dtype=np.int64)
+    array, found = np.array(labels), np.empty(len(labels), np.int64)
+    for label, sizes in fold_sizes(Counter(labels), folds).items():
+        members = numpy_rng(seed, "folds", label).permutation(np.flatnonzero(array == label))
+        found[members] = np.repeat(np.arange(folds), sizes)
+    return found
 
 
 def carve_validation(labels: Sequence[int] | Indices, share: float, seed: int) -> tuple[Indices, Indices]:

@@ -182,6 +182,11 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         return np.asarray(2 * self.labels + np.any(chosen, axis=0), dtype=np.int64)
 
     @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """(n,) how often each is drawn in training, in proportion, as the data set says it; None: alike."""
+        return None if self.source.weights is None else self.source.weights[self.chosen]
+
+    @property
     def planted_labels(self) -> NDArray[np.int64]:
         """(n,) the label that training and evaluation are given with each image: what corruptions make of `labels`.
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transferkit.data import image_tables, shards
 from transferkit.data.contents import CHECKING_THREADS, Contents, Source, only
 from transferkit.data.folders import SOURCES, SPLIT_NAMES, LabelRow, class_names, rows_of
+from transferkit.data.grouping import groups_of
 from transferkit.data.images import BadImage
 from transferkit.data.naming import kept_classes, listed_names, one_class, placed, renamed, unlike
 from transferkit.errors import InputError, Problem
@@ -99,6 +101,8 @@ def _read(spec: Dataset, split: str) -> Contents | None:
     if contents is None or spec.synthetic is not None:
         return contents
     contents.classes = unlike(contents.classes, f"{spec.source} ({split})")
+    if spec.group is not None and contents.groups is None:
+        contents.groups = groups_of(contents.ids, spec.group)
     if spec.classes is None:
         return contents
     whole = contents if split == "train" else _read_all(spec, "train") or contents
@@ -122,6 +126,14 @@ def _read_all(spec: Dataset, split: str) -> Contents | None:
         from transferkit.data import readers
 
         return readers.read(spec, split)
+    if spec.source in image_tables.SOURCES:
+        from transferkit.data import row_sources
+
+        return row_sources.read(spec, split)
+    if spec.source == shards.SOURCE:
+        from transferkit.data import row_sources
+
+        return row_sources.of_shards(spec, split)
     from transferkit.data import file_sources
 
     return {"folder": file_sources.folder, "npz": file_sources.npz, "tar": file_sources.tar}[spec.source](spec, split)

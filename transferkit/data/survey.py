@@ -15,7 +15,7 @@ from transferkit.data.folders import HERE, ClassFolders, class_folders, refuse_t
 from transferkit.data.naming import same_but_for_case
 from transferkit.data.walk import BROKEN, Tree, below
 from transferkit.words.formats import some
-from transferkit.words.text import printable
+from transferkit.words.text import one_line, printable
 
 SHOWN = 4
 PATIENCE = 2.0  # seconds that looking for copies may take
@@ -53,6 +53,13 @@ class Survey:
     folders: dict[str, str]
     """{split: its folder in the tree}."""
     left_out: list[LeftOut] = field(default_factory=list)
+
+    def id(self, split: str, image: str) -> str:
+        """What an image is called where its data set is opened: its path below the split, or in its archive."""
+        if isinstance(self.tree, Archive):
+            return one_line(self.tree.member(image).id)
+        folder = self.folders[split]
+        return one_line(image.removeprefix(f"{folder}/") if folder else image)
 
     def files(self) -> dict[str, list[str]]:
         """{split: its images, by their names in messages: on disk, their paths}."""

@@ -23,6 +23,7 @@ from transferkit.deploy.export_folder import (
     Tensor,
     check_file,
     check_model,
+    check_temperature,
     model_files,
     publish,
     read_record,
@@ -70,27 +71,29 @@ def export_model(
     out: Path | str | None = None,
     max_batch: int = MAX_BATCH,
     opset: int | None = None,
+    calibrated: bool = False,
     step: Step = lambda text: None,
 ) -> Export:
     """Write `model.onnx` or `model.pt2`, and `export.json`, into `exports/` of the model folder or into `out`.
 
     One graph gives logits, score and source class (logits alone without a detector) for batches of 1 to `max_batch`;
     of `inputs`, `floats` takes preprocessed images, `uint8` (`model_uint8.…`) RGB pixels of any size. Default: both,
-    where a graph can do the model's preprocessing. The files are compared with the eager model first; nothing is left
-    behind unless they agree. `step` is told what is going on. Raises InputError for wrong input, TransferkitError
-    when the model cannot be exported, ParityError.
+    where a graph can do the model's preprocessing. With `calibrated` the logits are divided by the temperature in the
+    model's folder (`model_calibrated.…`), else they are the model's own. The files are compared with the eager model
+    first; nothing is left behind unless they agree. `step` is told what is going on. Raises InputError for wrong input,
+    TransferkitError when the model cannot be exported, ParityError.
     """
     folder = Path(model_dir)
     target = folder / FOLDER if out is None else Path(out)
     _check(form, target, max_batch, opset, inputs)
     step("opening the model")
-    loaded = load(folder)
+    loaded = load(folder, calibrated=calibrated)
     notes: list[str] = []
     chosen = [*dict.fromkeys(inputs)] if inputs else _possible(loaded, notes)
-    variants = [Variant(form, given) for given in chosen]
+    variants = [Variant(form, given, calibrated) for given in chosen]
     if "uint8" in chosen:
         check_preprocessing(loaded.model.preprocessing)
-    graph = Graph(loaded).eval()
+    graph = Graph(loaded, loaded.temperature).eval()
     record = _record(folder, loaded, graph)
     with workplace(target) as work:
         entries = {
@@ -136,9 +139,10 @@ def verify_export(
         path = check_file(folder, entry)
         step(f"checking {entry.file}")
         run = open_checked(variant, path, record, entry)
-        if loaded is not None:
+        if loaded is not None and model_dir is not None:
             sizes = [one["batch"] for one in entry.parity.batches]
-            graph, preprocessing = Graph(loaded).eval(), loaded.model.preprocessing
+            check_temperature(entry, Path(model_dir))
+            graph, preprocessing = Graph(loaded, entry.temperature).eval(), loaded.model.preprocessing
             parity.compare_all(graph, run, preprocessing, sizes, step, pixels=variant.pixels)
     return record
 
@@ -196,6 +200,11 @@ def _record(folder: Path, loaded: LoadedModel, graph: Graph) -> ExportRecord:
     )
 
 
+def _own_facts(loaded: LoadedModel) -> dict[str, Any]:
+    """What is inside one file and not in the record of all."""
+    return {} if loaded.temperature is None else {"temperature": loaded.temperature}
+
+
 def _write(
     loaded: LoadedModel,
     graph: Graph,
@@ -220,7 +229,7 @@ def _write(
             shape = None if pixels else (preprocessing.in_chans, *preprocessing.input_size)
             program = trace(whole, shape, max_batch)
             step(f"writing {path.name}")
-            facts = record.model_copy(update={"inputs": given}).facts()
+            facts = record.model_copy(update={"inputs": given, **_own_facts(loaded)}).facts()
             if variant.form == "onnx":
                 extra = portable.write_onnx(program, path, facts, outputs=graph.outputs, opset=opset)
             else:
@@ -241,6 +250,7 @@ def _write(
     return ExportedFile(
         file=path.name,
         inputs=given if pixels else None,
+        temperature=loaded.temperature,
         sha256=sha256(path),
         bytes=path.stat().st_size,
         batch=Batch(min=1, max=max_batch, enforced=variant.form == "pt2"),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from transferkit.deploy.interference import FILE as INTERFERENCE
 from transferkit.deploy.interference import OWN, Interference
+from transferkit.deploy.temperature import read_temperature
 from transferkit.deploy.variants import FORMATS
 from transferkit.errors import InputError
 from transferkit.report import finite, json_text
@@ -74,10 +75,14 @@ class Parity(_Part):
 
 
 class ExportedFile(_Part):
-    """One exported file. `inputs`: its own, where they are not those of the record."""
+    """One exported file. `inputs`: its own, where they are not those of the record.
+
+    `temperature`: what its logits are divided by, inside the graph; None where they are the model's own.
+    """
 
     file: str
     inputs: list[Tensor] | None = None
+    temperature: float | None = None
     sha256: str
     bytes: int
     batch: Batch
@@ -154,6 +159,18 @@ def check_model(record: ExportRecord, model_dir: Path) -> None:
         raise InputError(f"{model_dir}: has got a detector since the model was exported; {AGAIN}")
 
 
+def check_temperature(entry: ExportedFile, model_dir: Path) -> None:
+    """Raise InputError when the file's logits are divided by another temperature than the model folder has now."""
+    if entry.temperature is None:
+        return
+    now = read_temperature(model_dir).temperature
+    if entry.temperature != now:
+        raise InputError(
+            f"{entry.file} divides logits by {entry.temperature:g}, and the temperature of {model_dir} is {now:g}; "
+            f"{AGAIN}"
+        )
+
+
 @contextmanager
 def workplace(target: Path) -> Iterator[Path]:
     """A hidden folder beside the target, on the same disk; it is gone afterwards. Raises InputError."""
@@ -189,7 +206,7 @@ def publish(
             old.unlink(missing_ok=True)
         for entry in entries.values():
             os.replace(work / entry.file, target / entry.file)
-        if (plain := entries.get("onnx")) is not None:
+        if (plain := entries.get("onnx") or entries.get("onnx_calibrated")) is not None:
             inputs, outputs = ([one.model_dump() for one in side] for side in (record.inputs, record.outputs))
             write_text(target / TRITON_FILE, triton_config(plain.file, inputs, outputs, plain.batch.max))
         shutil.copyfile(PREDICT, target / PREDICT.name)

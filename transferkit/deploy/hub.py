@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from transferkit.deploy.card_file import CARD as CARD
 from transferkit.deploy.interference import DETECTOR, FILE, HEADS, OWN, SOURCE_MODEL
 from transferkit.deploy.temperature import FILE as TEMPERATURE
 from transferkit.errors import InputError, TransferkitError
 
 PREFIX = "hf-hub:"
-CARD = "README.md"
 FILES = (
     *OWN,
     *HEADS.values(),
@@ -54,7 +55,7 @@ def push(folder: Path, repository: str, card: str, *, private: bool) -> str:
     return f"{api.endpoint}/{repository}"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, files: Sequence[str] = FILES) -> Path:
     """The folder of `hf-hub:org/name`, or `hf-hub:org/name@revision`, in the Hub's own cache. Raises InputError."""
     from huggingface_hub import snapshot_download
 
@@ -63,7 +64,7 @@ def fetch(name: str) -> Path:
         found = snapshot_download(
             repository,
             revision=revision or None,
-            allow_patterns=list(FILES),
+            allow_patterns=list(files),
             cache_dir=os.environ.get("HF_HUB_CACHE"),
             endpoint=os.environ.get("HF_ENDPOINT"),
             token=os.environ.get("HF_TOKEN") or False,
@@ -71,6 +72,14 @@ def fetch(name: str) -> Path:
     except Exception as error:
         raise InputError(f"{name}: cannot be fetched: {_first_line(error)}") from error
     return Path(found)
+
+
+def is_fetched(folder: Path) -> bool:
+    """Whether it lies in the Hub's cache, where nobody but the Hub's client writes."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(os.environ.get("HF_HUB_CACHE") or HF_HUB_CACHE).expanduser()
+    return folder.absolute().is_relative_to(cache.absolute())
 
 
 def _first_line(error: Exception) -> str:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from transferkit.deploy.answers import Answer, Answers, OnBadImage, Photograph, answer_photographs
 from transferkit.deploy.guarded import Guarded, GuardedByPlugin
-from transferkit.deploy.hub import PREFIX, fetch
 from transferkit.deploy.interference import SOURCE_MODEL, Interference, read_interference
+from transferkit.deploy.place import model_folder
 from transferkit.deploy.temperature import read_temperature
 from transferkit.errors import InputError
 from transferkit.model.detector import DetectorModule
@@ -170,13 +170,7 @@ def load(model: Path | str, stage: str | None = None, *, calibrated: bool = Fals
     that has one. With `interference.json` the model is guarded. `calibrated` takes the temperature of
     `calibration.json` into the probabilities; logits stay. Raises InputError for anything missing, damaged or changed.
     """
-    if isinstance(model, str) and model.startswith(PREFIX):
-        model = fetch(model)
-    folder = Path(model)
-    if stage is not None or not (folder / "config.json").is_file():
-        from transferkit.runs.model_place import find_model
-
-        folder = find_model(str(model), stage)
+    folder = model_folder(model, stage)
     interference = read_interference(folder)
     net, source_head = open_model(folder, verify=interference is None)  # a detector's files were all compared
     module = None if interference is None else _guard(folder, net, interference)

@@ -14,7 +14,7 @@ from torch import nn
 from transferkit.deploy.interference import DETECTOR, FILE, DetectorRecord
 from transferkit.errors import InputError
 from transferkit.model.detector import probe_scores
-from transferkit.model.weights import read_weights
+from transferkit.model.weights import read_tensors
 from transferkit.plugins.contained import contained
 from transferkit.plugins.registry import installed
 
@@ -31,7 +31,7 @@ def open_detector(folder: Path, record: DetectorRecord, model: TransferModel) ->
     Raises InputError where the plugin is not installed, refuses its options or tensors, or an installed version
     computes something else than the one that was fitted.
     """
-    path, tensors = folder / FILE, read_weights(folder / DETECTOR) if record.tensors else {}
+    path, tensors = folder / FILE, read_tensors(folder / DETECTOR) if record.tensors else {}
     instance = _instance(path, record)
     whose = f'{path}: the detector "{record.plugin}" of {record.distribution} {record.version}'
     restore = getattr(instance, "restore", None)

@@ -46,10 +46,11 @@ OLDEST_OPSET = 18  # of torch's exporter
 class Graph(nn.Module):
     """(n, C, H, W) -> a plain tuple of tensors, which every runtime knows: the outputs in the order of OUTPUTS."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, temperature: float | None = None) -> None:
         super().__init__()
         self.whole: nn.Module = loaded.model if loaded.module is None else loaded.module
         self.guarded = loaded.guarded
+        self.temperature = temperature
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -57,11 +58,12 @@ class Graph(nn.Module):
         return OUTPUTS if self.guarded else OUTPUTS[:1]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Preprocessed images."""
+        """Preprocessed images. With a temperature the logits are divided by it; what the detector says is as before."""
         output = self.whole(images)
+        logits = output.logits if self.temperature is None else output.logits / self.temperature
         if not self.guarded:
-            return (output.logits,)
-        return output.logits, output.score, output.source_class
+            return (logits,)
+        return logits, output.score, output.source_class
 
 
 class PixelGraph(nn.Module):

@@ -26,7 +26,7 @@ from transferkit.model.modes import evaluating
 from transferkit.model.origin import weights_in
 from transferkit.model.preprocessing import Preprocessing, complete
 from transferkit.model.registered import origin
-from transferkit.model.weights import load_weights, not_finite, plain, read_weights, save_tensors
+from transferkit.model.weights import load_weights, not_finite, plain, read_tensors, save_tensors
 from transferkit.model.wrapper import SourceHead, TransferModel
 from transferkit.report import finite, write_json
 from transferkit.surface import __version__
@@ -103,7 +103,7 @@ def open_model(folder: Path | str, *, verify: bool = True) -> tuple[TransferMode
         options=config.model_args,
     )
     adapt_again(model, config.own.adapters, str(folder / CONFIG))
-    load_weights(net, folder / WEIGHTS, config.architecture)
+    load_weights(net, weights_in(folder), config.architecture)
     model.classes = _classes(config, model.net.num_classes, folder)  # type: ignore[arg-type]
     if not config.sealed:
         check_forward(model, str(folder))
@@ -121,7 +121,7 @@ def read_info(folder: Path | str) -> dict[str, Any]:
 
 def read_source_head(path: Path, classes: Sequence[str] | None = None) -> SourceHead:
     """A head on its own, from a safetensors file with `weight` (K, d) and perhaps `bias` (K,). Raises InputError."""
-    tensors = read_weights(path)
+    tensors = read_tensors(path)
     weight, bias = tensors.get("weight"), tensors.get("bias")
     if weight is None or weight.dim() != 2 or not weight.is_floating_point():
         raise InputError(f"{path}: a source head needs a tensor `weight` of shape (classes, features)")

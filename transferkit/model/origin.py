@@ -21,6 +21,8 @@ from transferkit.errors import InputError, Problem
 from transferkit.model.compatibility import TWO_HEADS, refused
 from transferkit.model.folder_config import CONFIG, AdapterFields, read_config, read_config_file
 from transferkit.model.registered import is_known, registered_names
+from transferkit.system.shards import INDEX
+from transferkit.system.shards import named as index_of
 from transferkit.words.suggest import closest, did_you_mean
 
 LOCAL = "local-dir:"
@@ -91,10 +93,13 @@ def locate(name: str) -> Origin:
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights file of a model folder; a pickle only where there is nothing else, so that it is refused by name."""
-    weights = folder / "model.safetensors"
-    pickled = folder / "pytorch_model.bin"
-    return pickled if os.path.lexists(pickled) and not os.path.lexists(weights) else weights
+    """The weights file of a model folder, or the index of several.
+
+    A pickle only where there is nothing else, so that it is refused by name.
+    """
+    weights, index, pickled = folder / SAFE[PICKLED], folder / f"model{INDEX}", folder / PICKLED
+    there = [path for path in (weights, index, pickled) if os.path.lexists(path)]
+    return there[0] if there else weights
 
 
 def pretrained_file(label: str, config: Mapping[str, Any]) -> Path:
@@ -115,19 +120,22 @@ def pretrained_file(label: str, config: Mapping[str, Any]) -> Path:
             )
         )
     names = filter(None, (SAFE.get(named), str(Path(named).with_suffix(".safetensors"))))
-    for name in dict.fromkeys(names) if repository else ():
+    for name in (*dict.fromkeys(names), f"model{INDEX}") if repository else ():
         try:
-            return fetch(str(repository), name)
+            found = fetch(str(repository), name)
         except LocalEntryNotFoundError:
             raise  # not in the cache, which says nothing about the hub
         except EntryNotFoundError:
             continue
+        for shard in sorted(set(index_of(found).values())) if name.endswith(INDEX) else ():
+            fetch(str(repository), shard)
+        return found
     raise InputError(
         Problem(
             "model.name",
             f"the pretrained weights of {label} exist only as a pickle ({config.get('url') or repository}), which is "
             "never opened, because it can run code",
-            "convert it where you trust it and give model.weights=FILE.safetensors",
+            "download it, `transferkit convert FILE.pth`, and give model.weights=FILE.pth.safetensors",
         )
     )
 

@@ -16,6 +16,9 @@ DEFAULT_TAPS = 4
 class Store(dict[str, Tensor]):
     """Outputs by layer, shared by a model and its taps. torch.export puts copies in place of a plain dict's."""
 
+    closed = False
+    """Whether what layers return now is not kept."""
+
 
 class Tap:
     """A forward hook that puts a layer's output into a shared store.
@@ -24,13 +27,15 @@ class Tap:
     `copy` is set where the network later changes that output in place.
     """
 
-    def __init__(self, name: str, store: dict[str, Tensor]) -> None:
+    def __init__(self, name: str, store: Store) -> None:
         self.name = name
         self.store = store
         self.copy = False
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Keep what the layer returned."""
+        if self.store.closed:
+            return
         tensor = first_tensor(output)
         self.store[self.name] = tensor.clone() if self.copy else tensor
 
@@ -91,10 +96,20 @@ def tap_channels(net: nn.Module, name: str) -> int | None:
     return next((known[layer] for layer in above if known.get(layer)), None)
 
 
-def install(net: nn.Module, names: Iterable[str], store: dict[str, Tensor]) -> dict[str, Tap]:
+def install(net: nn.Module, names: Iterable[str], store: Store) -> dict[str, Tap]:
     """Hook the named layers; their outputs land in `store`."""
     taps: dict[str, Tap] = {}
     for name in names:
         taps[name] = Tap(name, store)
-        find_layer(net, name).register_forward_hook(taps[name])
+        _last_of(find_layer(net, name)).register_forward_hook(taps[name])
     return taps
+
+
+def _last_of(layer: nn.Module) -> nn.Module:
+    """What computes a layer's output: of a plain sequence its last part.
+
+    With gradient checkpointing timm calls the parts of such a sequence, and never the sequence itself.
+    """
+    while type(layer).forward is nn.Sequential.forward and len(layer):  # type: ignore[arg-type]
+        *_, layer = layer.children()
+    return layer

@@ -8,8 +8,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from transferkit.errors import InputError, Problem
+from transferkit.model.tensor_names import listed, strip_prefixes, without_prefix
 from transferkit.model.torchvision_weights import COUNTERS, translate
 from transferkit.system.memory import need_room
 from transferkit.system.safetensors_header import read_header
+from transferkit.system.shards import shards
 
-PREFIXES = ("module.", "_orig_mod.", "model.")
-SHOWN = 10
 DO_NOT_FIT = "these weights do not fit"
 FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")  # timm's names for them
 
@@ -74,17 +73,26 @@ def load_weights(net: nn.Module, path: str | Path, name: str | None = None) -> N
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, wrapper prefixes removed, all finite. Raises InputError."""
+    return strip_prefixes(read_tensors(path))
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of all files of an index, by the names there, all finite.
+
+    Raises InputError.
+    """
     read_header(path)
     need_room()
-    try:
-        state = load_file(str(path))
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: a dtype it does not know
-        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
-    state = strip_prefixes(state)
+    state: dict[str, Tensor] = {}
+    for file in shards(path):
+        try:
+            state |= load_file(str(file))
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:  # KeyError: an unknown dtype
+            raise InputError(f"{file}: not a readable safetensors file: {error}") from error
     bad = not_finite(state)
     if bad:
         raise InputError(
-            f"{path}: NaN or infinite values in {_listed('', bad)}; "
+            f"{path}: NaN or infinite values in {listed('', bad)}; "
             "these weights come from a training that diverged or a damaged file"
         )
     return state
@@ -102,41 +110,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
         save_file(dict(tensors), str(path), metadata=dict(metadata or {"format": "pt"}))
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
-
-
-def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove `module.` (DDP, EMA), `_orig_mod.` (torch.compile) and the like where every name has them."""
-    found = dict(state)
-    while prefix := next((p for p in PREFIXES if found and all(name.startswith(p) for name in found)), None):
-        found = {name[len(prefix) :]: tensor for name, tensor in found.items()}
-    return {name.replace("._orig_mod.", "."): tensor for name, tensor in found.items()}
-
-
-def without_prefix(
-    net: nn.Module, state: dict[str, Tensor], where: str, label: str
-) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors whose names are the model's after some prefix (`backbone.`), without it; and a sentence about that.
-
-    Other tensors are left out, by name. The state itself, and None, where no prefix makes at least half of the model's
-    names fit. Raises InputError where two do equally.
-    """
-    own = {name for name in net.state_dict() if not name.endswith(COUNTERS)}
-    votes = Counter(
-        name[:at] for name in state for at in range(1, len(name)) if name[at - 1] == "." and name[at:] in own
-    )
-    ranked = votes.most_common(2)
-    if not ranked or ranked[0][1] <= max(len(own & state.keys()), len(own) // 2):
-        return state, None
-    prefix, count = ranked[0]
-    if len(ranked) == 2 and ranked[1][1] == count:
-        raise InputError(
-            f'{where}: two sets of tensors fit {label}, those whose names begin with "{prefix}" and those with '
-            f'"{ranked[1][0]}"; keep one of them in the file'
-        )
-    found = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    others = [name for name in state if not name.startswith(prefix)]
-    left = f"; left out: {_listed('', others)}" if others else ""
-    return found, f'{where}: the names of {label} begin with "{prefix}" there, which was taken off{left}'
 
 
 def not_finite(state: Mapping[str, Tensor]) -> list[str]:
@@ -190,7 +163,7 @@ def mismatches(net: nn.Module, state: Mapping[str, Tensor], where: str = "") -> 
         if name in own and tensor.shape != own[name].shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    return [Problem(where, _listed(kind, names)) for kind, names in kinds.items() if names]
+    return [Problem(where, listed(kind, names)) for kind, names in kinds.items() if names]
 
 
 def in_names_of(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -230,10 +203,3 @@ def _adapt_channels(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tenso
         if key in state and isinstance(wanted, Tensor) and state[key].shape[1] != wanted.shape[1]:
             state[key] = adapt_input_conv(wanted.shape[1], state[key].to(torch.float32))
     return state
-
-
-def _listed(what: str, names: Iterable[str]) -> str:
-    names = list(names)
-    more = f", … and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    noun = "tensor" if len(names) == 1 else "tensors"
-    return f"{len(names)} {noun}{what and ' ' + what}: {', '.join(names[:SHOWN])}{more}"

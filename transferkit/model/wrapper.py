@@ -185,6 +185,10 @@ class TransferModel(nn.Module):
         check_taps(self, added, self._store)
         self._taps.update(added)
 
+    def tapping(self, on: bool) -> None:
+        """Whether taps keep what layers return from now on: not where gradient checkpointing runs layers again."""
+        self._store.closed = not on
+
     def untap(self) -> None:
         """Collect nothing any more."""
         self._taps = {}

@@ -17,6 +17,7 @@ from transferkit.plugins.hooks import Plugin, RunPlugins
 from transferkit.plugins.options import reference_options
 from transferkit.recipe import schema
 from transferkit.recipe.draft import Draft, StageDraft
+from transferkit.recipe.folding import check_folds
 from transferkit.recipe.lineage import lineage
 from transferkit.recipe.paths import STARTS, looks_like_path
 from transferkit.recipe.plugin_use import Use, requested
@@ -24,6 +25,7 @@ from transferkit.recipe.selection import OWN, selection
 from transferkit.recipe.still import Found, without_training
 from transferkit.recipe.table_checks import check_tables
 from transferkit.recipe.timm_names import unknown_model, unknown_optimizer
+from transferkit.recipe.trackers import wrong_tracker
 from transferkit.recipe.tree import Problems, Steps
 from transferkit.recipe.uses import PluginUse, RegularizerUse
 from transferkit.system.signals import TO_STOP
@@ -43,7 +45,11 @@ def check_recipe(draft: Draft) -> None:
         for name, what in reference_options(use.component.options).items() if use.component is not None else ():
             _known(draft, (*use.path, name), what)
     check_tables(draft)
+    check_folds(draft)
     _check_timm_names(draft)
+    for index, name in enumerate(draft.header.trackers if draft.header is not None else ()):
+        if (wrong := wrong_tracker(name)) is not None:
+            draft.problems.add(("trackers", index), *wrong)
     device = draft.header.device if draft.header is not None else "auto"
     for index, stage in enumerate(draft.stages):
         _check_references(draft, stage, index)
@@ -266,6 +272,9 @@ def _stage_contradictions(stage: schema.Stage, device: str) -> Iterator[Found]:
             yield ("unfreeze",), message, "leave out one of the two"
         if stage.optimizer.layer_decay is not None:
             yield ("optimizer", "layer_decay"), message, "leave out one of the two"
+        if stage.gradient_checkpointing:
+            message = "does nothing with fixed_features: no gradient goes through the backbone, which keeps nothing"
+            yield ("gradient_checkpointing",), message, "leave it out"
         if stage.start == "scratch":
             yield ("fixed_features",), "with start: scratch would train a head on random features", None
     if stage.unfreeze is not None and stage.epochs is not None and stage.unfreeze.every >= stage.epochs:

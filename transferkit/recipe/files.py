@@ -16,12 +16,16 @@ from transferkit.recipe.lineage import lineage
 from transferkit.recipe.paths import LOCAL, STARTS
 from transferkit.recipe.schema import Dataset, Model
 from transferkit.recipe.stage_images import check_stage_images, listed
+from transferkit.recipe.timm_tensors import is_listed, owners
 from transferkit.recipe.tree import Problems, Steps, shown
 from transferkit.system.atomic import read_json
 from transferkit.system.safetensors_header import read_header
+from transferkit.system.shards import INDEX
+from transferkit.words.formats import count
 from transferkit.words.suggest import closest
 
 MAX_CHECKED_FILES = 20_000
+WEIGHTS = ("model.safetensors", f"model{INDEX}")
 
 
 def check_files(draft: Draft) -> None:
@@ -66,27 +70,43 @@ def _check_model(model: Model, path: Steps, problems: Problems) -> None:
 
 
 def _check_architecture(model: Model, file: Path, path: Steps, problems: Problems) -> None:
-    """Weights in a folder that says of which model they are must be of the one that is named.
+    """Weights must be of the model that is named, by the config.json of their folder or by their names and widths.
 
-    What the file itself holds can be compared with the model only where that is made, which takes torch: `doctor` and
-    `run` do so before anything is trained.
+    Only what is certainly another model of timm is refused. What names and widths leave open can be compared with the
+    model only where that is made, which takes torch: `doctor` and `run` do so before anything is trained.
     """
+    if ":" in model.name:
+        return
+    base, theirs = model.name.partition(".")[0], _told_beside(file)
+    if theirs is not None:
+        if theirs.partition(".")[0] != base:
+            problems.add(
+                path,
+                f"these are weights of {theirs}, as the config.json beside them says, not of {model.name}",
+                f"write model.name: {theirs}, or copy the file out of its folder if {model.name} has the same tensors",
+            )
+        return
+    found = owners({name: tensor.shape for name, tensor in read_header(file).items()})
+    if found and base not in found and is_listed(base) and not model.options:
+        others = "" if len(found) == 1 else f" or of {count(len(found) - 1, 'other model')} with the same layers"
+        problems.add(
+            path,
+            f"the tensors are those of {found[0]}{others}, by their names and sizes, not those of {model.name}",
+            f"write model.name: {found[0]}, or give weights of {model.name}",
+        )
+
+
+def _told_beside(file: Path) -> str | None:
+    """The architecture of a model folder's weights, as its config.json has it; None of a file that lies alone."""
     config = file.parent / "config.json"
     if file.name != "model.safetensors" or not os.path.isfile(config):
-        return
+        return None
     try:
         told = read_json(config)
     except InputError:
-        return
+        return None
     theirs = told.get("architecture") if isinstance(told, dict) else None
-    if not isinstance(theirs, str) or model.name.partition(":")[0] != model.name:
-        return
-    if theirs.partition(".")[0] != model.name.partition(".")[0]:
-        problems.add(
-            path,
-            f"these are weights of {theirs}, as the config.json beside them says, not of {model.name}",
-            f"write model.name: {theirs}, or copy the file out of its folder if {model.name} has the same tensors",
-        )
+    return theirs if isinstance(theirs, str) else None
 
 
 def _check_file(file: Path, path: Steps, read: Callable[[Path], object], problems: Problems) -> bool:
@@ -110,11 +130,12 @@ def _check_start(folder: Path, path: Steps, problems: Problems) -> None:
         what = "is a file, not a model folder" if os.path.exists(folder) else "does not exist"
         problems.add(path, f"the folder {shown(folder)} {what}", "give a folder such as runs/…/stages/NAME/model")
         return
-    missing = [name for name in ("config.json", "model.safetensors") if not os.path.isfile(folder / name)]
+    weights = next((name for name in WEIGHTS if os.path.isfile(folder / name)), WEIGHTS[0])
+    missing = [name for name in ("config.json", weights) if not os.path.isfile(folder / name)]
     if missing:
         problems.add(path, f"the folder {shown(folder)} has no {' and no '.join(missing)}, so it is not a saved model")
     else:
-        _check_file(folder / "model.safetensors", path, read_header, problems)
+        _check_file(folder / weights, path, read_header, problems)
 
 
 def _near(path: Path) -> str | None:
@@ -133,7 +154,10 @@ def _near(path: Path) -> str | None:
 def _check_dataset(name: str, dataset: Dataset, draft: Draft, readable: dict[str, Counts | None]) -> None:
     problems, path = draft.problems, ("datasets", name)
     labels_fine = dataset.labels is None or _check_file(Path(dataset.labels), (*path, "labels"), read_labels, problems)
-    for key in ("folder", "npz", "tar"):
+    for own, file in (dataset.lists or {}).items():
+        if not _check_file(Path(file), (*path, "lists", own), lambda file: None, problems):
+            return
+    for key in ("folder", "table", "npz", "tar"):
         given = getattr(dataset, key)
         there = os.path.exists if key == "folder" else os.path.isfile  # a pipe would never end
         if given is not None and not there(given) and not (key == "tar" and os.path.isdir(given)):

@@ -9,7 +9,7 @@ from transferkit.recipe.tree import Node
 
 LOCAL = "local-dir:"
 STARTS = ("pretrained", "scratch")
-DATASET_PATHS = ("folder", "npz", "tar", "labels", "root")
+DATASET_PATHS = ("folder", "table", "npz", "tar", "webdataset", "labels", "root")
 
 
 def absolute(text: str, folder: Path) -> str:
@@ -35,6 +35,12 @@ def resolve_paths(root: Node) -> None:
     for dataset in _items(root.child("datasets")):
         for key in DATASET_PATHS:
             resolve(dataset.child(key))
+        hub = dataset.child("hf")  # a name on the hub, or a folder
+        if hub is not None and isinstance(hub.value, str) and os.path.isdir(absolute(hub.value, hub.mark.folder)):
+            resolve(hub)
+        for key in ("lists", "webdataset"):
+            for item in _items(dataset.child(key)):
+                resolve(item)
     resolve(root.child("plugins"))
 
 

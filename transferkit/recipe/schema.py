@@ -33,7 +33,10 @@ from transferkit.recipe.uses import AnalyzerUse, CorruptionUse, PluginUse, Regul
 
 RECIPE_VERSION: Final = 1
 SPLITS = ("train", "val", "test")
-DATASET_SOURCES = ("folder", "torchvision", "hf", "npz", "tar", "world", "synthetic", "reader", "from_")
+DATASET_SOURCES = (
+    "folder", "table", "lists", "torchvision", "hf", "npz", "tar", "webdataset", "world", "synthetic", "reader",
+    "from_",
+)  # fmt: skip
 
 
 class Preprocessing(Section):
@@ -51,7 +54,9 @@ class Model(Section):
     """The backbone: any timm name, `hf-hub:owner/name` or `local-dir:folder`, and optionally a weights file."""
 
     name: str
-    weights: str | None = Field(None, description="a .safetensors file; without it timm's own pretrained weights")
+    weights: str | None = Field(
+        None, description="a .safetensors file, or the index of several; without it timm's own pretrained weights"
+    )
     options: dict[str, Any] = Field({}, description="passed to timm.create_model")
     preprocessing: Preprocessing = Preprocessing()
 
@@ -76,14 +81,30 @@ class Synthetic(Section):
     permuted: Count = Field(0, description="leading columns that are permuted over the rows")
 
 
+class Columns(Section):
+    """The columns of a table of images, by their names, where those are not the usual ones."""
+
+    path: str | None = Field(None, description="default: path, file, filename, file_name, filepath, image, image_path")
+    label: str | None = Field(None, description="default: label, class, target, category")
+    split: str | None = Field(None, description="default: split, set, subset, partition; without one all is train")
+    weight: str | None = Field(None, description="how often an image is drawn in training; default: all alike")
+
+
 class Dataset(Section):
     """Where images come from. Exactly one of the sources must be given."""
 
     folder: str | None = Field(None, description="one sub-folder per class, inside train/, val/, test/ or directly")
+    table: str | None = Field(None, description="a CSV, TSV or parquet file with a row per image: path, label, split")
+    lists: Annotated[dict[Split, str], Field(min_length=1)] | None = Field(
+        None, description="a text file per split with a line per image: path and label"
+    )
     torchvision: str | None = Field(None, description="a torchvision data set by name, e.g. CIFAR10")
     hf: str | None = Field(None, description="a Hugging Face data set, e.g. cifar10")
     npz: str | None = Field(None, description="a file with x_train, y_train, x_test, y_test, classes")
     tar: str | None = Field(None, description="a tar file, or a folder of tar files")
+    webdataset: dict[Split, str] | str | None = Field(
+        None, description="tar shards of samples: a pattern such as shards/{000..003}.tar or a folder, or one per split"
+    )
     world: World | None = None
     synthetic: Synthetic | None = None
     reader: PluginUse | None = Field(None, description="a plugin that reads the data set")
@@ -91,10 +112,20 @@ class Dataset(Section):
 
     splits: dict[Split, str] = Field({}, description="the source's own names of the splits")
     labels: str | None = Field(None, description="a CSV with the class list: columns index, name and folder or wnid")
-    root: str | None = Field(None, description="where downloads are kept")
+    columns: Columns | None = Field(None, description="table: the names of its columns")
+    root: str | None = Field(
+        None, description="where downloads are kept; table and lists: the folder that paths start from, else the file's"
+    )
     download: Flag = False
-    image_key: str | None = None
-    label_key: str | None = None
+    image_key: str | None = Field(None, description="hf: the column of images; webdataset: their ending, e.g. jpg")
+    label_key: str | None = Field(
+        None, description="hf: the column of labels; webdataset: an ending, or a field of .json; else cls, or label"
+    )
+    group: str | None = Field(
+        None,
+        description="what belongs together, and is never on both sides of a split that is made: a column of table or "
+        "hf, or a regular expression with one group for the paths of images",
+    )
     on_bad_image: Literal["error", "skip"] = "error"
     classes: Annotated[list[str], Field(min_length=1)] | Positive | None = Field(
         None, description="keep these classes only, or so many drawn at random, the same ones every time"
@@ -106,6 +137,10 @@ class Dataset(Section):
         if sum(getattr(self, key) is not None for key in DATASET_SOURCES) != 1:
             names = ", ".join(key.rstrip("_") for key in DATASET_SOURCES)
             raise ValueError(f"give exactly one of {names}")
+        if self.columns is not None and self.table is None and self.from_ is None:
+            raise ValueError("columns are those of a table: give table, or leave them out")
+        if self.group is not None and self.source in ("torchvision", "npz", "world", "synthetic"):
+            raise ValueError(f"group needs paths or a column, and {self.source} has none: leave it out")
         return self
 
     @property
@@ -115,7 +150,7 @@ class Dataset(Section):
 
 
 class Optimizer(Section):
-    """Any timm optimizer by name."""
+    """Any timm optimizer by name, or one of bitsandbytes: `adamw8bit`, `paged_adamw8bit`."""
 
     name: str = "sgd"
     lr: AboveZero = 1e-3
@@ -246,6 +281,9 @@ class Stage(Section):
     steps: Positive | None = Field(None, description="optimizer steps; instead of epochs")
     batch_size: Positive = Field(32, description="images per forward pass, all processes together")
     accumulate: Positive = Field(1, description="forward passes per optimizer step")
+    auto_batch: Flag = Field(
+        False, description="where memory is short: half of batch_size, twice accumulate, until a step fits"
+    )
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -273,6 +311,9 @@ class Stage(Section):
         "joint", description="whether streams of a curriculum are normalised together"
     )
     ema: Ema | None = None
+    gradient_checkpointing: Flag = Field(
+        False, description="keep less for the backward pass and compute it again there: less memory, more time"
+    )
     channels_last: Flag = False
     compile: Flag = False
     early_stopping: EarlyStopping | None = None
@@ -324,16 +365,28 @@ class Recipe(Section):
     description: str = ""
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
     repeat: Positive = Field(1, description="run with so many seeds: seed, seed + 1, …")
+    folds: Annotated[Whole, Field(ge=2)] | None = Field(
+        None, description="cross-validation: run so many times, each validated on another part of train"
+    )
+    fold: Positive | None = Field(None, description="of the folds this one alone, from 1")
     deterministic: Flag = Field(True, description="on CUDA: deterministic kernels, slower")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: Positive | None = Field(None, description="CPU threads; default: torch's own choice. Small models: 1")
     preset: str | None = Field(None, description="which of the presets to lay over the recipe")
     presets: dict[Name, dict[str, Any]] = Field({}, description="named changes, such as a smaller size for a CPU")
+    trackers: list[str] = Field(
+        ["tensorboard"], description="where curves go besides the run folder: tensorboard, wandb, mlflow, trackio, …"
+    )
     plugins: list[str] = Field([], description="Python files beside the recipe with plugins of their own")
     model: Model
     datasets: dict[Name, Dataset] = Field(min_length=1)
     stages: list[Stage] = Field(min_length=1)
     analyses: list[AnalyzerUse] = Field([])
+
+    @property
+    def times(self) -> int:
+        """How many runs it is: seeds, or folds."""
+        return self.repeat if self.folds is None else 1 if self.fold is not None else self.folds
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from transferkit.data.folders import SOURCES, LabelRow, class_names, probably_meant, rows_of
 from transferkit.data.naming import listed_names, one_class, places
-from transferkit.data.shares import rounded_share
 from transferkit.errors import InputError
-from transferkit.recipe.counting import Counts, after_carving, surveyed
+from transferkit.recipe.counting import Counts, Divided, divided, group_counts, surveyed
 from transferkit.recipe.draft import Draft, StageDraft
+from transferkit.recipe.folding import check_fold_sizes
 from transferkit.recipe.lineage import lineage, resolved
 from transferkit.recipe.schema import Dataset, Stage
 from transferkit.recipe.selection import OWN
@@ -85,7 +85,28 @@ def check_stage_images(draft: Draft, stage: StageDraft, spec: Stage, readable: M
         other = resolved(name, draft.datasets)
         if other is None or (other.synthetic is None) == (data.spec.synthetic is None):  # else checks.py says so
             _check_evaluated(name, draft, classes, data.rows, readable, (*stage.path, "evaluate", position))
-    _check_enough(data.counts, stage, spec, problems)
+    try:
+        members = (group_counts(data.spec) or {}).get("train")
+    except InputError as error:
+        problems.refused((*at[:2], "group"), error)
+        return
+    seed = draft.header.seed if draft.header is not None else 0
+    fold = _fold(draft, spec)
+    if fold is not None:
+        check_fold_sizes({label: number for label, number in train.items() if number}, members, fold[1], draft, stage)
+    parts = divided(spec, data.counts, members, seed, fold)
+    counts = data.counts if fold is None else {**data.counts, "val": {}}
+    _check_enough(counts, stage, spec, parts, members is not None and fold is None, problems)
+
+
+def _fold(draft: Draft, spec: Stage) -> tuple[int, int] | None:
+    """The fold, from 0, that the stage validates on, as `fold_of` says it of a whole recipe."""
+    last = draft.stages[-1].stage
+    header = draft.header
+    if header is None or header.folds is None or last is None or (header.fold or 1) > header.folds:
+        return None
+    ends = [lineage(one.dataset, draft.datasets)[-1] for one in (spec, last)]
+    return ((header.fold or 1) - 1, header.folds) if ends[0] == ends[1] else None
 
 
 def _check_two(data: _Counted, classes: Sequence[str], at: Steps, problems: Problems) -> None:
@@ -95,7 +116,7 @@ def _check_two(data: _Counted, classes: Sequence[str], at: Steps, problems: Prob
         return
     found = surveyed(spec)
     meant = None
-    if found is not None and len(train) == 1 and not spec.classes:
+    if found is not None and spec.source in SOURCES and len(train) == 1 and not spec.classes:
         meant = probably_meant(found.tree, found.folders["train"])
     problem = one_class("", filled[0], meant and shown(Path(meant)))
     problems.add((*at[:2], "classes") if spec.classes is not None else at, problem.message, problem.hint)
@@ -129,12 +150,17 @@ def _check_evaluated(
             problems.add(path, message, "give it labels: FILE.csv too")
 
 
-def _check_enough(counts: Counts, stage: StageDraft, spec: Stage, problems: Problems) -> None:
+def _check_enough(
+    counts: Counts, stage: StageDraft, spec: Stage, parts: Divided, grouped: bool, problems: Problems
+) -> None:
     """Images per class after a validation split is carved and the fraction is taken, in that order."""
     train = {label: number for label, number in counts["train"].items() if number}
     carved = 0 if "val" in counts else spec.validation
     single = [label for label, number in train.items() if number == 1]
-    if carved > 0 and single:
+    if parts.carved and grouped and not any((parts.validation or {}).values()):
+        message = "no group can be held out: each has all images of some class"
+        problems.add((*stage.path, "validation"), message, "set validation: 0, or give the data set a val split")
+    elif carved > 0 and single and not grouped:
         message = f"{listed(single, 'class', 'classes')} {_has(single)} one image, so none can be held out"
         problems.add((*stage.path, "validation"), message, "set validation: 0, or give the data set a val folder")
     if "val" not in counts and spec.validation == 0 and spec.early_stopping is not None:
@@ -143,13 +169,13 @@ def _check_enough(counts: Counts, stage: StageDraft, spec: Stage, problems: Prob
     if "val" not in counts and spec.validation == 0 and spec.select not in OWN:
         message = "needs a validation split: the data set has no val, and validation is 0"
         problems.add((*stage.path, "select"), message)
-    left = after_carving(train, carved)
-    none = [label for label, number in left.items() if rounded_share(spec.fraction, number) == 0]
+    left = parts.left
+    none = [label for label, number in parts.used.items() if number == 0]
     if spec.fraction < 1 and none:
         smallest = min(left[label] for label in none)
         message = f"{spec.fraction:g} leaves {listed(none, 'class', 'classes')} without a single training image"
         hint = f'"{none[0]}" has {left[none[0]]}; at least {0.5 / smallest:.3g} is needed'
-        problems.add((*stage.path, "fraction"), message, hint)
+        problems.add((*stage.path, "fraction"), message, "whole groups are kept: raise it" if grouped else hint)
 
 
 def listed(names: Sequence[str], one: str, many: str) -> str:

@@ -19,6 +19,16 @@ DEPRECATED = re.compile(rb"register_model_deprecations\(__name__, \{(.*?)\}\)", 
 OLDER = re.compile(rb"['\"](\w+)['\"]\s*:\s*")
 OPTIMIZERS = re.compile(rb"(?:OptimInfo\(\s*(?:name=)?|register_alias\()['\"](\w+)['\"]")
 ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:", "transferkit_")  # what is not timm's to know
+BITSANDBYTES = {
+    f"{paged}{name.lower()}{bits}": f"{'Paged' if paged else ''}{name}{bits}"
+    for paged, bits, names in (
+        ("", "8bit", "Adam AdamW Lion SGD RMSprop Adagrad AdEMAMix LAMB"),
+        ("paged_", "", "Adam AdamW Lion AdEMAMix"),
+        ("paged_", "8bit", "Adam AdamW Lion AdEMAMix"),
+    )
+    for name in names.split()
+}
+"""{name in a recipe: class of bitsandbytes.optim}: a byte for each number of their state, or pages."""
 Refusal = tuple[str, str | None]  # a sentence, and what would help
 
 
@@ -34,9 +44,16 @@ def unknown_model(name: str) -> Refusal | None:
 
 
 def unknown_optimizer(name: str) -> Refusal | None:
-    """The same of an optimizer, in whatever case."""
+    """The same of an optimizer, in whatever case; of one of bitsandbytes also that this is not installed."""
     names = _optimizers()
-    if not names or name.lower() in names:
+    theirs = name.lower() in BITSANDBYTES or name.lower().startswith("bnb")
+    if theirs and find_spec("bitsandbytes") is None:
+        return (
+            f'the optimizer "{name}" is of bitsandbytes, which is not installed',
+            "pip install transferkit[eight_bit]",
+        )
+    names |= BITSANDBYTES.keys()
+    if len(names) == len(BITSANDBYTES) or name.lower() in names:
         return None
     return f'timm has no optimizer called "{name}"', did_you_mean(name, names)
 

@@ -45,18 +45,19 @@ def measured_in(metrics: Mapping[str, Any], declared: Declared) -> Measured:
     def read(key: str) -> Estimate:
         ends = of(known, key).keys[1:] or ("", "")
         value, low, high = (_number(metrics.get(name)) for name in (key, *ends))
-        return Estimate(value, low, high)
+        return Estimate(value, low, high).within(*of(known, key).bounds)
 
     return read
 
 
-def measured_over_seeds(metrics: Mapping[str, Any]) -> Measured:
+def measured_over_seeds(metrics: Mapping[str, Any], declared: Declared) -> Measured:
     """Reads means over seeds, with the intervals of these."""
+    known = {metric.key: metric for metric in declared.metrics}
 
     def read(key: str) -> Estimate:
         one = metrics.get(key) or {}
         value, low, high = (_number(one.get(name)) for name in ("mean", "low", "high"))
-        return Estimate(value, low, high)
+        return Estimate(value, low, high).within(*of(known, key).bounds)
 
     return read
 

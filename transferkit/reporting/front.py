@@ -11,6 +11,7 @@ from transferkit.plugins.files import known
 from transferkit.reporting.analyses import Analysis
 from transferkit.reporting.answers import Answer, answer_of, measured_in, measured_over_seeds
 from transferkit.reporting.glossary import Glossary
+from transferkit.runs import seed_or_fold
 from transferkit.runs.record import RunRecord, class_names, declaration, validation_images, written_by
 from transferkit.statistics import Estimate, measured_share
 from transferkit.words.formats import interval, listing, mean_of, percent
@@ -49,7 +50,9 @@ def answers(run: RunRecord, analyses: Sequence[Analysis]) -> dict[str, Answer | 
     for name, metrics in over_seeds.items():
         declared = declaration(plugin_over_seeds(run, name))
         if declared.headlines:
-            found[name] = answer_of(declared, measured_over_seeds(metrics or {}), _words(run, name, places(run), {}))
+            found[name] = answer_of(
+                declared, measured_over_seeds(metrics or {}, declared), _words(run, name, places(run), {})
+            )
     for one in analyses:
         declared = declaration(one.report.get("plugin", one.name))
         if declared.headlines:
@@ -60,7 +63,7 @@ def answers(run: RunRecord, analyses: Sequence[Analysis]) -> dict[str, Answer | 
 
 def plugin_over_seeds(run: RunRecord, analysis: str) -> str:
     """The analyzer of that analysis, by the report of the first seed that has one."""
-    folders = (run.path / "repeats" / f"seed-{repeat.get('seed')}" for repeat in run.repeats)
+    folders = (run.path / "repeats" / seed_or_fold.folder_name(repeat) for repeat in run.repeats)
     return written_by(folder / "analyses" / analysis / "report.json" for folder in folders)
 
 
@@ -155,7 +158,7 @@ def _quality(run: RunRecord, name: str) -> str:
             "nobody knows, because no images were kept out of training."
         )
     guess, shown = chance(stage), mean_of(one, "top1")
-    over = f" (mean over {len(run.repeats)} seeds)" if one.get("sd") else ""
+    over = f" (mean over {seed_or_fold.of(run.repeats)})" if one.get("sd") else ""
     of = f"{shown} of {images} images" if images else f"{shown} of the images"
     text = f"is right on {of} that it was not trained on{over}"
     beside = f", where guessing would give {percent(guess, 0)}" if guess else ""

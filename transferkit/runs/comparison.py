@@ -14,17 +14,19 @@ from typing import Any
 from transferkit.errors import InputError
 from transferkit.recipe.places import PLACES
 from transferkit.report import Metric
+from transferkit.runs import seed_or_fold
 from transferkit.runs.over_seeds import over_seeds
 from transferkit.runs.record import RunRecord, declared_in, is_run, of, read_report, read_run
 from transferkit.statistics import difference_over_seeds, sample_sd
 from transferkit.words.doors import option
+from transferkit.words.formats import SHARES
 from transferkit.words.names import plain_name
 from transferkit.words.suggest import did_you_mean
 from transferkit.words.tabular import Tabular
 
 NAMED_LISTS = {"stages", *(place.key for place in PLACES if not place.single)}
 NEVER_DIFFER = ("description", "recipe_version")
-SEEDS = ("seed", "repeat")
+SEEDS = ("seed", "repeat", "fold")
 STAGE_METRICS = ("top1", "loss")
 PREFIX = "analyses."
 
@@ -52,15 +54,13 @@ def declared_metric(runs: Sequence[RunRecord], metric: str) -> Metric | None:
     if not metric.startswith(PREFIX):
         return None
     name, _, key = metric.removeprefix(PREFIX).rpartition(".")
-    folders = [folder for run in runs for folder in (run.path, *sorted((run.path / "repeats").glob("seed-*")))]
+    folders = [folder for run in runs for folder in (run.path, *sorted((run.path / "repeats").glob("*-*")))]
     return of(declared_in(folder / "analyses" / name / "report.json" for folder in folders), key)
 
 
 def stage_values(run: RunRecord, stage: str, metric: str) -> dict[int, float]:
-    """{seed: best value} of a stage, of the repeats or of the run itself."""
-    sources = [
-        (i if one.get("seed") is None else one["seed"], one.get("stages") or {}) for i, one in enumerate(run.repeats)
-    ]
+    """{seed or fold: best value} of a stage, of the repeats or of the run itself."""
+    sources = [(int(seed_or_fold.number(one, i)), one.get("stages") or {}) for i, one in enumerate(run.repeats)]
     if not sources:
         sources = [(_seed(run), run.stages)]
     return _by_seed({seed: ((stages.get(stage) or {}).get("best") or {}).get(metric) for seed, stages in sources})
@@ -83,7 +83,7 @@ def _metrics(run: RunRecord) -> dict[str, MetricOfRun]:
 
 
 def _seed(run: RunRecord) -> int:
-    return int(run.recipe.get("seed") or 0)
+    return int(run.recipe.get("fold") or run.recipe.get("seed") or 0)
 
 
 def _by_seed(values: Mapping[Any, float | None]) -> dict[int, float]:
@@ -202,7 +202,9 @@ def compare_runs(paths: Sequence[Path], *, stage: str | None = None, metric: str
         _row(run, label, {key: column.get(key) for key in shown}, chosen, metric, found.get(run.path))
         for run, label, column in zip(runs, labels(runs), columns, strict=True)
     ]
-    return Comparison(chosen, metric, shown, rows, group(rows), declared_metric(runs, metric))
+    return Comparison(
+        chosen, metric, shown, rows, group(rows, _largest_gap(runs, metric)), declared_metric(runs, metric)
+    )
 
 
 def _usual_metric(runs: Sequence[RunRecord], stage: str) -> str:
@@ -312,8 +314,18 @@ def _row(
     return Row(run, label, settings, best.get(metric), last.get(metric), best.get("epoch"), run.seconds(stage), values)
 
 
-def group(rows: Sequence[Row]) -> list[Group]:
-    """The rows by settings without seeds, with differences to the first; nothing if no seeds repeat."""
+def _largest_gap(runs: Sequence[RunRecord], metric: str) -> float:
+    """How far apart two numbers of that metric can be: shares by 1."""
+    declared = declared_metric(runs, metric)
+    share = metric in SHARES if declared is None else declared.unit == "share"
+    return 1.0 if share else math.inf
+
+
+def group(rows: Sequence[Row], most: float = math.inf) -> list[Group]:
+    """The rows by settings without seeds, with differences to the first; nothing if no seeds repeat.
+
+    No two of the numbers can be further apart than `most`.
+    """
     members: dict[str, list[Row]] = {}
     for row in rows:
         members.setdefault(repr({key: row.settings[key] for key in row.settings if key not in SEEDS}), []).append(row)
@@ -321,7 +333,7 @@ def group(rows: Sequence[Row]) -> list[Group]:
     if not any(len(one.values) > 1 for one in groups):
         return []
     first, rest = groups[0], groups[1:]
-    return [first, *(Group(g.settings, g.values, g.mean, g.sd, difference(g, first, len(rest))) for g in rest)]
+    return [first, *(Group(g.settings, g.values, g.mean, g.sd, difference(g, first, len(rest), most)) for g in rest)]
 
 
 def _group(rows: Sequence[Row]) -> Group:
@@ -332,7 +344,7 @@ def _group(rows: Sequence[Row]) -> Group:
     return Group(settings, values, found.mean, found.sd)
 
 
-def difference(one: Group, first: Group, comparisons: int = 1) -> Difference | None:
+def difference(one: Group, first: Group, comparisons: int = 1, most: float = math.inf) -> Difference | None:
     """By pairs of seeds where at least two are shared, else between all seeds of two groups of at least two."""
     shared = [seed for seed in one.values if seed in first.values]
     sides = one, first
@@ -340,7 +352,7 @@ def difference(one: Group, first: Group, comparisons: int = 1) -> Difference | N
     if not paired and min(len(side.values) for side in sides) < 2:
         return None
     mine, theirs = ([side.values[seed] for seed in (shared if paired else side.values)] for side in sides)
-    found = difference_over_seeds(mine, theirs, paired, 1 - 0.05 / comparisons)
+    found = difference_over_seeds(mine, theirs, paired, 1 - 0.05 / comparisons).within(-most, most)
     if math.isnan(found.value):
         return None
     spread = sample_sd(a - b for a, b in zip(mine, theirs, strict=True)) if paired else math.nan

@@ -29,12 +29,17 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, out: Path, recipe: str, files: Mapping[str, str | bytes] = {}) -> RunFolder:
-        """A new folder that appears with these files in it ({name: content}), or not at all. Raises InputError."""
+    def create(
+        cls, out: Path, recipe: str, files: Mapping[str, str | bytes] = {}, name: str | None = None
+    ) -> RunFolder:
+        """A new folder that appears with these files in it ({name: content}), or not at all. Raises InputError.
+
+        It is called after the time, unless it has a `name`.
+        """
         if encodable(str(out)) != str(out):  # neither TensorBoard nor safetensors open such paths
             raise InputError(f"{option('out', str(out))}: a run folder needs a name that is text (UTF-8)")
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        path = out / recipe / f"{stamp}-{secrets.token_hex(2)}"
+        path = out / recipe / (name or f"{stamp}-{secrets.token_hex(2)}")
         beginning = path.with_name(f".{path.name}")
         try:
             beginning.mkdir(parents=True, exist_ok=False)

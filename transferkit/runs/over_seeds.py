@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
+from transferkit.report import Metric
+from transferkit.runs import seed_or_fold
+from transferkit.runs.record import declared_by, of
 from transferkit.statistics import mean_over_seeds, sample_sd
 from transferkit.system.atomic import read_json
-from transferkit.words.formats import named
+from transferkit.words.formats import BOUNDS, named
 
 Result = Mapping[str, Any]
 
@@ -31,13 +34,14 @@ class OverSeeds:
     high: float | None
 
 
-def over_seeds(values: Iterable[float | None]) -> OverSeeds:
+def over_seeds(values: Iterable[float | None], unit: str = "number") -> OverSeeds:
     """Mean, sample standard deviation and Student's 95 % interval of the mean, as result.json has them.
 
-    None, NaN and infinities are left out; `n` counts the others.
+    None, NaN and infinities are left out; `n` counts the others. The interval ends where numbers of that `unit` do:
+    seeds that all have about 99 % give no mean above 100 % (`Estimate.within`).
     """
     measured = [value for value in values if value is not None and math.isfinite(value)]
-    found = mean_over_seeds(measured)
+    found = mean_over_seeds(measured).within(*BOUNDS.get(unit, ()))
     mean, sd, low, high = (
         None if math.isnan(number) else number for number in (found.value, sample_sd(measured), found.low, found.high)
     )
@@ -50,7 +54,7 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     `folder` is the repeated run's. Besides means of stages, `metrics` has those of every analysis.
     """
     stages = {name: _stage(name, folder, repeats) for name in (repeats[0]["stages"] if repeats else ())}
-    kept = [{key: repeat[key] for key in ("run_dir", "seed", "stages")} for repeat in repeats]
+    kept = [{key: repeat[key] for key in ("run_dir", "seed", "fold", "stages") if key in repeat} for repeat in repeats]
     return {
         "status": "running",
         "run_dir": str(folder),
@@ -61,7 +65,7 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _warnings(by_seed: Sequence[Sequence[str]]) -> list[str]:
+def _warnings(by_seed: Sequence[Sequence[str]], seeds_or_folds: str) -> list[str]:
     """Every warning once, as the first seed has it: those of other seeds may differ in their numbers."""
     first: dict[str, str] = {}
     seeds: dict[str, int] = {}
@@ -70,7 +74,9 @@ def _warnings(by_seed: Sequence[Sequence[str]]) -> list[str]:
         for pattern, text in alike.items():
             first.setdefault(pattern, text)
             seeds[pattern] = seeds.get(pattern, 0) + 1
-    return sorted(f"{first[pattern]} (in {count} of {len(by_seed)} seeds)" for pattern, count in seeds.items())
+    return sorted(
+        f"{first[pattern]} (in {count} of {len(by_seed)} {seeds_or_folds})" for pattern, count in seeds.items()
+    )
 
 
 def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def _stage(name: str, folder: Path, repeats: Sequence[Result]) -> dict[str, Any]
         "images": entries[0]["images"],
         "images_seen": entries[0].get("images_seen", {}),
         "seconds": sum(entry["seconds"] for entry in entries),
-        "warnings": _warnings([entry["warnings"] for entry in entries]),
+        "warnings": _warnings([entry["warnings"] for entry in entries], f"{seed_or_fold.word(repeats)}s"),
         "evaluations": _evaluations(entries),
     }
 
@@ -123,20 +129,27 @@ def _means(entries: Sequence[Result], keys: Iterable[str]) -> tuple[dict[str, An
 
 def _metrics(repeats: Sequence[Result]) -> dict[str, dict[str, Any]]:
     """{analysis: {metric: mean, sd, n, low, high and the values by seed}}; None is what a seed did not measure."""
-    read = {str(repeat["seed"]): _read(repeat) for repeat in repeats}
+    read = {seed_or_fold.number(repeat): _read(repeat) for repeat in repeats}
     found: dict[str, dict[str, Any]] = {}
     for analysis in dict.fromkeys(name for one in read.values() for name in one):
         by_seed = {seed: one[analysis] for seed, one in read.items() if analysis in one}
-        metrics = dict.fromkeys(metric for one in by_seed.values() for metric in one)
-        values = {metric: {seed: one.get(metric) for seed, one in by_seed.items()} for metric in metrics}
+        metrics = dict.fromkeys(metric for _, one in by_seed.values() for metric in one)
+        values = {metric: {seed: one.get(metric) for seed, (_, one) in by_seed.items()} for metric in metrics}
+        known = declared_by(next(iter(by_seed.values()))[0])
         found[analysis] = {
-            metric: asdict(over_seeds(of_seeds.values())) | {"values": of_seeds} for metric, of_seeds in values.items()
+            metric: asdict(over_seeds(of_seeds.values(), _unit(known, metric))) | {"values": of_seeds}
+            for metric, of_seeds in values.items()
         }
     return found
 
 
-def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
-    """{analysis: its metrics} of one seed, from the reports that it wrote."""
+def _unit(known: Mapping[str, Metric], key: str) -> str:
+    """The unit of a metric, or of the end of its interval."""
+    return next((metric.unit for metric in known.values() if key in metric.keys), of(known, key).unit)
+
+
+def _read(repeat: Result) -> dict[str, tuple[str, dict[str, float | None]]]:
+    """{analysis: (its plugin, its metrics)} of one seed, from the reports that it wrote."""
     found = {}
     for name, path in repeat["analyses"].items():
         try:
@@ -145,5 +158,6 @@ def _read(repeat: Result) -> dict[str, dict[str, float | None]]:
             continue
         metrics = report.get("metrics")
         if isinstance(metrics, dict):
-            found[name] = {key: value for key, value in metrics.items() if isinstance(value, int | float | None)}
+            numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float | None)}
+            found[name] = str(report.get("plugin")), numbers
     return found

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ import torch
 from transferkit.data.batches import Batch
 from transferkit.model.folder import save_model
 from transferkit.recipe import Loaded
+from transferkit.runs.fitting import train_as_it_fits
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.runner import plan_stage
-from transferkit.system.signals import watching
+from transferkit.runs.planning import PassSize, plan_stage
+from transferkit.system.signals import StopSignal, watching
 from transferkit.training.loop import train
 from transferkit.training.objective import Losses
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
+from transferkit.training.stage_plan import StagePlan
 from transferkit.training.trainer import Trainer
 
 STEPS = 3
@@ -52,24 +55,34 @@ class Probe:
         """
         with watching() as stop:
             display = Display(quiet=True)
-            plan = plan_stage(self.loaded, name, self.folder, self.folder, display=display, stop=stop)
-            plan.stage = plan.stage.model_copy(update={"steps": STEPS, "epochs": None})
-            with opened(plan) as session:
-                session.validation, session.others = None, {}
-                began = _times_of_steps(session)
-                train(session)
-                if keep:
-                    save_model(self.folder.model(name), session.best_model(), session.source_head)
+            planned = partial(self._planned, name, display, stop)
+            done: list[tuple[Trainer, list[float]]] = []
+            plan = train_as_it_fits(planned(), partial(self._train, name, keep, done), planned)
             lines = (self.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        (session, began), stage = done[-1], plan.stage
         seconds = max((began[-1] - began[0]) / max(len(began) - 1, 1), 1e-9)
         return {
             "seconds": seconds,
-            "images_per_second": session.stage.batch_size * session.stage.accumulate / seconds,
+            "images_per_second": stage.batch_size * stage.accumulate / seconds,
             "peak_memory_mb": _peak_memory(session.device),
             "loss": next(one["loss"] for one in map(json.loads, lines) if one["stage"] == name),
             "parameters": session.parameter_counts(),
             "preprocessing": session.model.preprocessing.to_json(),
-        }
+        } | ({"batch": {"batch_size": stage.batch_size, "accumulate": stage.accumulate}} if stage.auto_batch else {})
+
+    def _planned(self, name: str, display: Display, stop: StopSignal, batch: PassSize | None = None) -> StagePlan:
+        plan = plan_stage(self.loaded, name, self.folder, self.folder, display=display, stop=stop, batch=batch)
+        plan.stage = plan.stage.model_copy(update={"steps": STEPS, "epochs": None})
+        return plan
+
+    def _train(self, name: str, keep: bool, done: list[tuple[Trainer, list[float]]], plan: StagePlan) -> None:
+        with opened(plan) as session:
+            session.validation, session.others = None, {}
+            began = _times_of_steps(session)
+            train(session)
+            if keep:
+                save_model(self.folder.model(name), session.best_model(), session.source_head)
+        done.append((session, began))
 
     def take(self, name: str, model: Path) -> None:
         """Let a stage that is not tried have the model of another, or of what it starts from."""

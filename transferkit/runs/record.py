@@ -61,9 +61,10 @@ _STAGES, _ANALYSES = {...: _STAGE}, {...: TEXT}
 RESULT = {
     "stages": _STAGES,
     "analyses": _ANALYSES,
-    "repeats": [{"seed": WHOLE, "run_dir": TEXT, "stages": _STAGES, "analyses": _ANALYSES}],
+    "repeats": [{"seed": WHOLE, "fold": WHOLE, "run_dir": TEXT, "stages": _STAGES, "analyses": _ANALYSES}],
     "metrics": {...: {...: _MEASURED}},
     "findings": [{...: ANYTHING}],
+    "out_of_fold": {...: {"file": TEXT, "images": NUMBER, "top1": NUMBER, "over_folds": {...: NUMBER}}},
     "warnings": [ANYTHING],
     "seconds": NUMBER,
 }

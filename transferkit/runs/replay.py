@@ -20,7 +20,7 @@ from transferkit.errors import InputError, NonFiniteError
 from transferkit.recipe import Loaded, load_recipe
 from transferkit.report import write_json
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.runner import plan_stage
+from transferkit.runs.planning import plan_stage
 from transferkit.system.atomic import make_folder
 from transferkit.training.checkpoint import Checkpoints
 from transferkit.training.examine import Examination, examine, gradients, norms_by_layer
@@ -110,10 +110,10 @@ def replay(
 
 def _stage(folder: RunFolder, loaded: Loaded, name: str | None) -> Stage:
     names = [stage.name for stage in loaded.recipe.stages]
-    if loaded.recipe.repeat > 1:
-        raise InputError(
-            f"{folder.path} holds several seeds: name one, {folder.path}/repeats/seed-{loaded.recipe.seed}"
-        )
+    if loaded.recipe.times > 1:
+        what = "seeds" if loaded.recipe.folds is None else "folds"
+        one = f"seed-{loaded.recipe.seed}" if loaded.recipe.folds is None else "fold-1"
+        raise InputError(f"{folder.path} holds several {what}: name one, {folder.path}/repeats/{one}")
     if name is not None and name not in names:
         raise InputError(f'{folder.path} has no stage called "{name}"; {did_you_mean(name, names)}')
     result = folder.result

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import PartialState
@@ -18,19 +16,19 @@ from transferkit.model.folder import save_model
 from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import Loaded, schema
 from transferkit.recipe.counting import images_to_train, remarks
+from transferkit.recipe.folding import fold_of
+from transferkit.runs.fitting import train_as_it_fits
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.model_place import find_model
-from transferkit.runs.origin import source_of
-from transferkit.runs.over_seeds import summarise
+from transferkit.runs.planning import PassSize, plan_stage
 from transferkit.surface import __version__
-from transferkit.system.atomic import make_folder, remove_leftovers, storing
-from transferkit.system.run_lock import owned
+from transferkit.system.atomic import remove_leftovers, storing
 from transferkit.system.signals import Stopped, StopSignal
 from transferkit.training.datasets import fingerprints
 from transferkit.training.diagnostics import introduce
 from transferkit.training.edit_session import short
 from transferkit.training.edits import apply_edits
 from transferkit.training.loop import train
+from transferkit.training.out_of_fold import write_out_of_fold
 from transferkit.training.peers import LostProcess, explained
 from transferkit.training.prepare import opened
 from transferkit.training.progress import Display
@@ -38,6 +36,7 @@ from transferkit.training.saving import load_weights, refuse_changed_images, ref
 from transferkit.training.stage_plan import Scheduled, StagePlan
 from transferkit.training.starting_model import try_later_starts
 from transferkit.training.still import Still, opened_still, source_model
+from transferkit.training.tracking import keep_artifacts, keep_report
 from transferkit.training.trainer import Trainer
 from transferkit.words.doors import option
 from transferkit.words.suggest import did_you_mean
@@ -58,7 +57,7 @@ class Analyses(Protocol):
         """End what was opened."""
 
 
-class _Recorded:
+class Recorded:
     """What is done in a run folder: result.json says how it stands, and however it ends, a report of it is drawn."""
 
     def __init__(
@@ -121,15 +120,17 @@ class _Recorded:
             try:
                 with self.stop.phase("drawing report.html; everything else is done"):
                     self._close()
+                    if self.main:
+                        keep_report(self.folder.path, self.loaded.recipe.name, self.display.warn)
             except Interrupted:
                 self._write("stopped")
                 raise
 
 
-class Runner(_Recorded):
+class Runner(Recorded):
     """One seed of one recipe in one run folder. Starting it again goes on where it stopped.
 
-    `analyses` makes those of this run; `report` draws what there is when it ends.
+    `analyses` makes those of this run; `report` draws what there is when it ends; `card` is of a stage's model.
     """
 
     def __init__(
@@ -140,20 +141,17 @@ class Runner(_Recorded):
         analyses: Callable[[Loaded, RunFolder, Display, StopSignal], Analyses],
         accept: Collection[str] = (),
         extended: str | None = None,
+        card: Callable[[RunFolder, str], object] = lambda folder, stage: None,
         **recorded: Any,
     ) -> None:
         super().__init__(loaded, folder, **recorded)
-        self.seed, self.accept, self.extended = loaded.recipe.seed, accept, extended
+        self.seed, self.accept, self.extended, self.card = loaded.recipe.seed, accept, extended, card
         self.later = 0
         """Images that seeds after this one will train on."""
         self.analyses = analyses(loaded, folder, self.display, self.stop)
-        self.result = {
-            "status": "running",
-            "run_dir": str(folder.path),
-            "seed": self.seed,
-            "stages": {},
-            "analyses": {},
-        }
+        facts = {"status": "running", "run_dir": str(folder.path), "seed": self.seed}
+        facts |= {} if loaded.recipe.fold is None else {"fold": loaded.recipe.fold}
+        self.result = facts | {"stages": {}, "analyses": {}}
         earlier = folder.result
         self.result |= {k: v for k, v in earlier.items() if k in ("stages", "analyses")}
         resumed = any((folder.path / "stages").glob("*/checkpoints/*"))
@@ -172,8 +170,7 @@ class Runner(_Recorded):
             open_ones = [name for name in stages if name not in self.result["stages"]]
             try_later_starts(self.loaded.recipe, open_ones, self.display.line)
             for done, name in enumerate(stages, start=1):
-                plan = plan_stage(self.loaded, name, self.folder, self.folder, display=self.display, stop=self.stop)
-                plan.accept, plan.extended = self.accept, name == self.extended
+                plan = self._planned(name)
                 accepted = refuse_other_recipe(plan)
                 if name in self.result["stages"] and self.folder.model(name).is_dir() and not plan.extended:
                     self.display.line(f"stage {name}: done already")
@@ -181,11 +178,13 @@ class Runner(_Recorded):
                 self.display.begin_stage(images_to_train(self.loaded.recipe, stages[done:]) + self.later)
                 with self.stop.phase(f"preparing or closing stage {name}"):
                     if plan.stage.trains:
-                        self._run_stage(plan, accepted)
+                        train_as_it_fits(plan, partial(self._run_stage, accepted), partial(self._planned, name))
                     else:
                         self._edit_stage(plan)
             if self.main:
                 self.analyses.run(self.result["stages"], self._analyzed)
+                for name in self.result["stages"] if self.result["analyses"] else ():
+                    self.card(self.folder, name)
             PartialState().wait_for_everyone()  # others wait for the one that analyses: if it is killed, they say so
         return self.result
 
@@ -197,7 +196,13 @@ class Runner(_Recorded):
         self.analyses.close()
         super()._close()
 
-    def _run_stage(self, plan: StagePlan, accepted: Sequence[str]) -> None:
+    def _planned(self, name: str, batch: PassSize | None = None) -> StagePlan:
+        run, shown, stop = self.folder, self.display, self.stop
+        plan = plan_stage(self.loaded, name, run, run, display=shown, stop=stop, batch=batch)
+        plan.accept, plan.extended = self.accept, name == self.extended
+        return plan
+
+    def _run_stage(self, accepted: Sequence[str], plan: StagePlan) -> None:
         plan.board, plan.scheduled = self.folder.path / "tb", self.analyses.scheduled(plan.stage) if self.main else ()
         self.display.line(f"preparing stage {plan.stage.name}")  # large data and models take their time
         with opened(plan) as session:
@@ -243,6 +248,8 @@ class Runner(_Recorded):
         }
         if state.failed_analyses:
             entry["failed_analyses"] = state.failed_analyses
+        if stage.auto_batch:
+            entry["batch"] = {"batch_size": stage.batch_size, "accumulate": stage.accumulate}
         if model.adapters:
             entry["adapters"] = [adapter.to_json() for adapter in model.adapters]
             entry["parameters"] = session.parameter_counts()
@@ -294,6 +301,9 @@ class Runner(_Recorded):
             measured = next(((name, short(one)) for name, one in edited.evaluations.items() if name == "val"), None)
             last = None if measured is None else {"epoch": None, "top1": None, **measured[1], "split": "val"}
             entry |= {"best": last, "last": last, "seconds": time.perf_counter() - entry["seconds"]}
+        fold = fold_of(self.loaded.recipe, stage)
+        if fold is not None:
+            write_out_of_fold(session, model, fold[0] + 1)
         head = edited.source_head
         info = {
             "recipe": self.loaded.recipe.name,
@@ -306,81 +316,12 @@ class Runner(_Recorded):
             if self.main:
                 with storing(f"the model of stage {stage.name}"):
                     save_model(self.folder.model(stage.name), model, head, info)
+            keep_artifacts(session.accelerator.trackers, self.folder.path, self.folder.model(stage.name), session.warn)
             session.accelerator.wait_for_everyone()
             self.result["stages"][stage.name] = entry
             self._write("running")
+            self.card(self.folder, stage.name)
         self.display.finish_stage(stage.name, entry)
-
-
-class Repeats(_Recorded):
-    """All seeds of one recipe in one run folder, each in a folder of its own; `runner(loaded, folder)` runs one."""
-
-    def __init__(
-        self, loaded: Loaded, folder: RunFolder, runner: Callable[[Loaded, RunFolder], Runner], **recorded: Any
-    ) -> None:
-        super().__init__(loaded, folder, **recorded)
-        self.runner = runner
-        self.result = summarise(folder.path, [])
-
-    def run(self, stages: Sequence[str]) -> Result:
-        """Run every seed; result.json has the means of those that are done, and says how it ended."""
-        recipe, repeats = self.loaded.recipe, list[Result]()
-        self.result["wanted"] = list(stages)
-        with self._recording():
-            for seed in range(recipe.seed, recipe.seed + recipe.repeat):
-                self.display.line(f"seed {seed} ({len(repeats) + 1} of {recipe.repeat})")
-                single = replace(self.loaded, recipe=recipe.model_copy(update={"seed": seed, "repeat": 1}))
-                folder = self._folder(single)
-                with owned(folder.path) if self.main else nullcontext():
-                    runner = self.runner(single, folder)
-                    runner.later = images_to_train(recipe, stages) * (recipe.repeat - len(repeats) - 1)
-                    repeats.append(runner.run(stages))
-                self.result |= summarise(self.folder.path, repeats)
-                self._write("running")
-            if self.main:
-                self.folder.write_recipe(self.loaded.dump())
-        return self.result
-
-    def _folder(self, single: Loaded) -> RunFolder:
-        """The folder of one seed, with its own resolved recipe: it can be compared and resumed by itself."""
-        one = RunFolder(self.folder.path / "repeats" / f"seed-{single.recipe.seed}")
-        if self.main and not (one.path / "recipe.yaml").is_file():
-            make_folder(one.path)
-            one.write_environment(seed=single.recipe.seed)
-            one.write_recipe(single.dump())
-        return one
-
-
-def plan_stage(
-    loaded: Loaded, name: str, run: RunFolder, into: RunFolder, *, display: Display, stop: StopSignal
-) -> StagePlan:
-    """What it takes to prepare a stage of `run` that writes into another run folder, or the same."""
-    stage = loaded.recipe.stage(name)
-    return StagePlan(
-        recipe=loaded.recipe,
-        stage=stage,
-        plugins=loaded.plugins(stage),
-        corruptions={name: loaded.corruptions(name) for name in loaded.recipe.datasets},
-        seed=loaded.recipe.seed,
-        out=into.stage(name),
-        start=_start(loaded, stage, run),
-        find_model=find_model,
-        find_source=partial(source_of, loaded.recipe, stage, run.model),
-        display=display,
-        stop=stop,
-    )
-
-
-def _start(loaded: Loaded, stage: schema.Stage, run: RunFolder) -> Path | None:
-    """The model folder a stage starts from: another stage's, or a path."""
-    if stage.start in ("pretrained", "scratch"):
-        return None
-    if any(other.name == stage.start for other in loaded.recipe.stages):
-        folder = run.model(stage.start)
-        if not folder.is_dir():
-            raise InputError(f'stage "{stage.name}" starts from "{stage.start}", which has not been run yet')
-        return folder
-    return Path(stage.start)
 
 
 def wanted_stages(recipe: schema.Recipe, names: Sequence[str] | None) -> list[str]:

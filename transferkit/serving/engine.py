@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.float32]
 """What a model sees of one image, (C, H, W), or of several, (n, C, H, W)."""
 ONNX = Path("exports") / "model.onnx"
+CALIBRATED = Path("exports") / "model_calibrated.onnx"
 ACCELERATOR_TOLERANCE = 2e-2
 """Of logits, in units of the largest one where that is above 1, and of scores: GPUs may convolve with ten bits."""
 
@@ -125,3 +126,5 @@ class Opened:
     check: AnswerCheck
     explain: Callable[[Image.Image], list[Sighting]] | None = None
     """Draws what woke in a photograph, one call at a time; raises InputError for models that have no such maps."""
+    calibrated: bool = False
+    """Whether the engine's logits are divided by the model's temperature already."""

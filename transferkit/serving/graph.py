@@ -10,12 +10,20 @@ from pathlib import Path
 
 from transferkit.data.plain_transforms import PlainPreprocess
 from transferkit.deploy import parity
-from transferkit.deploy.export_folder import FILE, ExportedFile, ExportRecord, check_file, check_model, read_record
+from transferkit.deploy.export_folder import (
+    FILE,
+    ExportedFile,
+    ExportRecord,
+    check_file,
+    check_model,
+    check_temperature,
+    read_record,
+)
 from transferkit.deploy.interference import read_interference
 from transferkit.deploy.onnx_file import open_onnx
 from transferkit.errors import InputError
 from transferkit.model.preprocessing import Preprocessing
-from transferkit.serving.engine import ONNX, AnswerCheck, Opened, Outputs, Pixels
+from transferkit.serving.engine import CALIBRATED, ONNX, AnswerCheck, Opened, Outputs, Pixels
 
 
 class OnnxEngine:
@@ -38,21 +46,29 @@ class OnnxEngine:
         return Outputs(*(found[name] if name in self._outputs else None for name in Outputs._fields))  # type: ignore[arg-type]
 
 
-def open_graph(folder: Path) -> Opened:
+def graph_of(folder: Path, *, calibrated: bool) -> Path:
+    """The exported graph that is served: for calibrated answers the one that is made for them, if it is there."""
+    own = folder / CALIBRATED
+    return own if calibrated and own.is_file() else folder / ONNX
+
+
+def open_graph(folder: Path, *, calibrated: bool = False) -> Opened:
     """The model by its exported graph. Raises InputError where there is none, or one of another model."""
-    path = folder / ONNX
+    path = graph_of(folder, calibrated=calibrated)
     if not path.is_file():
         raise InputError(f"{path} does not exist; make it with `transferkit export {folder} --format onnx`")
     if find_spec("onnxruntime") is None:
         raise InputError('onnxruntime is not installed; install the extra: pip install "transferkit[serve]"')
     record = read_record(path.parent)
-    entry = None if record is None else record.exports.get("onnx")
+    key = "onnx_calibrated" if path.name == CALIBRATED.name else "onnx"
+    entry = None if record is None else record.exports.get(key)
     if record is None or entry is None:
         raise InputError(
             f"{path}: {FILE} beside it says nothing of it, so what it answers to is unknown; export it anew"
         )
     check_file(path.parent, entry)
     check_model(record, folder)
+    check_temperature(entry, folder)
     engine = OnnxEngine(path, record.guarded, entry.batch.max)
     preprocessing, check = _recorded(path.parent / FILE, record, entry)
     try:
@@ -61,7 +77,14 @@ def open_graph(folder: Path) -> Opened:
         problem = str(error)[:300]
     if problem is not None:
         raise InputError(f"{path}: not the graph of this model ({problem}); export it anew")
-    return Opened(record.classes, read_interference(folder), PlainPreprocess(preprocessing), engine, check)
+    return Opened(
+        record.classes,
+        read_interference(folder),
+        PlainPreprocess(preprocessing),
+        engine,
+        check,
+        calibrated=entry.temperature is not None,
+    )
 
 
 def _recorded(path: Path, record: ExportRecord, entry: ExportedFile) -> tuple[Preprocessing, AnswerCheck]:

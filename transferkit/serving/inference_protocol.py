@@ -159,7 +159,8 @@ def add(app: FastAPI, service: Service) -> None:
         async def answer(served: Served, asked: tensors.Asked) -> Response:
             tensors.check_outputs(asked, served.opened.interference is not None)
             outputs, said = await service.predictions(served, asked.pictures, 1)
-            content, length = tensors.written(asked, served.name, VERSION, outputs, said)
+            divided = served.predictor.temperature
+            content, length = tensors.written(asked, served.name, VERSION, outputs, said, temperature=divided)
             if length is None:
                 return Response(content, media_type="application/json")
             return Response(content, media_type="application/octet-stream", headers={tensors.HEADER: str(length)})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transferkit.errors import InputError
-from transferkit.serving.engine import ONNX, Opened
+from transferkit.serving.engine import CALIBRATED, ONNX, Opened
 from transferkit.serving.settings import Settings
 
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -21,11 +21,12 @@ def open_model(folder: Path, settings: Settings, note: Callable[[str], None]) ->
     Raises InputError where what is asked for cannot be had. Torch is loaded only where it computes, or where there
     may be a GPU.
     """
-    if settings.engine == "onnx" or (settings.engine == "auto" and (folder / ONNX).is_file() and _on_cpu(settings)):
+    there = any((folder / path).is_file() for path in ([ONNX, CALIBRATED] if settings.calibrated else [ONNX]))
+    if settings.engine == "onnx" or (settings.engine == "auto" and there and _on_cpu(settings)):
         from transferkit.serving.graph import open_graph
 
         try:
-            return open_graph(folder)
+            return open_graph(folder, calibrated=settings.calibrated)
         except InputError as error:
             if settings.engine == "onnx":
                 raise

@@ -10,16 +10,20 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
 from transferkit.serving.engine import Outputs, Pixels, each
-from transferkit.serving.settings import Settings, batching, cpus
+from transferkit.serving.settings import Settings, batching
+from transferkit.system.cores import cores
 
 NAME = "transferkit"
+LIMITS = ("queue", "max_bytes", "max_pixels", "max_images", "max_batch")
+"""Settings that Ray's own command line may give."""
+
 MODEL = "Model"
 MODEL_APP = "transferkit-model"
 """The replicas, where they are an application of their own: the front stops before them."""
@@ -117,15 +121,24 @@ def build_front(folder: Path, settings: Settings, device: str, app: str | None =
 
 
 def application(arguments: dict[str, str]) -> Any:
-    """For Ray's own command line and configuration files: `model`, `replicas`, `device`, and names of settings."""
-    known = {"queue": int, "max_bytes": int, "max_pixels": int, "max_images": int, "max_batch": int}
-    wrong = set(arguments) - {"model", "replicas", "device", *known}
+    """For Ray's own command line and configuration files: `model`, `replicas`, `device`, `calibrated`, and LIMITS."""
+    settings = told(arguments)
+    replicas = int(arguments.get("replicas", 1))
+    return build(Path(arguments["model"]), settings, replicas=replicas, device=settings.device)
+
+
+def told(arguments: Mapping[str, str]) -> Settings:
+    """The settings that such arguments mean. Raises InputError for others."""
+    wrong = set(arguments) - {"model", "replicas", "device", "calibrated", *LIMITS}
     if wrong or "model" not in arguments:
-        raise InputError(f"give model=FOLDER and at most replicas, device, {', '.join(known)}; not {sorted(wrong)}")
+        raise InputError(
+            f"give model=FOLDER and at most replicas, device, calibrated, {', '.join(LIMITS)}; not {sorted(wrong)}"
+        )
+    if (calibrated := str(arguments.get("calibrated", "false")).lower()) not in ("true", "false"):
+        raise InputError(f'calibrated is true or false, not "{calibrated}"')
+    limits: dict[str, Any] = {name: int(arguments[name]) for name in LIMITS if name in arguments}
     device = arguments.get("device", "cpu")
-    limits: dict[str, Any] = {name: kind(arguments[name]) for name, kind in known.items() if name in arguments}
-    settings = Settings(engine="auto", device=device, **limits)
-    return build(Path(arguments["model"]), settings, replicas=int(arguments.get("replicas", 1)), device=device)
+    return Settings(engine="auto", device=device, calibrated=calibrated == "true", **limits)
 
 
 def serve_with_ray(folder: Path, settings: Settings, host: str, port: int, note: Callable[[str], None]) -> None:
@@ -145,7 +158,7 @@ def serve_with_ray(folder: Path, settings: Settings, host: str, port: int, note:
     if os.environ.get("RAY_ADDRESS"):
         ray.init()
     else:
-        ray.init(num_cpus=max(cpus(), replicas), include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=max(cores(), replicas), include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options={"host": host, "port": port})
         # in a replica a pass has one thread, and workers are replicas

@@ -66,7 +66,8 @@ class Served:
         self.folder = folder
         self.opened = opened
         self.backend = backend
-        temperature = read_temperature(folder).temperature if settings.calibrated else 1.0
+        divided = opened.calibrated or not settings.calibrated
+        temperature = 1.0 if divided else read_temperature(folder).temperature
         self.predictor = Predictor(model_id(folder), opened.classes, opened.interference, temperature)
         self.intake = Intake(opened.preprocess, max_pixels=settings.max_pixels, max_images=settings.max_images)
         self.status = "starting"

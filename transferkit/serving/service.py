@@ -17,8 +17,9 @@ from transferkit.serving.opening import open_model
 from transferkit.serving.refusals import Refused
 from transferkit.serving.request_log import RequestLog
 from transferkit.serving.served import Backend, LocalBackend, Served
-from transferkit.serving.settings import Settings, batching, cpus
+from transferkit.serving.settings import Settings, batching
 from transferkit.serving.threads import NotStarted, Threads, TimedOut
+from transferkit.system.cores import cores
 
 Read = TypeVar("Read")
 Found = TypeVar("Found")
@@ -38,7 +39,7 @@ class Service:
         self.note = note
         self.draining = False
         self._buffers = Buffers(settings)
-        self._decoders = Threads(cpus(), "decode")
+        self._decoders = Threads(cores(), "decode")
         self._explainers = Threads(1, "explain")
         self._active = 0
         self._log = None if settings.log is None else RequestLog(settings.log, metrics.log_errors.inc)

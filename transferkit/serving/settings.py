@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferkit.errors import InputError
+from transferkit.system.cores import cores
 
 MIB = 1 << 20
 ENGINES = ("auto", "torch", "onnx", "ray")
@@ -92,16 +93,8 @@ def batching(settings: Settings, device: str) -> Batching:
     accelerated = device != "cpu"
     max_batch = settings.max_batch or (32 if accelerated else 1)
     wait_ms = settings.max_wait_ms if settings.max_wait_ms is not None else 5.0
-    parallel = settings.workers or (1 if accelerated else cpus())
+    parallel = settings.workers or (1 if accelerated else cores())
     return Batching(max_batch, wait_ms / 1000 if max_batch > 1 else 0.0, parallel)
-
-
-def cpus() -> int:
-    """The cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def read_api_key(variable: str | None) -> str | None:

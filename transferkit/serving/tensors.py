@@ -211,10 +211,22 @@ def check_outputs(asked: Asked, guarded: bool) -> None:
 
 
 def written(
-    asked: Asked, model: str, version: str, outputs: Sequence[Outputs], said: Sequence[Prediction]
+    asked: Asked,
+    model: str,
+    version: str,
+    outputs: Sequence[Outputs],
+    said: Sequence[Prediction],
+    *,
+    temperature: float = 1.0,
 ) -> tuple[bytes, int | None]:
-    """The body of an answer, and the length of its JSON where bytes follow."""
-    values = _values(joined(outputs), said)
+    """The body of an answer, and the length of its JSON where bytes follow.
+
+    Logits are divided by the temperature, so that their softmax gives the probabilities of every other door.
+    """
+    found = joined(outputs)
+    if temperature != 1.0:
+        found = found._replace(logits=found.logits / np.float32(temperature))
+    values = _values(found, said)
     kinds = {one["name"]: one["datatype"] for one in described(1, True)}
     wanted = dict.fromkeys(values, asked.binary) if asked.outputs is None else asked.outputs
     entries, parts = [], []

@@ -10,13 +10,14 @@ import math
 import os
 import shlex
 import struct
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transferkit.errors import InputError
 from transferkit.system.records import require_file
+from transferkit.system.shards import INDEX, named, shards
+from transferkit.words.doors import shell
 
 # Bits per element of every dtype the format knows; the sub-byte ones are packed.
 BITS = {
@@ -25,28 +26,17 @@ BITS = {
     "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 MAX_HEADER = 100_000_000
-# Run by people, never here. It opens a file of torch.save with every class of other libraries replaced by an empty one,
-# so that nothing runs, and keeps the mapping with the most tensors: a state dict, of averaged weights if it has such.
-_CONVERSION = """\
-import collections, torch, zipfile; from torch import serialization as s; \
-from safetensors.torch import save_file; f = FILE; names = s.get_unsafe_globals_in_checkpoint(f) \
-if zipfile.is_zipfile(f) else ["argparse.Namespace", "pathlib.PosixPath", "numpy.core.multiarray.scalar", \
-"numpy.dtype"]; plain = type("Other", (), {"__new__": lambda *a, **k: collections.Counter()}); \
-odd = type("Odd", (), {"__init__": lambda self, *a: None, "__setstate__": lambda self, state: None, \
-"__new__": lambda c, *a: object.__new__(c)}); s.add_safe_globals([collections.Counter] \
-+ [(odd if n.startswith(("numpy.", "functools.")) else plain, n) for n in names]); \
-found = lambda d, at="": [(sum(map(torch.is_tensor, d.values())), "ema" in at or "teacher" in at, at, d)] \
-+ [x for k, v in d.items() if isinstance(v, dict) for x in found(v, f"{at}.{k}")]; \
-n, _, at, d = max(found(torch.load(f, map_location="cpu", weights_only=True)), key=lambda x: x[:2]); \
-assert n, "no state dict in it: save model.state_dict() instead of the model"; \
-save_file({str(k): v.detach().clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, \
-f + ".safetensors"); print(f"{n} tensors{at and f' of {at[1:]}'} are in {f}.safetensors")"""
 
 
 def conversion(path: Path | str) -> str:
     """What to do with a file of torch.save: a command that writes its tensors to FILE.safetensors."""
-    code = _CONVERSION.replace("FILE", json.dumps(str(path)), 1)
-    return f"convert it once, where you trust it: {shlex.quote(sys.executable or 'python')} -c {shlex.quote(code)}"
+    return f"convert it: {shell(converting(path))}"
+
+
+def converting(path: Path | str) -> str:
+    """That command, as a shell takes it."""
+    given = str(path)
+    return f"transferkit convert {shlex.quote(f'./{given}' if given.startswith('-') else given)}"
 
 
 @dataclass(frozen=True)
@@ -58,8 +48,22 @@ class TensorInfo:
 
 
 def read_header(path: str | Path) -> dict[str, TensorInfo]:
-    """The tensors of a safetensors file by name. Raises InputError for anything that is not one."""
-    path = Path(path)
+    """The tensors of a safetensors file, or of all files of an index, by name. Raises InputError for anything else."""
+    files = shards(path)
+    if len(files) == 1 and files[0] == Path(path):
+        return _read_header(files[0])
+    found: dict[str, TensorInfo] = {}
+    for file in files:
+        own = _read_header(file)
+        if twice := own.keys() & found.keys():
+            raise InputError(f'{file}: the tensor "{min(twice)}" is in another of the files that belong together, too')
+        found |= own
+    if str(path).lower().endswith(INDEX) and (lacking := sorted(named(Path(path)).keys() - found.keys())):
+        raise InputError(f'{path}: {len(lacking)} tensors are in none of its files, such as "{lacking[0]}"')
+    return found
+
+
+def _read_header(path: Path) -> dict[str, TensorInfo]:
     header, data_bytes = _read_json(path)
     entries = {name: _entry(path, name, value) for name, value in header.items() if name != "__metadata__"}
     if not entries:

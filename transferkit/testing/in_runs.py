@@ -34,7 +34,8 @@ from transferkit.plugins.registry import Component, Registry, installed
 from transferkit.recipe import load_recipe, schema, yaml
 from transferkit.recipe.places import PLACES, Place
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.runner import Runner, plan_stage
+from transferkit.runs.planning import plan_stage
+from transferkit.runs.runner import Runner
 from transferkit.system.signals import watching
 from transferkit.testing.made_up import MadeUpImages, MadeUpModel, made_up_session
 from transferkit.testing.tiny import RESNET, SIZE, tiny_model, tiny_source

@@ -13,6 +13,7 @@ from transferkit.data.sources import refuse_one_class
 from transferkit.data.tables import refuse_other_kind
 from transferkit.data.transforms import transforms
 from transferkit.errors import InputError
+from transferkit.recipe.folding import fold_of
 from transferkit.report import Table, csv_bytes
 from transferkit.system.atomic import write_bytes
 
@@ -48,7 +49,8 @@ class StageData:
 def open_sources(plan: StagePlan) -> StageSources:
     """Open every split the stage uses. A validation split is carved from train where there is none; never from test."""
     stage = plan.stage
-    images = StageImages(stage, plan.recipe.datasets, plan.seed, plan.corruptions.get)
+    fold = fold_of(plan.recipe, stage)
+    images = StageImages(stage, plan.recipe.datasets, plan.seed, plan.corruptions.get, fold=fold)
     train = images.part(stage.dataset, "train")
     assert train is not None
     refuse_one_class(train.source, stage.dataset, plan.recipe.datasets)

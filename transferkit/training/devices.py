@@ -1,10 +1,9 @@
-"""Accelerate, set up for one stage: device, precision, processes, trackers."""
+"""Accelerate, set up for one stage: device, precision, processes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -15,10 +14,8 @@ from transferkit.errors import InputError
 from transferkit.recipe import schema
 
 
-def make_accelerator(
-    recipe: schema.Recipe, stage: schema.Stage, board: Path | None, warn: Callable[[str], None]
-) -> Accelerator:
-    """An Accelerator for this stage; `board` is the TensorBoard folder.
+def make_accelerator(recipe: schema.Recipe, stage: schema.Stage, warn: Callable[[str], None]) -> Accelerator:
+    """An Accelerator for this stage, without trackers.
 
     A precision that the device cannot do is refused (fp16 on a CPU) or lowered aloud (bf16 on an old GPU).
     """
@@ -42,8 +39,6 @@ def make_accelerator(
     return Accelerator(
         mixed_precision=precision,
         cpu=device == "cpu",
-        log_with="tensorboard" if board is not None else None,
-        project_dir=board,
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
 

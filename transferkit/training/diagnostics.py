@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferkit.model.head_init import head_lr_limit
 from transferkit.training.progress import shortened
@@ -48,12 +48,23 @@ def introduce(session: TrainingSession) -> None:
     precision = "" if stage.precision == "no" else f", precision {stage.precision}"
     device = f"{session.device}, {count(session.accelerator.num_processes, 'process')}{precision}"
     effective = stage.batch_size * stage.accumulate
+    wanted = session.plan.recipe.stage(stage.name).batch_size
+    if stage.batch_size != wanted and _normalises(model):
+        session.warn(
+            f"{wanted} images at once did not fit: {stage.batch_size} do, so batch norm takes its statistics from so "
+            "few; with batchnorm: eval it takes the source's"
+        )
     display.line(f"  device      {device}")
     display.line(f"  steps       {session.total_steps} of {effective} images, {session.updates_per_epoch} per epoch")
     if list(session.plugins):
         display.line(f"  plugins     {', '.join(plugin.name for plugin in session.plugins)}")
     for hook, names in session.plugins.order().items():
         display.record(f"  {hook:<11} {', '.join(names)}")
+
+
+def _normalises(model: nn.Module) -> bool:
+    """Whether some layer takes statistics from the images of a pass."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in model.modules())
 
 
 def _contents(samples: Samples) -> str:
@@ -138,21 +149,25 @@ def _norm(gradients: Iterable[Tensor | None]) -> float:
 
 
 def watch(session: TrainingSession, validation: Evaluation | None, features: Tensor | None) -> None:
-    """After an epoch: one class that takes nearly all predictions, and features that have become one."""
+    """After an epoch: one class that takes nearly all predictions, and features that have become one.
+
+    Many a good training begins so: it is said while the stage trains from its second half on, and at its end.
+    """
+    late = 2 * session.state.step >= session.total_steps
     if validation is not None and validation.num_classes and validation.images:
-        session.withdraw(CONSTANT)  # of an earlier epoch: where it still holds it is said anew
         index, share = validation.largest_share
         truth = float(validation.counts[index]) / validation.images
-        if share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1:
-            session.warn(
-                f'"{session.classes[index]}" takes {share:.0%} of the validation predictions after epoch '
-                f"{session.state.epoch + 1} ({truth:.0%} of the images are of it): {CONSTANT}"
-            )
+        constant = (
+            f'"{session.classes[index]}" takes {share:.0%} of the validation predictions after epoch '
+            f"{session.state.epoch + 1} ({truth:.0%} of the images are of it): {CONSTANT}"
+        )
+        holds = share > ONE_CLASS and truth < 0.9 and len(session.classes) > 1
+        session.standing(CONSTANT, constant if holds else None, aloud=late)
     if features is not None and len(features) >= 8 and min(features.shape) > 1:
-        session.withdraw(COLLAPSE)
         energy = torch.linalg.svdvals(features.float()).square()
-        if float(energy.sum()) == 0 or float(energy[0] / energy.sum()) > COLLAPSED:
-            session.warn(
-                f"{COLLAPSE}: one direction carries over {COLLAPSED:.1%} of their energy after epoch "
-                f"{session.state.epoch + 1}; a regularizer may be too strong"
-            )
+        collapse = (
+            f"{COLLAPSE}: one direction carries over {COLLAPSED:.1%} of their energy after epoch "
+            f"{session.state.epoch + 1}; a regularizer may be too strong"
+        )
+        holds = float(energy.sum()) == 0 or float(energy[0] / energy.sum()) > COLLAPSED
+        session.standing(COLLAPSE, collapse if holds else None, aloud=late)

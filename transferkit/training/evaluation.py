@@ -192,15 +192,16 @@ def evaluate(
     channels_last: bool = False,
     each_batch: Callable[[int], None] = lambda images: None,
     metrics: Sequence[Call] = (),
+    keep: Scores | None = None,
 ) -> Evaluation:
     """Evaluate the (unwrapped) model in eval mode; its mode is restored. Counts are summed over processes.
 
     Labels that are numbers (a table's) give a Regression. `each_batch(images)` is called after every batch: it
     shows progress, and may raise to stop. For `metrics`, implementations of `score`, all logits are kept, 4 bytes per
-    image and class in each process.
+    image and class in each process; `keep` is given them, too.
     """
     tally: _Answers | _Errors = _Answers(num_classes, accelerator.device)
-    scores = Scores(metrics, loader.samples) if metrics else None
+    scores = Scores(metrics, loader.samples) if metrics and keep is None else keep
     with evaluating(model):
         for batch in loader:
             images, labels = (part["target"] for part in batch.on(accelerator.device))

@@ -118,7 +118,8 @@ def _part_of_loss(session: TrainingSession, batches: Sequence[Batch], key: TermK
                 weighted += float(graph.detach())
                 raw += float(losses.task if key is None else losses.raw[key])
                 if graph.requires_grad:
-                    graph.backward()  # type: ignore[no-untyped-call]
+                    with session.recomputing:
+                        graph.backward()  # type: ignore[no-untyped-call]
         return _part(session, TASK if key is None else term_name(key), raw, weighted)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from transferkit.errors import InputError
 from transferkit.model.wrapper import TransferModel
 from transferkit.plugins.hooks import RunPlugins
 from transferkit.recipe import schema
+from transferkit.system.cores import cores
 from transferkit.training.lent import BEFORE, Lent
 from transferkit.training.offers import BatchOffers
 from transferkit.training.stage_plan import StagePlan
@@ -97,11 +97,17 @@ def train_loader(plan: StagePlan, streams: Mapping[str, Stream], accelerator: Ac
 
 
 def _draws(balance: str, samples: Samples) -> NDArray[np.float64] | None:
-    """(n,) how often each sample is drawn, so that classes or groups come equally often; None: each once."""
+    """(n,) how often each sample is drawn: by the data set's weights, and so that classes or groups come equally often.
+
+    None: each once.
+    """
     if balance not in ("sampling", "groups"):
-        return None
+        return samples.weights
     kinds = samples.groups if balance == "groups" else samples.labels
-    return 1.0 / np.bincount(kinds)[kinds]
+    if samples.weights is None:
+        return 1.0 / np.bincount(kinds)[kinds]
+    sums = np.bincount(kinds, samples.weights)[kinds]
+    return np.divide(samples.weights, sums, out=np.zeros_like(sums), where=sums > 0)
 
 
 def eval_loader(plan: StagePlan, samples: Samples, accelerator: Accelerator) -> EvalLoader:
@@ -141,8 +147,7 @@ def make_feature_transform(plugins: RunPlugins) -> Callable[[Tensor], Tensor] | 
 
 def _reading(stage: schema.Stage, accelerator: Accelerator) -> dict[str, Any]:
     """What all loaders of a stage have in common."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    spare = min(4 if torch.cuda.is_available() else 2, max(0, cores - 1))  # a core is left to the training itself
+    spare = min(4 if torch.cuda.is_available() else 2, max(0, cores() - 1))  # a core is left to the training itself
     return {
         "batch_size": stage.batch_size,
         "workers": spare if stage.workers is None else stage.workers,

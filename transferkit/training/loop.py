@@ -35,9 +35,10 @@ def train(session: Trainer) -> None:
                 with nullcontext() if batch is batches[-1] else accelerator.no_sync(model):
                     outputs = model(given.images)  # logits, features and taps from one forward
                     loss = session.loss(given, outputs, batch, batches)  # the task's and the penalties'
-                    if state.step == 0 and not losses:
-                        inspect_first_loss(session, loss, outputs)  # says aloud which terms do nothing, or too much
-                    accelerator.backward(loss.total)
+                    with session.recomputing:  # with gradient checkpointing layers run again
+                        if state.step == 0 and not losses:
+                            inspect_first_loss(session, loss, outputs)  # says aloud which terms do nothing, or too much
+                        accelerator.backward(loss.total)
                 losses.append(loss)
 
             accelerator.unscale_gradients(optimizer)

@@ -12,11 +12,12 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from transferkit.errors import StorageError
+from transferkit.errors import InputError, StorageError
 from transferkit.report import json_text
 from transferkit.system.atomic import append_text, write_bytes
 from transferkit.training.objective import Losses, add_to
 from transferkit.training.pictures import log_confusion
+from transferkit.training.tracking import send
 from transferkit.words.formats import named
 
 if TYPE_CHECKING:
@@ -160,7 +161,6 @@ class MetricsLog:
         self.accelerator = accelerator
         self.warn = warn
         self._unwritten: dict[Path, str] = {}
-        self._tracks = True
 
     def scalars(self, values: Mapping[str, Any] | None, step: int, prefix: str = "") -> None:
         """Send numbers to the trackers."""
@@ -181,14 +181,20 @@ class MetricsLog:
             if evaluation.num_classes:  # numbers have no classes to confuse
                 log_confusion(self.accelerator, name, evaluation.confusion, classes, int(records[0]["step"]))
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Forget records of this stage after `step`, which will be made again, and a line that a crash cut short."""
+    def rewind(self, stage: str, step: int, known: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Forget records of this stage after `step`, which will be made again, and a line that a crash cut short.
+
+        `known` is what a checkpoint says was `written`: so many bytes stay as they are, and a line after them that
+        cannot be read is forgotten. Without one nobody knows whose such a line is: raises InputError.
+        """
         for path in (self.path, self.early_path):
             if self.accelerator.is_main_process and path.is_file():
-                *lines, torn = path.read_bytes().split(b"\n")
-                kept = [line for line in lines if not _later(line, stage, step)]
+                content = path.read_bytes()
+                sure = (known or {}).get(path.name, {}).get("bytes", 0)
+                *lines, torn = content[sure:].split(b"\n")
+                kept = [line for line in lines if not _later(line, stage, step, f"{path}", known is None)]
                 if torn or len(kept) < len(lines):
-                    write_bytes(path, b"".join(line + b"\n" for line in kept))
+                    write_bytes(path, content[:sure] + b"".join(line + b"\n" for line in kept))
 
     def written(self, up_to: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
         """{file: bytes and SHA-256} of what is recorded; with an earlier answer, of as many bytes as it speaks of."""
@@ -223,20 +229,17 @@ class MetricsLog:
             self._track(flat, record["step"])
 
     def _track(self, values: Mapping[str, Any], step: int) -> None:
-        """A tracker that fails costs the curves, not the run."""
-        if not self._tracks:
-            return
-        try:
-            self.accelerator.log(values, step=step)
-        except OSError as error:
-            self._tracks = False
-            self.warn(f"TensorBoard and other trackers get nothing more: {error}")
+        """A tracker that fails costs its curves, not the run."""
+        send(self.accelerator.trackers, values, step, self.warn)
 
 
-def _later(line: bytes, stage: str, step: int) -> bool:
-    """Whether it is a record of the stage after the step; a line that is no record of ours stays."""
+def _later(line: bytes, stage: str, step: int, place: str, strict: bool) -> bool:
+    """Whether it is a record of the stage after the step, or one that cannot be read; InputError for that if strict."""
     try:
         record = json.loads(line)
         return bool(record["stage"] == stage and record["step"] > step)
     except (ValueError, KeyError, TypeError):
-        return False
+        if strict:
+            shown = line[:60].decode("utf-8", "replace")
+            raise InputError(f"{place} has a damaged line ({shown}…): put it back as it was, or remove it") from None
+        return True

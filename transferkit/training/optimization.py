@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,9 +13,10 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import dispatch_clip_grad
 from torch import Tensor, nn
 
-from transferkit.errors import InputError
+from transferkit.errors import InputError, Problem
 from transferkit.model.wrapper import TransferModel
 from transferkit.recipe import schema
+from transferkit.recipe.timm_names import BITSANDBYTES, unknown_optimizer
 from transferkit.words.suggest import did_you_mean
 
 
@@ -49,7 +51,9 @@ def parameter_groups(model: TransferModel, options: schema.Optimizer) -> list[di
 
 
 def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.optim.Optimizer:
-    """Any timm optimizer by name. Raises InputError for an unknown name or option."""
+    """Any timm optimizer by name, or one of bitsandbytes. Raises InputError for an unknown name or option."""
+    if options.name.lower() in BITSANDBYTES:
+        return _of_bitsandbytes(parameter_groups(model, options), options)
     names = list_optimizers(exclude_filters=["*flash*"])
     if options.name.lower() not in names:
         raise InputError(f'no optimizer called "{options.name}"; {did_you_mean(options.name, names)}')
@@ -64,6 +68,23 @@ def make_optimizer(model: TransferModel, options: schema.Optimizer) -> torch.opt
         )
     except (TypeError, ValueError, AssertionError, ImportError) as error:
         raise InputError(f'the optimizer "{options.name}" refused its options: {error}') from error
+    return optimizer
+
+
+def _of_bitsandbytes(groups: list[dict[str, Any]], options: schema.Optimizer) -> torch.optim.Optimizer:
+    """Tensors of fewer than 4096 numbers keep a state of full precision there, as it says."""
+    if (wrong := unknown_optimizer(options.name)) is not None:
+        raise InputError(Problem("optimizer.name", *wrong))
+    try:
+        from bitsandbytes import optim
+
+        made = getattr(optim, BITSANDBYTES[options.name.lower()])
+        given: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+        if "momentum" in inspect.signature(made).parameters:
+            given["momentum"] = options.momentum
+        optimizer: torch.optim.Optimizer = made(groups, **given | options.options)
+    except (TypeError, ValueError, ImportError, NotImplementedError, AttributeError, RuntimeError) as error:
+        raise InputError(f'the optimizer "{options.name}" of bitsandbytes cannot be made: {error}') from error
     return optimizer
 
 

@@ -14,6 +14,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from transferkit.data.randomness import seeded
+from transferkit.errors import InputError
 from transferkit.model.digest import backbone_digest
 from transferkit.model.freezing import Freezing
 from transferkit.plugins.contained import told
@@ -31,8 +32,10 @@ from transferkit.training.metrics import MetricsLog
 from transferkit.training.objective import make_anchors, make_objective
 from transferkit.training.optimization import make_optimizer, make_schedule
 from transferkit.training.owned import add_own
+from transferkit.training.recomputing import recompute
 from transferkit.training.stage_plan import StagePlan
 from transferkit.training.starting_model import initialise_head, reference_model, starting_model, take_over
+from transferkit.training.tracking import open_trackers
 from transferkit.training.trainer import Trainer
 from transferkit.training.workspace import State, Workspace
 from transferkit.words.doors import call
@@ -42,7 +45,9 @@ def prepare(plan: StagePlan) -> Trainer:
     """Build everything the loop needs. Raises InputError for what only the real data and model can tell."""
     stage, state = plan.stage, State()
     make_folder(plan.out)
-    accelerator = make_accelerator(plan.recipe, stage, plan.board, plan.display.warn)
+    accelerator = make_accelerator(plan.recipe, stage, plan.display.warn)
+    if stage.auto_batch and accelerator.num_processes > 1:  # one that is short of memory would leave the others waiting
+        raise InputError("auto_batch is for one process; give several a batch_size that fits, and accumulate")
 
     with seeded(plan.seed, stage.name, "initialise"):
         sources = open_sources(plan)
@@ -91,6 +96,8 @@ def prepare(plan: StagePlan) -> Trainer:
     freezing = Freezing.from_stage(model, stage)
     freezing.apply(model, 0)
     ema = ModelEmaV3(model, decay=stage.ema.decay, use_warmup=stage.ema.warmup) if stage.ema else None
+    if stage.gradient_checkpointing:
+        recompute(model, model.architecture)
     model.feature_transform = loaders.make_feature_transform(plan.plugins)  # the average is a copy without it
     wrapped = accelerator.prepare(_compiled(model) if stage.compile else model)
     if accelerator.scaler is not None:  # without one, Accelerate's wrapper only costs: 0.2 ms a step
@@ -117,8 +124,8 @@ def prepare(plan: StagePlan) -> Trainer:
         mixup=loaders.make_mixup(stage, len(model.classes)),
         ema=ema,
     )
-    if plan.board is not None:
-        accelerator.init_trackers(stage.name)
+    if accelerator.is_main_process:
+        accelerator.trackers += open_trackers(plan)
     return session
 
 

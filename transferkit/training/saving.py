@@ -99,7 +99,7 @@ def restore(session: TrainingSession, folder: Path, known: Sequence[str] = ()) -
         _extend(session)
     # the rates of the last step done: an epoch whose evaluation was interrupted reports them
     session.schedule.step_update(max(session.state.steps_before + session.state.step - 1, 0))
-    session.log.rewind(session.stage.name, session.state.step)
+    session.log.rewind(session.stage.name, session.state.step, load_tree(folder / FINGERPRINT).get("records", {}))
     session.saved()
     for sentence in (*accepted, *known):
         session.warn(f"stage {session.stage.name} goes on with a difference: {sentence}")

@@ -68,7 +68,7 @@ def opened_still(plan: StagePlan) -> Iterator[Still]:
     Raises InputError where the classes of the data set are not the model's.
     """
     make_folder(plan.out)
-    accelerator = make_accelerator(plan.recipe, plan.stage, None, plan.display.warn)
+    accelerator = make_accelerator(plan.recipe, plan.stage, plan.display.warn)
     loaders: list[EvalLoader] = []
     with enough_memory(lambda: short_of_memory(plan, None)):
         sources = open_sources(plan)

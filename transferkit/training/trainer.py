@@ -6,7 +6,6 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from transferkit.plugins.contained import told
 from transferkit.plugins.hooks import Call
 from transferkit.recipe.selection import selection_of
 from transferkit.system.signals import Stopped
-from transferkit.training import diagnostics, saving
+from transferkit.training import diagnostics, saving, tracking
 from transferkit.training.changes import projection, replace_gradients
 from transferkit.training.epoch_lines import scores
 from transferkit.training.evaluation import Evaluation, evaluate, remember
@@ -331,9 +330,7 @@ class Trainer(TrainingSession):
         for loader in self._loaders:
             loader.close()
         self.checkpoints.close()
-        for tracker in self.accelerator.trackers:
-            with suppress(OSError):  # the curves end where the disk did not take more, which was said then
-                tracker.finish()
+        tracking.close(self.accelerator.trackers)
 
     def save(self, *, always: bool = False) -> None:
         """Write a checkpoint: at the end of an epoch when one is due, at the end, and when interrupted."""

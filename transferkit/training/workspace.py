@@ -63,6 +63,7 @@ class Workspace:
     open_samples: Callable[[str, str], Samples]  # (data set, split) with this stage's preprocessing
     display: Display
     state: State
+    spoken: set[str] = field(default_factory=set, kw_only=True)  # standing warnings that were said
 
     @property
     def device(self) -> torch.device:
@@ -85,9 +86,20 @@ class Workspace:
             self.state.warnings.append(text)
             self.display.warn(text)
 
-    def withdraw(self, said: str) -> None:
-        """Take back the warnings with these words, which what came later refutes: the rest is worth acting on."""
-        self.state.warnings = [text for text in self.state.warnings if said not in text]
+    def standing(self, about: str, text: str | None, *, aloud: bool) -> None:
+        """A warning that holds for now, with the words `about` in it, or None where it does not hold any more.
+
+        The summary and the report have it only where it held to the end: that is worth acting on. Said now if `aloud`,
+        once for as long as it holds.
+        """
+        self.state.warnings = [said for said in self.state.warnings if about not in said]
+        if text is None:
+            self.spoken.discard(about)
+            return
+        self.state.warnings.append(text)
+        if aloud and about not in self.spoken:
+            self.spoken.add(about)
+            self.display.warn(text)
 
     def cached(self, facts: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors worth keeping, on the CPU, under the facts they follow from: JSON values that name everything.

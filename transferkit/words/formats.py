@@ -11,6 +11,7 @@ from transferkit.words.text import printable
 
 SHARES = ("top1", "top5", "r2")
 UNITS = {"share": (100, " %"), "points": (100, " points")}  # of metrics: what they are multiplied by, and the word
+BOUNDS = {"share": (0.0, 1.0), "p": (0.0, 1.0)}  # what metrics of a unit can be; others have no bound of their own
 DIGITS = {"ratio": 3, "p": 2}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-GRAPHS = ("model_uint8.onnx", "model_uint8.pt2", "model.onnx", "model.pt2")
+PLAIN = ("model_uint8.onnx", "model_uint8.pt2", "model.onnx", "model.pt2")
+GRAPHS = (*PLAIN, *(name.replace(".", "_calibrated.") for name in PLAIN))
 
 
 def picture(path: str) -> Image.Image:
@@ -73,7 +74,9 @@ if __name__ == "__main__":
         image = picture(photo)
         given = np.asarray(image)[None] if "uint8" in graph.stem else preprocessed(image, facts["preprocessing"])
         logits, *detector = (value[0] for value in run(given))
+        shares = np.exp(logits.astype(float) - logits.max())  # of a calibrated graph, calibrated
         answer = {"path": photo, "label": facts["classes"][logits.argmax()], "logits": logits.tolist()}
+        answer["probability"] = float(shares.max() / shares.sum())
         if detector:
             score, index = float(detector[0]), int(detector[1])
             answer |= {"flag": not score <= facts["detect_p"], "score": score}
