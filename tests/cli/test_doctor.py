@@ -204,7 +204,7 @@ def test_each_stage_that_differs_is_tried(cli, recipe, monkeypatch):
 
 def test_the_whole_is_foretold_from_each_stages_pace():
     stages = [SimpleNamespace(name=name, trains=True) for name in "abc"]
-    recipe = SimpleNamespace(stages=stages, repeat=2)
+    recipe = SimpleNamespace(stages=stages, times=2)
     tried = {"steps": {"a": {"images_per_second": 10.0}, "b": {"images_per_second": 5.0}}, "as": {}}
     images = {"a": 100, "b": 50, "c": 20}
     with pytest.MonkeyPatch.context() as patch:

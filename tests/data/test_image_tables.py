@@ -268,3 +268,35 @@ def test_names_in_another_form_of_unicode(class_folder):
         class_folder / "t.csv", [["train/ant/caf\u00e9.png", "a", "train"], ["train/bee/0.png", "b", "train"]]
     )
     assert opened(table=table).image(0).size == (4, 4)
+
+
+def test_a_local_folder_of_parquet_files_needs_no_network(class_folder, tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    import pyarrow
+    from pyarrow import parquet
+
+    def no_network(*args):
+        raise OSError("there is no network")
+
+    (tmp_path / "files").mkdir()
+    for split, name in (("train", "train"), ("val", "validation")):
+        rows = [row for row in rows_of(class_folder) if row[2] == split]
+        columns = {
+            "picture": [{"bytes": (class_folder / path).read_bytes(), "path": None} for path, _, _ in rows],
+            "species": [label for _, label, _ in rows],
+            "patient": [path[-5] for path, _, _ in rows],
+        }
+        parquet.write_table(pyarrow.table(columns), tmp_path / "files" / f"{name}.parquet")
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    said = {
+        "hf": str(tmp_path / "files"),
+        "root": str(tmp_path / "cache"),
+        "image_key": "picture",
+        "label_key": "species",
+    }
+    source, folders = opened(**said, group="patient"), opened(folder=str(class_folder))
+    assert (source.classes, source.labels.tolist()) == (folders.classes, folders.labels.tolist())
+    assert source.groups == ["0", "1", "2", "3"] * 3
+    assert np.array_equal(source.image(5), folders.image(5))
+    assert 'has no column "patients" for group' in refusal(**said, group="patients")

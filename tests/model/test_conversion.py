@@ -82,6 +82,14 @@ def test_a_module_saved_whole_gives_its_tensors(tmp_path):
     assert written.keys() == own.keys() and all(torch.equal(written[name], own[name]) for name in own)
 
 
+def test_objects_that_hold_each_other_come_to_an_end(tmp_path):
+    outer = Settings(state_dict=STATE)
+    outer.owner = Settings(trainer=outer)
+    torch.save({"trainer": outer, "again": STATE}, tmp_path / "w.ckpt")
+    found = unpickling.main(str(tmp_path / "w.ckpt"), "again", str(tmp_path / "out"))
+    assert found["tensors"] == len(STATE) and "trainer.state_dict" in found["state_dicts"]
+
+
 @pytest.mark.parametrize("what", [exec, eval, print, os.system, open, getattr, __import__])
 def test_no_code_runs(tmp_path, what):
     place = tmp_path / "ran"

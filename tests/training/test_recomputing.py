@@ -43,7 +43,7 @@ def model(name="test_resnet"):
 @pytest.mark.parametrize("more", [
     {"regularizers": [{"use": "quiet", "weight": 0.1}]},
     {"adapters": [{"use": "lora", "rank": 2, "layers": ["layer*.conv*"]}], "accumulate": 2},
-    {"compile": True},
+    {"compile": True, "epochs": 1},
 ], ids=["taps", "adapters", "compile"])  # fmt: skip
 def test_weights_statistics_and_records_are_those_without_it(run, registry, monkeypatch, more):
     offer(registry, "regularizer", "quiet", Quiet)

@@ -101,14 +101,11 @@ def out_of_fold_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """What the models of all folds say of the images that each was not trained on: a line per stage."""
     for name, one in (result.get("out_of_fold") or {}).items():
         over = one["over_folds"]
-        ends = (
-            ""
-            if over["low"] is None
-            else f", 95 % interval of the mean {percent(over['low'])} to {percent(over['high'])}"
-        )
+        mean = plus_minus(over["mean"], over["sd"], "share")
+        ends = interval(over["low"], over["high"], over["sd"], "share")
         yield (
-            f"{name}, out of fold: {percent(one['top1'])} of {one['images']:,} images right ({over['n']} folds{ends}); "
-            f"each image's answer is in {one['file']}"
+            f"{name}, out of fold: {percent(one['top1'])} of {one['images']:,} images right (mean over {over['n']} "
+            f"folds {mean}, 95 % interval {ends}); each image's answer is in {one['file']}"
         )
 
 

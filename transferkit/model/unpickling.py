@@ -64,8 +64,13 @@ def read(path: str) -> tuple[Any, list[str]]:
             strange += names
 
 
-def state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping with tensors in it, and every module that was saved whole, by the dotted path to it."""
+def state_dicts(content: Any, at: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with tensors in it, and every module that was saved whole, by the dotted path to it.
+
+    `above` are the ids of what this lies in: an object may hold the one that holds it.
+    """
+    if id(content) in above:
+        return
     whole = module_state(content)
     if whole is not None:
         yield at, whole
@@ -77,7 +82,7 @@ def state_dicts(content: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any
         if tensors:
             yield at, tensors
         for name, value in inner.items():
-            yield from state_dicts(value, f"{at}.{name}" if at else str(name))
+            yield from state_dicts(value, f"{at}.{name}" if at else str(name), (*above, id(content)))
 
 
 def module_state(content: Any, prefix: str = "") -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from transferkit.data.group_shares import Members
+from collections.abc import Mapping
+
 from transferkit.recipe.draft import Draft, StageDraft
 from transferkit.recipe.lineage import lineage, resolved
 from transferkit.recipe.schema import Recipe, Stage
@@ -52,7 +53,7 @@ def check_folds(draft: Draft) -> None:
 
 
 def check_fold_sizes(
-    train: dict[str, int], members: Members | None, folds: int, draft: Draft, stage: StageDraft
+    train: dict[str, int], members: Mapping[str, Mapping[str, int]] | None, folds: int, draft: Draft, stage: StageDraft
 ) -> None:
     """Every fold needs images, and every class an image that is in another fold."""
     units = sum(train.values()) if members is None else len(members)

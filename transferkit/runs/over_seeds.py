@@ -65,7 +65,7 @@ def summarise(folder: Path, repeats: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def _warnings(by_seed: Sequence[Sequence[str]], seeds_or_folds: str) -> list[str]:
+def _warnings(by_seed: Sequence[Sequence[str]], seeds_or_folds: str = "seeds") -> list[str]:
     """Every warning once, as the first seed has it: those of other seeds may differ in their numbers."""
     first: dict[str, str] = {}
     seeds: dict[str, int] = {}
