@@ -17,7 +17,9 @@ from transferkit.recipe.places import places_in
 from transferkit.recipe.schema import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "methods")
+RECIPES = sorted(
+    path for path in (ROOT / "recipes").rglob("*.yaml") if "Not a recipe by itself" not in path.read_text("utf-8")
+)
 NAMES = [path.relative_to(ROOT / "recipes").as_posix() for path in RECIPES]
 
 

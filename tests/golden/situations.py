@@ -252,6 +252,23 @@ def spurious_images(folder: Path) -> Situation:
     return Situation(session, use)
 
 
+@situation
+def data(folder: Path) -> Situation:
+    """A wrong label, a training picture that is in val, a black one, and a class told by its ground."""
+    train, val = pictures(GROUNDS, 14), pictures(GROUNDS, 5, 40)
+    train["labels"][3] = 1
+    train["pictures"][20] //= 32
+    val["pictures"][2] = train["pictures"][6]
+    images = MadeUpImages(
+        TWO,
+        {"train": train["labels"], "val": val["labels"]},
+        {"train": train["pictures"], "val": val["pictures"]},
+    )
+    models = {role: MODELS[role]() for role in ("source", "target")}
+    session = made_up_session(folder / "out", images={"target": images}, models=models, source_data=None)
+    return Situation(session, {"use": "data", "permutations": 39, "pictures": 2})
+
+
 # -- tables ---------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ USES = {
     "retention": {},
     "lingering": {"k": 1, "v_lo": 9},
     "bias": {"permutations": 20},
+    "data": {"permutations": 19},
     "spectrum": {"batch_size": 2},
     "representation": {},
     "erosion": {"clean": "target", "control": "control"},

@@ -8,6 +8,7 @@ from transferkit.surface import lazy_imports
 
 if TYPE_CHECKING:
     from transferkit.data.contents import Contents as Contents
+    from transferkit.data.digest import same_files as same_files
     from transferkit.data.digest import samples_digest as samples_digest
     from transferkit.data.feed import Feed as Feed
     from transferkit.data.feed import Request as Request

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
@@ -13,7 +13,9 @@ import numpy as np
 
 from transferkit.data.randomness import numpy_rng
 from transferkit.data.samples import Samples
+from transferkit.data.survey import copies
 from transferkit.data.tables import TableSamples
+from transferkit.data.walk import Disk
 
 THREADS = 4
 CHUNK = 1 << 20
@@ -27,7 +29,7 @@ def samples_digest(samples: Samples) -> str:
     Where corruptions are planted, also of what they depend on.
     """
     digest = blake2b(digest_size=16)
-    files = _files(samples)
+    files = samples.files
     if files is None:
         digest.update(samples.source.fingerprint().encode())
         digest.update(np.ascontiguousarray(samples.chosen, dtype="<i8").tobytes())
@@ -47,7 +49,7 @@ def summary(samples: Samples) -> dict[str, Any]:
     """
     if isinstance(samples, TableSamples):
         return {"content": samples.fingerprint()}
-    ids, files = samples.ids, _files(samples)
+    ids, files = samples.ids, samples.files
     sizes = [_size(file) for file in files] if files is not None else [0] * len(ids)
     by_class: dict[str, Any] = {}
     for label, name in enumerate(samples.classes):
@@ -62,9 +64,16 @@ def summary(samples: Samples) -> dict[str, Any]:
     return {"classes": list(samples.classes), "by_class": by_class, "content": content, "planted": planted}
 
 
-def _files(samples: Samples) -> list[str] | None:
-    paths = samples.source.contents.paths
-    return None if paths is None else [paths[int(samples.source.kept[index])] for index in samples.chosen]
+def same_files(splits: Mapping[str, Samples]) -> list[tuple[str, int, int]]:
+    """(split, place, place in train) of every image of another split whose file has the very bytes of a training file.
+
+    Nothing is said of images that are no files of their own.
+    """
+    files = {split: samples.files for split, samples in splits.items()}
+    known = {split: paths for split, paths in files.items() if paths is not None}
+    places = {split: {file: place for place, file in enumerate(paths)} for split, paths in known.items()}
+    found = copies(Disk(""), known, None)
+    return [(split, places[split][file], places["train"][original]) for split, file, original in found.pairs]
 
 
 def _size(file: str) -> int:

@@ -138,6 +138,16 @@ class Samples(Dataset[tuple[Tensor, int, int]]):
         with preserved():
             return self._picture(index, 0, self.evaluation)[0]
 
+    def original(self, index: int) -> Image.Image:
+        """The RGB picture as its file has it: upright, nothing resized, cropped or planted. Raises BadImage."""
+        return self.source.image(int(self.chosen[index])).copy()  # the source may hand its own out again
+
+    @property
+    def files(self) -> list[str] | None:
+        """The file of every sample; None where they are no files of their own."""
+        paths = self.source.contents.paths
+        return None if paths is None else [paths[int(self.source.kept[index])] for index in self.chosen]
+
     def subset(self, indices: NDArray[np.int64]) -> Samples:
         """Some of these samples, by their index here, each as it is here: corruptions choose from the whole."""
         part = copy.copy(self)

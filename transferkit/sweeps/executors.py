@@ -147,7 +147,7 @@ class _RayJob:
 
 class _Slurm:
     """Jobs of Slurm, sent by submitit. Options are submitit's: `slurm_partition`, `timeout_min`, `gpus_per_node`, …;
-    `cluster: local` runs them as processes here, which is how a sweep is tried before it is sent.
+    with a `cluster` that is local they are processes here, which is how a sweep is tried before it is sent.
     """
 
     def __init__(self, jobs: int, options: Mapping[str, str], folder: Path) -> None:
