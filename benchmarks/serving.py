@@ -1,7 +1,7 @@
 """Requests per second of `transferkit serve` against a plain FastAPI handler, and LitServe, around the same graph.
 
 All are processes of their own behind loopback, loaded in turn by the same clients, which keep their connections; ratios
-are medians over rounds. LitServe takes part where it is installed (`pip install litserve`; the numbers are of 0.2.19).
+are medians over rounds. LitServe takes part where it is installed (`pip install litserve`).
 Prints the server's CPU time per request too, which other programs on the machine change less.
 """
 

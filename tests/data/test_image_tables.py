@@ -198,7 +198,7 @@ def test_what_is_counted_without_opening(class_folder):
     forget()
     assert class_counts("d", datasets)["train"] == {"ant": 3, "bee": 4, "cat": 4}
     assert class_counts("two", datasets)["val"] == {"bee": 2, "cat": 2}
-    assert "d: left out: 1 file in train/ant (image in no row 1)" in remarks("d", datasets["d"])
+    assert "d: left out: 1 file in train/ant (image in no row 1)" in remarks("d", datasets)
     assert surveyed(datasets["d"]).files()["val"][0] == str(class_folder / "val/ant/0.png")
 
 
@@ -238,7 +238,7 @@ def test_a_group_on_both_sides_is_told(class_folder):
     dataset = Dataset(folder=str(class_folder), group=r"(\d)\.png")
     forget()
     assert group_counts(dataset)["val"] == {n: {"ant": 1, "bee": 1, "cat": 1} for n in "01"}
-    said = [line for line in remarks("d", dataset) if "groups" in line]
+    said = [line for line in remarks("d", {"d": dataset}) if "groups" in line]
     assert said == [
         "warning: d: 2 groups are in both val and train, with 6 of the 6 images of val, so results will flatter: 0, 1"
     ]

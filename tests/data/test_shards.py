@@ -125,7 +125,7 @@ def test_what_is_missing_is_named_by_shard_and_key(shards):
     assert len(kept) == 4
     forget()
     dataset = Dataset(webdataset=str(shards), on_bad_image="skip")
-    assert "d: left out: 5 files in 000.tar (sample without image or label 5)" in remarks("d", dataset)
+    assert "d: left out: 5 files in 000.tar (sample without image or label 5)" in remarks("d", {"d": dataset})
 
 
 def test_a_member_twice_a_shard_cut_short_and_a_damaged_image(shards):

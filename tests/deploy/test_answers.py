@@ -105,7 +105,7 @@ def test_what_is_no_photograph_gets_a_sentence(guarded, given, named):
 
 
 def test_the_model_itself_says_where_photographs_go(guarded):
-    with pytest.raises(InputError, match=r"not Image; for photographs call \.predict"):
+    with pytest.raises(InputError, match=r"not an Image; for photographs call \.predict"):
         guarded(Image.new("RGB", (40, 36)))
 
 

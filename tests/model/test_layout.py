@@ -9,7 +9,7 @@ from torch import nn
 
 from transferkit.model import Reading
 from transferkit.model.layout import reading_of
-from transferkit.model.taps import default_taps, install, tap_channels
+from transferkit.model.taps import Store, default_taps, install, tap_channels
 
 SWIN = {"img_size": 64, "window_size": 2, "depths": (1, 1), "embed_dim": 8, "num_heads": (1, 1)}
 VIT = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -36,7 +36,7 @@ def passed(request):
     name, options, size, prefix = request.param
     torch.manual_seed(0)
     net = timm.create_model(name, pretrained=False, num_classes=3, **options).eval()
-    layers, outputs = default_taps(net), {}
+    layers, outputs = default_taps(net), Store()
     install(net, layers, outputs)
     images = torch.randn(2, 3, size, size)
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_channels_and_positions_are_timms(passed, with_width):
 def test_layers_inside_of_a_stage_may_be_wider_than_the_stage():
     """An inner layer's channels need not be those that timm lists for its stage: the image's proportions decide."""
     net = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, **SWIN).eval()
-    outputs = {}
+    outputs = Store()
     install(net, ["layers.1.downsample.norm"], outputs)
     with torch.no_grad():
         net(torch.zeros(1, 3, 64, 64))

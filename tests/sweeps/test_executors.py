@@ -63,7 +63,7 @@ class TestSlurm:
         slurm, log = executor("slurm", 1, {"cluster": "local", "cpus_per_task": "3"}, tmp_path), tmp_path / "log"
         assert wait(slurm.start([sys.executable, "-c", "raise SystemExit(3)"], log)) == 3
         job = slurm.start(SLEEP, log)
-        until(lambda: "begun 3" in log.read_text())
+        until(lambda: log.exists() and "begun 3" in log.read_text())
         job.stop()
         assert wait(job) == -1
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -147,8 +148,8 @@ def test_a_command_ends_in_a_sentence(verb, monkeypatch, capsys, tmp_path):
         too_much_torch()
 
     for module in ("predict", "evaluate"):
-        monkeypatch.setattr(sys.modules[f"transferkit.cli.{module}"], "find_model", short)
-    monkeypatch.setattr(sys.modules["transferkit.cli.doctor_machine"], "versions", short)
+        monkeypatch.setattr(import_module(f"transferkit.cli.{module}"), "model_folder", short)
+    monkeypatch.setattr(import_module("transferkit.cli.doctor_machine"), "versions", short)
     given = {"predict": ["m", "x.png"], "evaluate": ["m", "--data", str(tmp_path)], "doctor": []}[verb]
     with pytest.raises(SystemExit) as caught:
         main([verb, *given])

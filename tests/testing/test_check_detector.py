@@ -73,7 +73,7 @@ def single(logits):
     ("cls", "options", "match"),
     [
         (Alone, {}, r"has fit and no restore\(tensors\)"),
-        (NoModule, {}, "must return a module, not function"),
+        (NoModule, {}, "must return a module, not a function"),
         (Drawn, {}, "other tensors for the same session"),
         (Made, {"function": lambda logits: logits}, r"a detector gives scores \(images,\)"),
         (Made, {"function": lambda logits: logits[:, 0] / 0}, "not finite"),

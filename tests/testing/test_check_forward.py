@@ -105,7 +105,7 @@ COUNT = itertools.count()
 @pytest.mark.parametrize(
     ("cls", "words"),
     [
-        (combined(lambda self, images, labels: (images, labels)), r"must return a transferkit\.Combined, not tuple"),
+        (combined(lambda self, images, labels: (images, labels)), r"must return a transferkit\.Combined, not a tuple"),
         (combined(lambda self, images: both(images, {})), "every stream needs both"),
         (combined(lambda self: both({}, {})), "there must be one"),
         (

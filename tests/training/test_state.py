@@ -37,7 +37,7 @@ def test_numbers_text_lists_and_none_survive(tmp_path: Path) -> None:
 
 
 def test_anything_else_is_refused_by_place(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"state at a\.0 is a object"):
+    with pytest.raises(InputError, match=r"state at a\.0 is an object"):
         save_tree(tmp_path / "t", {"a": [object()]})
 
 

@@ -45,7 +45,7 @@ def test_the_outer_door_counts_and_is_closed_after_an_error():
 # -- no other sentence speaks of options ------------------------------------------------------------------------------
 
 ONLY_TYPED = re.compile(
-    r"transferkit\.(cli|reporting|serving|sweeps|testing)\.|transferkit\.deploy\.(export|portable)|transferkit\.runs\.(replay|edit_recipe)"
+    r"transferkit\.(cli|reporting|serving|sweeps|testing)\.|transferkit\.deploy\.(export|lossy|portable)|transferkit\.runs\.(replay|edit_recipe)"
     r"|transferkit\.analysis\.asked_classes|transferkit\.words\.doors|transferkit_across"
 )
 """Files that only a command reaches, and the page, which is read apart from any program."""

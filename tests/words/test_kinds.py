@@ -22,6 +22,7 @@ SAYS_WHY = {
 KNOWN = {
     ("transferkit.model.weights", "RuntimeError"),  # torch's list of tensors, of which every line counts
     ("transferkit.deploy.monitor", "AttributeError KeyError TypeError"),  # after its kind
+    ("transferkit.deploy.lossy", "KeyError"),  # which always names its key
     ("transferkit_across.entries", "OSError ValueError"),
 }
 

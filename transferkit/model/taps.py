@@ -102,15 +102,23 @@ def install(net: nn.Module, names: Iterable[str], store: Store) -> dict[str, Tap
     taps: dict[str, Tap] = {}
     for name in names:
         taps[name] = Tap(name, store)
-        _last_of(find_layer(net, name)).register_forward_hook(taps[name])
+        find_layer(net, name).register_forward_hook(taps[name])
     return taps
 
 
-def _last_of(layer: nn.Module) -> nn.Module:
-    """What computes a layer's output: of a plain sequence its last part.
+def install_inside(net: nn.Module, taps: Mapping[str, Tap]) -> None:
+    """Hook the last parts of layers that are plain sequences as well.
 
     With gradient checkpointing timm calls the parts of such a sequence, and never the sequence itself.
     """
+    for name, tap in taps.items():
+        layer = find_layer(net, name)
+        if (last := _last_of(layer)) is not layer:
+            last.register_forward_hook(tap)
+
+
+def _last_of(layer: nn.Module) -> nn.Module:
+    """What computes a layer's output: of a plain sequence its last part."""
     while type(layer).forward is nn.Sequential.forward and len(layer):  # type: ignore[arg-type]
         *_, layer = layer.children()
     return layer

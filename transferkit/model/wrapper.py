@@ -185,6 +185,10 @@ class TransferModel(nn.Module):
         check_taps(self, added, self._store)
         self._taps.update(added)
 
+    def tap_parts(self) -> None:
+        """Let the taps so far hear layers of which only the parts are called, as with gradient checkpointing."""
+        tapping.install_inside(self.net, self._taps)
+
     def tapping(self, on: bool) -> None:
         """Whether taps keep what layers return from now on: not where gradient checkpointing runs layers again."""
         self._store.closed = not on

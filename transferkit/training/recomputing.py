@@ -25,6 +25,7 @@ def recompute(model: TransferModel, label: str) -> None:
             f"gradient_checkpointing: timm offers none for {label}; leave it out, and use a smaller batch_size with "
             "accumulate of the same product, or precision: bf16"
         ) from error
+    model.tap_parts()
 
 
 def recomputing(model: TransferModel, on: bool) -> AbstractContextManager[object]:
