@@ -66,7 +66,7 @@ def test_the_best_is_marked_and_what_cannot_be_told_from_it(folder):
     assert columns == ["method", "top-1", "seconds of training"]
     cells = {row[0]: row[1] for row in rows}
     assert cells["better"].endswith("%*!") and not cells["same"].endswith(("~", "!")) and cells["plain"].endswith("%")
-    assert cells["same"].startswith("71.0 ± 1.5")
+    assert cells["same"].startswith("71.0 [69.5, 72.5] %")
     assert sentences(found)[0] == "top-1: better above plain"
 
 

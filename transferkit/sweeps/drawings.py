@@ -40,6 +40,7 @@ def draw_pareto(path: Path, table: SweepTable, x: str, y: str) -> list[str]:
         places = {method: (across * a, up * b) for method, (a, b) in points.items()}
         ordered = [*front, *(method for method in points if method not in front)]
         spots = [places[method] for method in ordered]
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are: names are placed by them
         name_points(axes, spots, ordered, most=12, dots=spots)
     return front
 

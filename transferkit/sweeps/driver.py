@@ -23,7 +23,7 @@ from transferkit.system.atomic import make_folder
 from transferkit.system.signals import Stopped, StopSignal
 from transferkit.words.text import one_line
 
-LOOK = 0.5  # seconds between two looks
+LOOK = 1.0  # seconds between two looks
 LAST_WORDS = 4096  # bytes of a log in which the reason of a failure is looked for
 
 
@@ -55,6 +55,8 @@ class Driver:
     _jobs: dict[str, Job] = field(default_factory=dict, init=False)
     _tried: set[str] = field(default_factory=set, init=False)
     """Cells that this driver started: each is started once."""
+    _settled: dict[str, Standing] = field(default_factory=dict, init=False)
+    """How cells stand that will not stand otherwise: they are not looked at again."""
     _lost: dict[str, str] = field(default_factory=dict, init=False)
     """{name: why} of cells whose command ended without a word in their run folder."""
 
@@ -96,21 +98,23 @@ class Driver:
             if code is not None:
                 del self._jobs[name]
                 self._ended(name, code)
-        found = {}
-        for cell in self.cells:
-            standing = self.folder.standing(cell.name)
-            if cell.name in self._jobs and standing.status not in ("done", "pruned"):
-                standing = Standing("running")
-            elif cell.name in self._lost and standing.status not in ("done", "running", "pruned"):
-                standing = Standing("failed", self._lost[cell.name])
-            found[cell.name] = standing
-        self.shared.look(
-            (cell, self.folder.run(cell.name)) for cell in self.cells if found[cell.name].status != "waiting"
-        )
+        open_ones = [cell for cell in self.cells if cell.name not in self._settled]
+        found = {cell.name: self._standing(cell.name) for cell in open_ones}
+        self.shared.look((one, self.folder.run(one.name)) for one in open_ones if found[one.name].status != "waiting")
+        self._settled |= {name: one for name, one in found.items() if one.status in ("done", "pruned")}
         if self.sampling is not None:
             for name, why in self.sampling.hopeless([cell for cell in self.cells if cell.name in self._jobs]).items():
                 self._prune(name, why)
-        return found
+        return {cell.name: self._settled.get(cell.name) or found[cell.name] for cell in self.cells}
+
+    def _standing(self, name: str) -> Standing:
+        """What its run folder says, and what only this process knows."""
+        standing = self.folder.standing(name)
+        if name in self._jobs and standing.status not in ("done", "pruned"):
+            return Standing("running")
+        if name in self._lost and standing.status not in ("done", "running", "pruned"):
+            return Standing("failed", self._lost[name])
+        return standing
 
     def _ended(self, name: str, code: int) -> None:
         run = self.folder.run(name)

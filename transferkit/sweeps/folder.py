@@ -11,7 +11,6 @@ from typing import Any, Literal
 from transferkit.errors import InputError
 from transferkit.report import json_text
 from transferkit.runs.folder import RunFolder
-from transferkit.runs.record import read_run
 from transferkit.system.atomic import make_folder, read_json, write_text
 from transferkit.system.run_lock import owned, owner_of
 from transferkit.words.text import one_line
@@ -86,15 +85,16 @@ class SweepFolder:
         run = self.run(name)
         if not (run.path / "result.json").is_file():
             return Standing("waiting")
-        record = read_run(run.path)
-        if record.result.get("pruned"):
-            return Standing("pruned", str(record.result["pruned"]))
-        if record.status == "done":
-            return Standing("done", seconds=record.seconds())
+        result = run.result
+        if result.get("pruned"):
+            return Standing("pruned", str(result["pruned"]))
+        if result.get("status") == "done":
+            stages = (result.get("stages") or {}).values()
+            return Standing("done", seconds=sum(float(stage.get("seconds") or 0) for stage in stages))
         if owner_of(run.path) is not None:
             return Standing("running")
-        if record.status == "failed":
-            return Standing("failed", one_line(str(record.result.get("error") or "it does not say why")))
+        if result.get("status") == "failed":
+            return Standing("failed", one_line(str(result.get("error") or "it does not say why")))
         begun = any((run.path / "stages").glob("*"))
         return Standing("stopped" if begun else "waiting")
 

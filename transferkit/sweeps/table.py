@@ -21,7 +21,7 @@ from transferkit.runs.comparison import (
 from transferkit.runs.record import RunRecord, read_report, read_run
 from transferkit.statistics import Estimate, difference_over_seeds, holm, mean_over_seeds, paired_p
 from transferkit.sweeps.folder import Entry, SweepFolder
-from transferkit.words.formats import in_unit, listing, number
+from transferkit.words.formats import BOUNDS, in_unit, listing, number
 
 LEVEL = 0.05
 Values = Mapping[str, Mapping[int, float]]  # {method: {seed: value}}
@@ -78,7 +78,7 @@ class SweepTable:
         ])  # fmt: skip
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows for people: mean ± half of the interval, with marks; see `MARKS`."""
+        """Columns and rows for people: mean [interval], with marks; see `MARKS`."""
         columns = ["method", *(metric.name for metric in self.metrics.values())]
         rows = [[method, *(self._cell(method, key) for key in self.metrics)] for method in self.rows]
         return columns, rows
@@ -87,10 +87,12 @@ class SweepTable:
         one, unit = self.rows[method].get(key), self.metrics[key].unit
         if one is None or math.isnan(one.mean.value):
             return "–"
-        scale, sign = (100, " %") if unit == "share" else (1, "")
-        half = scale * (one.mean.high - one.mean.value)
-        text = in_unit(one.mean.value, unit).removesuffix(sign) if sign else in_unit(one.mean.value, unit)
-        text += ("" if math.isnan(half) else f" ± {half:.1f}" if sign else f" ± {number(half, 2)}") + sign
+        scale, sign = {"share": (100.0, " %"), "points": (100.0, " points")}.get(unit, (1.0, ""))
+        text = in_unit(one.mean.value, unit).removesuffix(sign)
+        if not math.isnan(one.mean.low):
+            low, high = (f"{scale * end:.1f}" if sign else number(end, 3) for end in (one.mean.low, one.mean.high))
+            text += f" [{low}, {high}]"
+        text += sign
         mark = "*" if self.best.get(key) == method else "~" if key in self.best and not one.behind <= LEVEL else ""
         return text + mark + ("!" if one.certain else "")
 
@@ -119,7 +121,7 @@ def sweep_table(path: Path, metrics: Sequence[str] = (), stage: str | None = Non
     left_out = len(folder.entries) - len(entries)
     notes = [f"{left_out} of {len(folder.entries)} cells are not done, and left out"] if left_out else []
     settings = {one.label: one.settings for one in entries}
-    return SweepTable(baseline, known, _rows(methods, values, baseline, best), best, settings, notes)
+    return SweepTable(baseline, known, _rows(methods, values, known, baseline, best), best, settings, notes)
 
 
 def _known(runs: Sequence[RunRecord], stage: str, wanted: Sequence[str]) -> dict[str, Metric]:
@@ -189,7 +191,11 @@ def _best(values: Values, metric: Metric) -> str:
 
 
 def _rows(
-    methods: Sequence[str], values: Mapping[str, Values], baseline: str, best: Mapping[str, str]
+    methods: Sequence[str],
+    values: Mapping[str, Values],
+    known: Mapping[str, Metric],
+    baseline: str,
+    best: Mapping[str, str],
 ) -> dict[str, dict[str, Measured]]:
     places = [(method, key) for method in methods for key in values if method in values[key]]
     against = holm([_p(values[key], method, baseline) for method, key in places]).tolist()
@@ -198,7 +204,8 @@ def _rows(
     for (method, key), p, p_best in zip(places, against, behind, strict=True):
         found = values[key][method]
         gap = difference_over_seeds(*_pairs(values[key], method, baseline), paired=True)
-        rows[method][key] = Measured(found, mean_over_seeds(found.values()), gap, p, p_best)
+        mean = mean_over_seeds(found.values()).within(*BOUNDS.get(known[key].unit, ()))
+        rows[method][key] = Measured(found, mean, gap, p, p_best)
     return rows
 
 
