@@ -18,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.stopping import stopped_at
 from tests.training.test_loop import records, same, weights, without_time
 from transferkit.api import resume, run
 from transferkit.errors import InputError, Interrupted
@@ -54,17 +55,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (root / "r.yaml").write_text(yaml.safe_dump(recipe))
     run(root / "r.yaml", out=root / "whole", quiet=True)
-    before = Trainer.save_or_stop
-
-    def stop(self: Trainer) -> None:
-        if self.state.step == 6:
-            self.stop.number = signal.SIGTERM
-        before(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "save_or_stop", stop)
-        with pytest.raises(Interrupted):
-            run(root / "r.yaml", out=root / "stopped", quiet=True)
+    with stopped_at(6):
+        run(root / "r.yaml", out=root / "stopped", quiet=True)
     for name in ("whole", "stopped"):
         found = next((root / name / "tiny").iterdir())
         found.rename(root / f"{name}-run")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 import torch
 
+from tests.stopping import stopped_at
 from tests.training.by_hand import start_folder
 from tests.training.conftest import CLASSES, offer
 from tests.training.test_loop import records, same, weights, without_time
 from transferkit.api import execute
 from transferkit.api import run as run_file
-from transferkit.errors import InputError, Interrupted, OutOfMemory
+from transferkit.errors import InputError, OutOfMemory
 from transferkit.recipe import load_recipe
 from transferkit.runs.fitting import halved
 from transferkit.runs.folder import RunFolder
 from transferkit.runs.probe import Probe
-from transferkit.training.trainer import Trainer
 
 
 @dataclass
@@ -69,17 +68,8 @@ def test_it_becomes_the_run_that_names_what_fits(run, small, head, tmp_path):
 def test_it_is_resumed_as_it_was_found(run, small, registry, monkeypatch):
     keys = {"batch_size": 8, "auto_batch": True}
     whole = run(**keys, **small())
-    before = Trainer.save_or_stop
-
-    def stop(self):
-        if self.state.step == 5:
-            self.stop.number = signal.SIGTERM
-        before(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save_or_stop", stop)
-        with pytest.raises(Interrupted):
-            run(**keys, **small())
+    with stopped_at(5):
+        run(**keys, **small())
     stopped = max(whole.run_dir.parent.iterdir(), key=lambda folder: folder.stat().st_ctime)
     Small.tried.clear()
     loaded = load_recipe(stopped / "recipe.yaml", registry=registry)

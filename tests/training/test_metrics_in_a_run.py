@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.stopping import stopped_at
 from tests.training.conftest import offer
 from tests.training.test_loop import records, same, weights, without_time
 from tests.training.two_processes import in_two_processes
 from transferkit.api import resume
-from transferkit.errors import InputError, Interrupted
+from transferkit.errors import InputError
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import Stage
 from transferkit.recipe.selection import Selection
 from transferkit.report import Metric
 from transferkit.training.evaluation import Evaluation, better, remember
-from transferkit.training.trainer import Trainer
 from transferkit.training.workspace import State
 
 SEEN: list[dict] = []
@@ -104,17 +103,8 @@ def test_resumed_with_metrics_and_augmentations_it_is_the_same_run(run, registry
     stage = {"augment": [{"use": "noise"}, {"use": "noise", "name": "more"}], "balance": "sampling"}
     stage |= {"metrics": [{"use": "ece"}], "select": "ece", "early_stopping": {"patience": 5}}
     whole = run(**stage, workers=2)
-    before = Trainer.save_or_stop
-
-    def stop(self):
-        if self.state.step == 2:
-            self.stop.number = signal.SIGTERM
-        before(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save_or_stop", stop)
-        with pytest.raises(Interrupted):
-            run(**stage, workers=0)
+    with stopped_at(2):
+        run(**stage, workers=0)
     (other,) = [one for one in whole.run_dir.parent.iterdir() if one != whole.run_dir]
     resumed = resume(other, quiet=True)
     assert same(weights(whole.run_dir), weights(resumed.run_dir))

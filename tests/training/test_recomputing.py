@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 
 import pytest
 import torch
 
+from tests.stopping import stopped_at
 from tests.training.conftest import offer
 from tests.training.test_loop import records, same, weights, without_time
 from transferkit.api import resume
-from transferkit.errors import InputError, Interrupted
+from transferkit.errors import InputError
 from transferkit.recipe import load_recipe
 from transferkit.testing import tiny_model
 from transferkit.training.recomputing import recompute, recomputing
-from transferkit.training.trainer import Trainer
 
 
 @dataclass
@@ -57,17 +56,8 @@ def test_weights_statistics_and_records_are_those_without_it(run, registry, monk
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(run, registry, monkeypatch):
     keys = {"gradient_checkpointing": True, "regularizers": [{"use": "activation_l1", "weight": 0.1, "tap": "layer2"}]}
     whole = run(top=DROPPING, **keys)
-    before = Trainer.save_or_stop
-
-    def stop(self):
-        if self.state.step == 5:
-            self.stop.number = signal.SIGTERM
-        before(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save_or_stop", stop)
-        with pytest.raises(Interrupted):
-            run(top=DROPPING, **keys)
+    with stopped_at(5):
+        run(top=DROPPING, **keys)
     stopped = max(whole.run_dir.parent.iterdir(), key=lambda folder: folder.stat().st_ctime)
     assert stopped != whole.run_dir
     assert same(weights(resume(stopped, quiet=True).run_dir), weights(whole.run_dir))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from tests.stopping import stopped_at
 from transferkit.api import execute, resume
 from transferkit.data.batches import EvalLoader
 from transferkit.data.tables import TableContents, TableSamples, open_table
-from transferkit.errors import Interrupted
 from transferkit.recipe import load_recipe
 from transferkit.recipe.schema import EarlyStopping, Loss
 from transferkit.training.epoch_lines import scores
@@ -154,17 +154,7 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path, registry, recipe_file) -
     loaded = load_recipe(recipe_file(TOP, **STAGE), registry=registry)
     whole = execute(loaded, out=tmp_path / "whole", quiet=True)
 
-    from transferkit.training.trainer import Trainer
-
-    before = Trainer.save_or_stop
-
-    def stop(self) -> None:
-        if self.state.step == 11:
-            self.stop.number = 15
-        before(self)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Trainer, "save_or_stop", stop)
+    with stopped_at(11):
         execute(loaded, out=tmp_path / "parts", quiet=True)
     folder = next((tmp_path / "parts").glob("*/*"))
     again = resume(folder, quiet=True)

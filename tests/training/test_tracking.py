@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import ClassVar
@@ -12,13 +11,13 @@ from typing import ClassVar
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
+from tests.stopping import stopped_at
 from tests.training.test_loop import records
 from transferkit.api import resume
-from transferkit.errors import InputError, Interrupted
+from transferkit.errors import InputError
 from transferkit.recipe import load_recipe
 from transferkit.recipe.trackers import PACKAGES, wrong_tracker
 from transferkit.training.tracking import send
-from transferkit.training.trainer import Trainer
 
 
 def need(package):
@@ -101,15 +100,7 @@ def test_what_a_tracker_is_given(run, memory):
 
 
 def test_a_resumed_run_goes_on_in_the_same_tracker_run(run, memory, monkeypatch):
-    before = Trainer.save_or_stop
-
-    def stop(self):
-        if self.state.step == 5:
-            self.stop.number = signal.SIGTERM
-        before(self)
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted) as caught:
-        patch.setattr(Trainer, "save_or_stop", stop)
+    with stopped_at(5) as caught:
         run(top=TOP)
     folder = str(caught.value.__notes__[-1]).rpartition(" ")[2].strip('")')
     folder = folder.partition('resume("')[2] or folder

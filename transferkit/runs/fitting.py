@@ -9,6 +9,7 @@ from accelerate.utils import release_memory
 
 from transferkit.errors import OutOfMemory
 from transferkit.runs.planning import PassSize
+from transferkit.system.memory import smaller_batch
 from transferkit.training.checkpoint import Checkpoints, step_of
 from transferkit.training.stage_plan import StagePlan
 
@@ -56,6 +57,4 @@ def halved(batch_size: int, accumulate: int) -> PassSize | None:
 
     32, 1 -> 16, 2; where no half divides the product, the largest divisor below it: 9, 1 -> 3, 3.
     """
-    product = batch_size * accumulate
-    size = max((one for one in range(1, batch_size // 2 + 1) if product % one == 0), default=None)
-    return None if size is None else (size, product // size)
+    return smaller_batch(batch_size, accumulate, batch_size // 2)

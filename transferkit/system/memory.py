@@ -52,16 +52,15 @@ def enough_memory(sentence: Callable[[], str]) -> Iterator[None]:
         raise OutOfMemory(sentence()) from error
 
 
-def smaller_batch(batch_size: int, accumulate: int) -> tuple[int, int] | None:
-    """(batch_size, accumulate) with the same product and about a quarter of the images at once; None for one image.
+def smaller_batch(batch_size: int, accumulate: int, at_most: int | None = None) -> tuple[int, int] | None:
+    """(batch_size, accumulate) with the same product and `at_most` so many images at once; None for one image.
 
-    64, 1 -> 16, 4. Where no divisor is that small, the largest below batch_size.
+    By default about a quarter of them: 64, 1 -> 16, 4.
     """
-    product, wanted = batch_size * accumulate, max(batch_size // 4, 2)
-    fitting = [size for size in range(1, batch_size) if product % size == 0]
-    if not fitting:
+    if batch_size < 2:
         return None
-    size = max((size for size in fitting if size <= wanted), default=min(fitting))
+    product, wanted = batch_size * accumulate, at_most or max(batch_size // 4, 2)
+    size = max(size for size in range(1, min(wanted, batch_size - 1) + 1) if product % size == 0)
     return size, product // size
 
 
