@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from transferkit.data.cells import Cells, in_list, in_parquet, in_text
-from transferkit.data.class_order import class_order
+from transferkit.data.class_order import by_class, class_order
 from transferkit.data.folders import SPLIT_NAMES, split_of
 from transferkit.data.grouping import rule_of
 from transferkit.data.survey import LeftOut, Survey
@@ -102,12 +102,10 @@ def read(spec: Dataset) -> ImageTable:
 def surveyed(spec: Dataset) -> Survey:
     """The images of the table by split and class, as those of class folders are told. Raises InputError."""
     table = read(spec)
-    splits: dict[str, dict[str, list[str]]] = {}
-    for split, rows in table.rows.items():
-        found: dict[str, list[str]] = {name: [] for name in table.classes(split)}
-        for row in rows:
-            found[row.label].append(row.path)
-        splits[split] = found
+    splits = {
+        split: by_class(table.classes(split), ((row.label, row.path) for row in rows))
+        for split, rows in table.rows.items()
+    }
     unused = [LeftOut(folder, {UNUSED: count}) for folder, count in table.unused.items()]
     return Survey(Disk(table.root), splits, dict.fromkeys(splits, ""), unused)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transferkit.data import image_tables, shards
+from transferkit.data.class_order import labels_in
 from transferkit.data.contents import Contents
 from transferkit.data.file_sources import of_files, of_members
 
@@ -22,8 +23,7 @@ def read(spec: Dataset, split: str) -> Contents | None:
     if rows is None:
         return None
     classes = table.classes(split)
-    position = {name: index for index, name in enumerate(classes)}
-    labels = np.array([position[row.label] for row in rows], dtype=np.int64)
+    labels = np.array(labels_in(classes, [row.label for row in rows]), dtype=np.int64)
     paths = [os.path.join(table.root, row.path) for row in rows]
     weights = None
     if any(row.weight is not None for row in rows):
@@ -39,6 +39,5 @@ def of_shards(spec: Dataset, split: str) -> Contents | None:
     if samples is None:
         return None
     classes = found.classes(split)
-    position = {name: index for index, name in enumerate(classes)}
-    labels = np.array([position[one.label] for one in samples], dtype=np.int64)
+    labels = np.array(labels_in(classes, [one.label for one in samples]), dtype=np.int64)
     return of_members(classes, labels, [one.image for one in samples])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from transferkit.data.archives import Member, members, refuse_packed
-from transferkit.data.class_order import class_order
+from transferkit.data.class_order import by_class, class_order
 from transferkit.data.folders import SPLIT_NAMES, split_of
 from transferkit.data.survey import LeftOut, Survey
 from transferkit.data.walk import Listing, is_image
@@ -113,12 +113,10 @@ def read(spec: Dataset) -> Shards:
 def surveyed(spec: Dataset) -> Survey:
     """The images of the shards by split and class, as those of class folders are told. Raises InputError."""
     shards = read(spec)
-    splits: dict[str, dict[str, list[str]]] = {}
-    for split, samples in shards.samples.items():
-        found: dict[str, list[str]] = {name: [] for name in shards.classes(split)}
-        for one in samples:
-            found[one.label].append(one.image.id)
-        splits[split] = found
+    splits = {
+        split: by_class(shards.classes(split), ((one.label, one.image.id) for one in samples))
+        for split, samples in shards.samples.items()
+    }
     left_out = [LeftOut(shard, {"sample without image or label": n}) for shard, n in sorted(shards.incomplete.items())]
     return Survey(shards, splits, dict.fromkeys(splits, ""), left_out)
 

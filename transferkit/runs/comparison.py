@@ -41,12 +41,17 @@ class MetricOfRun:
 
 def metric_of_runs(runs: Sequence[RunRecord], metric: str) -> dict[Path, MetricOfRun]:
     """{run folder: what it measured}. Raises InputError, with what there is, for a metric that no run has."""
-    known = [_metrics(run) for run in runs]
+    known = [analysis_metrics(run) for run in runs]
+    refuse_unknown(metric, known)
+    return {run.path: metrics.get(metric, MetricOfRun()) for run, metrics in zip(runs, known, strict=True)}
+
+
+def refuse_unknown(metric: str, known: Sequence[Mapping[str, MetricOfRun]]) -> None:
+    """Raise InputError, with what there is, for a metric that none of the runs has."""
     if not any(metric in metrics for metrics in known):
         names = dict.fromkeys([*STAGE_METRICS, *(name for metrics in known for name in metrics)])
         hint = did_you_mean(metric, names)
         raise InputError(f'{option("metric")}: no run has a metric called "{metric}"; {hint}')
-    return {run.path: metrics.get(metric, MetricOfRun()) for run, metrics in zip(runs, known, strict=True)}
 
 
 def declared_metric(runs: Sequence[RunRecord], metric: str) -> Metric | None:
@@ -66,7 +71,7 @@ def stage_values(run: RunRecord, stage: str, metric: str) -> dict[int, float]:
     return _by_seed({seed: ((stages.get(stage) or {}).get("best") or {}).get(metric) for seed, stages in sources})
 
 
-def _metrics(run: RunRecord) -> dict[str, MetricOfRun]:
+def analysis_metrics(run: RunRecord) -> dict[str, MetricOfRun]:
     """Everything that the run's analyses measured, by full name."""
     if run.repeats:
         return {

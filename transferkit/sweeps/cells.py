@@ -77,7 +77,7 @@ class Cell:
             found[stage.name] = _digest(_placeless(content | common), self._world)
         return found
 
-    @property
+    @cached_property
     def _world(self) -> dict[str, Any]:
         recipe = self.loaded.recipe
         return {

@@ -7,7 +7,7 @@ run, and goes on with those that were stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,6 @@ from transferkit.sweeps.cells import Cell
 from transferkit.sweeps.executors import Executor, Job, transferkit
 from transferkit.sweeps.folder import CELLS, Entry, Standing, SweepFolder
 from transferkit.sweeps.sharing import SharedStages
-from transferkit.system.atomic import make_folder
 from transferkit.system.signals import Stopped, StopSignal
 from transferkit.words.text import one_line
 
@@ -73,9 +72,9 @@ class Driver:
                     continue
                 if self._ends(standings):
                     return standings
-                for _ in self._startable(standings):
-                    self.stop.check()
-                self._rest()
+                self._start_what_fits(standings)
+                self.stop.check()
+                time.sleep(LOOK)
         except Stopped as stopped:
             self._stop_all()
             raise Interrupted(
@@ -83,11 +82,6 @@ class Driver:
             ) from None
         finally:
             self.executor.close()
-
-    def _rest(self) -> None:
-        self.stop.check()
-        time.sleep(LOOK)
-        self.stop.check()
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -145,35 +139,31 @@ class Driver:
 
     # -- starting -----------------------------------------------------------------------------------------------------
 
-    def _startable(self, standings: Mapping[str, Standing]) -> Iterator[Cell]:
-        """Start what there is room for, one cell per step."""
+    def _start_what_fits(self, standings: Mapping[str, Standing]) -> None:
+        """Start what there is room for; not while another cell trains a stage that it needs as well."""
         for cell in self.cells:
             if len(self._jobs) >= self.executor.slots:
                 return
-            status = standings[cell.name].status if cell.name in standings else "waiting"
+            self.stop.check()
+            status = standings[cell.name].status
             wanted = status in ("waiting", "stopped") or (status == "failed" and self.retry)
-            if wanted and cell.name not in self._tried and self._start(cell):
-                yield cell
+            if wanted and cell.name not in self._tried and not self.shared.waits(cell, self.folder.run(cell.name)):
+                self._start(cell)
 
-    def _start(self, cell: Cell) -> bool:
-        """Whether it could be started; not while another cell trains a stage that it needs as well."""
+    def _start(self, cell: Cell) -> None:
         run = self.folder.run(cell.name)
-        if self.shared.waits_for(cell, run) is not None:
-            return False
         if not (run.path / "recipe.yaml").is_file():
             stages = [stage.name for stage in cell.loaded.recipe.stages]
             facts = {"processes": 1, "device": cell.loaded.recipe.device, "sweep": self.folder.path.name}
             run = new_run(cell.loaded, self.folder.path, stages, facts, (CELLS, cell.name))
         taken = self.shared.begin(cell, run)
         trust = ["--allow-plugins"] if self.allow_plugins else []
-        make_folder(self.folder.log(cell.name).parent)
         self._lost.pop(cell.name, None)
         self._tried.add(cell.name)
         self._jobs[cell.name] = self.executor.start(
             transferkit("resume", str(run.path), "--quiet", *trust), self.folder.log(cell.name)
         )
         self.say(f"{cell.name}: started" + (f", with {', '.join(taken)} of another cell" if taken else ""))
-        return True
 
     def _write_plan(self) -> None:
         entries = [Entry(one.name, one.label, one.seed, one.settings) for one in self.cells]

@@ -17,7 +17,6 @@ from transferkit.words.text import one_line
 
 CELLS, LOGS, PLAN, BEGUN = "cells", "logs", "sweep.json", "trials.json"
 Status = Literal["waiting", "running", "stopped", "failed", "pruned", "done"]
-STATUSES: tuple[Status, ...] = ("done", "running", "stopped", "waiting", "failed", "pruned")
 
 
 @dataclass(frozen=True)

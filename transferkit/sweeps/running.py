@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from transferkit.recipe.counting import images_to_train
@@ -50,8 +49,7 @@ def run_sweep(
         driver = Driver(
             folder, cells, facts, executor(kind, jobs, options, folder.path), stop, note, sampling, allow_plugins, retry
         )
-        with showing(len(cells) or None, jobs) as show:
-            return folder, driver.run(show)
+        return folder, driver.run(Progress())
 
 
 def baseline(sweep: Sweep) -> str | None:
@@ -59,25 +57,26 @@ def baseline(sweep: Sweep) -> str | None:
     return sweep.baseline or next(iter(sweep.variants), None)
 
 
-@contextmanager
-def showing(total: int | None, jobs: int) -> Iterator[Callable[[Standings], None]]:
-    """A function that shows how cells stand: a line when that changed, with the time that is left at this pace."""
-    began, before, at_start = time.monotonic(), "", -1
+class Progress:
+    """How cells stand, for people: a line when that changed, with the time that is left at this pace."""
 
-    def show(standings: Standings) -> None:
-        nonlocal before, at_start
+    def __init__(self) -> None:
+        self._began, self._said = time.monotonic(), ""
+        self._before: int | None = None
+        """Cells that were done when it began."""
+
+    def __call__(self, standings: Standings) -> None:
+        """Say how they stand now."""
         found = Counter(one.status for one in standings.values())
-        at_start = found["done"] if at_start < 0 else at_start
+        if self._before is None:
+            self._before = found["done"]
         text = ", ".join(f"{number} {status}" for status, number in sorted(found.items()))
-        if text == before:
+        if text == self._said:
             return
-        before = text
-        ended = found["done"] - at_start
-        left = found["waiting"] + found["running"] + found["stopped"]
-        pace = (time.monotonic() - began) / ended if ended else None
+        self._said = text
+        ended, left = found["done"] - self._before, found["waiting"] + found["running"] + found["stopped"]
+        pace = (time.monotonic() - self._began) / ended if ended else None
         note(text + (f"; about {duration(pace * left)} left" if pace is not None and left else ""))
-
-    yield show
 
 
 def dry(sweep: Sweep, file: Path, folder: SweepFolder, jobs: int, *, allow_plugins: bool = False) -> None:
@@ -88,8 +87,9 @@ def dry(sweep: Sweep, file: Path, folder: SweepFolder, jobs: int, *, allow_plugi
         return
     cells = cells_of(sweep, recipe_of(sweep, file), Known(), allow_plugins=allow_plugins)
     rows, images, shared, counted = [], 0, 0, set[str]()
+    standings = {cell.name: folder.standing(cell.name) for cell in cells}
     for cell in cells:
-        standing = folder.standing(cell.name)
+        standing = standings[cell.name]
         new = [stage for stage, key in cell.stage_keys.items() if key not in counted]
         shared += len(cell.stage_keys) - len(new)
         counted |= set(cell.stage_keys.values())
@@ -99,14 +99,14 @@ def dry(sweep: Sweep, file: Path, folder: SweepFolder, jobs: int, *, allow_plugi
     print_table(["cell", "seed", "images to train on", "status"], rows, right={"seed", "images to train on"})
     say()
     say(f"{count(len(cells), 'cell')}, {images:,} images to train on; {count(shared, 'stage')} taken from other cells")
-    pace = _pace(folder, cells)
+    pace = _pace(cells, standings)
     if pace:
         say(f"about {duration(images * pace / jobs)} with --jobs {jobs}, at the pace of the cells that are done")
 
 
-def _pace(folder: SweepFolder, cells: list[Cell]) -> float | None:
+def _pace(cells: list[Cell], standings: Standings) -> float | None:
     """Seconds per image of the cells that are done."""
-    found = [(folder.standing(cell.name), cell) for cell in cells]
+    found = [(standings[cell.name], cell) for cell in cells]
     done = [(one.seconds, cell.loaded.recipe) for one, cell in found if one.status == "done" and one.seconds]
     images = sum(images_to_train(recipe, [stage.name for stage in recipe.stages]) for _, recipe in done)
     return sum(seconds for seconds, _ in done) / images if images else None

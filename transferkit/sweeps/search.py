@@ -17,7 +17,7 @@ from typing import Any
 from transferkit.data.randomness import numpy_rng
 from transferkit.errors import InputError
 from transferkit.report import json_text
-from transferkit.runs.comparison import STAGE_METRICS, metric_of_runs, short_names, stage_values
+from transferkit.runs.comparison import STAGE_METRICS, MetricOfRun, analysis_metrics, short_names, stage_values
 from transferkit.runs.record import read_run
 from transferkit.sweeps.cells import Cell, Known, by_label, cells_with, text
 from transferkit.sweeps.folder import BEGUN, Standing, SweepFolder
@@ -143,7 +143,7 @@ class Sampler:
                 if self.search.metric in STAGE_METRICS:
                     values = stage_values(record, self._stage(cell), self.search.metric)
                 else:
-                    values = dict(next(iter(metric_of_runs([record], self.search.metric).values())).values)
+                    values = dict(analysis_metrics(record).get(self.search.metric, MetricOfRun()).values)
             except InputError:
                 return None
             found += list(values.values())

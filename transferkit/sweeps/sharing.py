@@ -20,13 +20,11 @@ class SharedStages:
     """{stage key: a run that has it}."""
     _training: dict[str, Path] = field(default_factory=dict)
 
-    def waits_for(self, cell: Cell, run: RunFolder) -> str | None:
-        """The stage that another cell is training for this one; None where it can start now."""
-        for stage, key in cell.stage_keys.items():
-            if key in self.finished or _has(run, stage):
-                continue
-            return stage if self._training.get(key, run.path) != run.path else None
-        return None
+    def waits(self, cell: Cell, run: RunFolder) -> bool:
+        """Whether another cell is training the first stage that this one lacks."""
+        lacking = (key for stage, key in cell.stage_keys.items() if key not in self.finished and not _has(run, stage))
+        first = next(lacking, None)
+        return first is not None and self._training.get(first, run.path) != run.path
 
     def begin(self, cell: Cell, run: RunFolder) -> list[str]:
         """Give the run what others have trained already, and note what it will train. The names of what it got."""

@@ -13,18 +13,21 @@ from transferkit.report import Metric, Table
 from transferkit.runs.comparison import (
     PREFIX,
     STAGE_METRICS,
+    MetricOfRun,
+    analysis_metrics,
     choose_stage,
     declared_metric,
-    metric_of_runs,
+    refuse_unknown,
     stage_values,
 )
-from transferkit.runs.record import RunRecord, read_report, read_run
+from transferkit.runs.record import RunRecord, read_run
 from transferkit.statistics import Estimate, difference_over_seeds, holm, mean_over_seeds, paired_p
 from transferkit.sweeps.folder import Entry, SweepFolder
 from transferkit.words.formats import BOUNDS, in_unit, listing, number
 
 LEVEL = 0.05
 Values = Mapping[str, Mapping[int, float]]  # {method: {seed: value}}
+Metrics = Mapping[str, MetricOfRun]
 TOP1 = Metric("top1", "top-1", "share", "better")
 LOSS = Metric("loss", "loss", "number", "worse")
 SECONDS = Metric("seconds", "seconds of training", "number", "worse")
@@ -113,8 +116,9 @@ def sweep_table(path: Path, metrics: Sequence[str] = (), stage: str | None = Non
     runs = {one.name: read_run(folder.run(one.name).path) for one in entries}
     every = list(runs.values())
     chosen = choose_stage(every, stage)
-    known = _known(every, chosen, metrics)
-    values = {key: _values(entries, runs, chosen, key) for key in known}
+    measured = {name: analysis_metrics(run) for name, run in runs.items()}
+    known = _known(every, list(measured.values()), chosen, metrics)
+    values = {key: _values(entries, runs, measured, chosen, key) for key in known}
     methods = list(dict.fromkeys(one.label for one in entries))
     baseline = _baseline(folder, methods)
     best = {key: _best(values[key], metric) for key, metric in known.items() if metric.more != "neither"}
@@ -124,51 +128,46 @@ def sweep_table(path: Path, metrics: Sequence[str] = (), stage: str | None = Non
     return SweepTable(baseline, known, _rows(methods, values, known, baseline, best), best, settings, notes)
 
 
-def _known(runs: Sequence[RunRecord], stage: str, wanted: Sequence[str]) -> dict[str, Metric]:
+def _known(
+    runs: Sequence[RunRecord], measured: Sequence[Metrics], stage: str, wanted: Sequence[str]
+) -> dict[str, Metric]:
     """{metric: what it is}, of those that are wanted or usual."""
     if not wanted:
         best = [run.stages[stage].get("best") or {} for run in runs]
         usual = [key for key in STAGE_METRICS if any(one.get(key) is not None for one in best)]
-        wanted = [*usual[:1], *_headlines(runs), "seconds"]
+        wanted = [*usual[:1], *_headlines(runs[0], measured[0]), "seconds"]
     found = {}
     for key in wanted:
         if key not in OWN:
-            metric_of_runs(runs, key)  # refuses what no run has
+            refuse_unknown(key, measured)
         found[key] = OWN.get(key) or declared_metric(runs, key) or Metric(key, key)
     return found
 
 
-def _headlines(runs: Sequence[RunRecord]) -> list[str]:
-    """The number with which each analysis answers its question."""
+def _headlines(run: RunRecord, measured: Metrics) -> list[str]:
+    """The number with which each analysis of a run answers its question."""
     found = []
-    for run in runs[:1]:
-        for use in run.recipe.get("analyses") or []:
-            offered = installed().find(str(use.get("use")), "analyzer")
-            name = str(use.get("name") or use.get("use"))
-            measured = _measured(run, name)
-            headlines = offered[0].declared.headlines if offered else ()
-            found += [f"{PREFIX}{name}.{one.metric}" for one in headlines if one.metric in measured][:1]
+    for use in run.recipe.get("analyses") or []:
+        offered = installed().find(str(use.get("use")), "analyzer")
+        headlines = offered[0].declared.headlines if offered else ()
+        names = [f"{PREFIX}{use.get('name') or use.get('use')}.{one.metric}" for one in headlines]
+        found += [name for name in names if name in measured][:1]
     return found
 
 
-def _measured(run: RunRecord, analysis: str) -> set[str]:
-    """What an analysis of a run measured."""
-    path = (run.result.get("analyses") or {}).get(analysis)
-    return set(read_report(run.path / str(path), run.problems).get("metrics") or {}) if path else set()
-
-
-def _values(entries: Iterable[Entry], runs: Mapping[str, RunRecord], stage: str, key: str) -> Values:
+def _values(
+    entries: Iterable[Entry], runs: Mapping[str, RunRecord], measured: Mapping[str, Metrics], stage: str, key: str
+) -> Values:
     """{method: {seed: value}}; what is no finite number is left out."""
     found: dict[str, dict[int, float]] = {}
-    measured = metric_of_runs(list(runs.values()), key) if key not in OWN else {}
     for entry in entries:
         run = runs[entry.name]
-        if key == "seconds":
+        if key == SECONDS.key:
             value = run.seconds()
         elif key in STAGE_METRICS:
             value = stage_values(run, stage, key).get(entry.seed)
         else:
-            value = measured[run.path].values.get(entry.seed)
+            value = measured[entry.name].get(key, MetricOfRun()).values.get(entry.seed)
         mine = found.setdefault(entry.label, {})
         if value is not None and math.isfinite(value):
             mine[entry.seed] = value
