@@ -13,6 +13,7 @@ from PIL import Image
 
 import transferkit
 from transferkit.api import resume
+from transferkit.cli.export_images import _of_run
 from transferkit.cli.plan import stage_lines, total_line
 from transferkit.cli.summary import out_of_fold_lines
 from transferkit.data.parts import StageImages
@@ -125,6 +126,15 @@ def test_one_fold_alone_is_the_one_of_all(crossed, tmp_path):
     assert (alone.run_dir / weights).read_bytes() == (run.run_dir / "repeats/fold-2" / weights).read_bytes()
     same = "stages/target/out_of_fold.csv"
     assert (alone.run_dir / same).read_bytes() == (run.run_dir / "repeats/fold-2" / same).read_bytes()
+
+
+def test_a_file_of_fewer_bits_is_measured_on_the_images_of_its_fold(crossed):
+    run, _ = crossed
+    fold = run.run_dir / "repeats/fold-2/stages/target"
+    source, held_out = _of_run(fold / "model")[1]
+    with (fold / "out_of_fold.csv").open(newline="") as file:
+        wanted = {row["id"] for row in csv.DictReader(file)}
+    assert {source.ids[index] for index in held_out} == wanted
 
 
 def test_what_was_stopped_in_a_fold_goes_on_to_the_same_table(crossed, tmp_path, monkeypatch):

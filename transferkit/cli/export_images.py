@@ -63,10 +63,11 @@ def _of_run(model: Path) -> tuple[Chosen, Chosen]:
     from transferkit.data.parts import StageImages
     from transferkit.model.folder_config import read_config
     from transferkit.recipe import load_recipe
+    from transferkit.recipe.folding import fold_of
 
     recipe, classes = load_recipe(place.run / "recipe.yaml").recipe, read_config(model).own.classes
     stage = recipe.stage(place.stage)
-    seen = StageImages(stage, recipe.datasets, recipe.seed)
+    seen = StageImages(stage, recipe.datasets, recipe.seed, fold=fold_of(recipe, stage))
     found = []
     for split in ("train", "val"):
         part = seen.part(stage.dataset, split, classes)
