@@ -482,10 +482,7 @@ def difference_over_seeds(
     the interval is the difference itself. Raises ValueError for pairs of different lengths.
     """
     if paired:
-        if len(a) != len(b):
-            raise ValueError(f"{len(a)} and {len(b)} values are no pairs")
-        pairs = zip(a, b, strict=True)
-        whole = [(x, y) for x, y in pairs if x is not None and y is not None and math.isfinite(x - y)]
+        whole = _whole_pairs(a, b)
         n = len(whole)
         if not n:
             return Estimate(NAN)
@@ -503,6 +500,14 @@ def difference_over_seeds(
     spread = sum(one**2 / (size - 1) for one, size in zip(errors, sizes, strict=True))
     freedom = error**2 / spread if spread else min(sizes) - 1  # Welch and Satterthwaite
     return _within(gap, math.sqrt(error), freedom, sum(sizes), confidence)
+
+
+def _whole_pairs(a: Sequence[float | None], b: Sequence[float | None]) -> list[tuple[float, float]]:
+    """The pairs of which both are finite. Raises ValueError for different lengths."""
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values are no pairs")
+    pairs = zip(a, b, strict=True)
+    return [(x, y) for x, y in pairs if x is not None and y is not None and math.isfinite(x - y)]
 
 
 def _within(value: float, error: float, freedom: float, n: int, confidence: float) -> Estimate:
@@ -550,8 +555,7 @@ def paired_p(a: Sequence[float | None], b: Sequence[float | None]) -> float:
     """Student's two-sided p-value of mean(a) = mean(b) over pairs; NaN below two whole pairs, and where none varies."""
     from scipy.stats import ttest_1samp
 
-    pairs = zip(a, b, strict=True)
-    gaps = [x - y for x, y in pairs if x is not None and y is not None and math.isfinite(x - y)]
+    gaps = [x - y for x, y in _whole_pairs(a, b)]
     return float(ttest_1samp(gaps, 0).pvalue) if len(gaps) > 1 and len(set(gaps)) > 1 else NAN
 
 

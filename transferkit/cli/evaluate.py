@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli.inputs import Tta, TtaOption
-from transferkit.cli.predictions import passes
+from transferkit.cli.predictions import passes, views_line
 from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError, Problem
 from transferkit.system.memory import enough_memory, fewer_at_once
@@ -54,6 +54,8 @@ def evaluate(
     if json:
         print_json(facts)
     else:
+        if tta is not None:
+            note(views_line(tta))
         show(facts)
 
 
@@ -156,8 +158,6 @@ def as_json(found: Evaluation, classes: list[str]) -> dict[str, Any]:
 
 def show(facts: dict[str, Any]) -> None:
     """Print the evaluation for people."""
-    if "tta" in facts:
-        note(f"mean over {facts['tta']['views']}: {facts['tta']['passes']} passes for each image instead of 1")
     low, high = facts["top1_interval"]
     right = round(facts["top1"] * facts["images"])
     say(f"top-1  {percent(facts['top1'])}  ({right} of {facts['images']} images)")

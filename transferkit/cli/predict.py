@@ -12,7 +12,7 @@ import typer
 
 from transferkit.cli.inputs import TtaOption
 from transferkit.cli.outputs import choose_format
-from transferkit.cli.predictions import One, Writer, answers, image_files, passes
+from transferkit.cli.predictions import One, Writer, answers, image_files, views_line
 from transferkit.deploy.place import model_folder
 from transferkit.errors import InputError
 from transferkit.system.atomic import aside, remove_leftovers
@@ -44,7 +44,7 @@ def predict(
     top = min(top, len(loaded.classes))
     found = answers(loaded, image_files(paths), top=top, batch_size=batch_size, bad=bad, tta=tta)
     if tta is not None:
-        note(f"mean over {tta.value}: {passes(tta)} passes for each image instead of 1")
+        note(views_line(tta))
     with enough_memory(fewer_at_once("--batch-size", batch_size)):
         done = write(found, lambda file: Writer(form, file, top, loaded.classes), out, paths, bad)
     if bad.paths or out is not None:

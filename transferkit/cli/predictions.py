@@ -65,6 +65,11 @@ def _probabilities(model: LoadedModel, images: Tensor, tta: Tta | None) -> Tenso
     return over_views(images, tta.value, lambda view: model(view).probabilities)
 
 
+def views_line(tta: Tta) -> str:
+    """What looking at several views of each image costs, in a sentence."""
+    return f"mean over {tta.value}: {passes(tta)} passes for each image instead of 1"
+
+
 def passes(tta: Tta) -> int:
     """How many passes an image takes."""
     from transferkit.model.views import PASSES
